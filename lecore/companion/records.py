@@ -1,0 +1,120 @@
+"""Records: one call feeds the text, the tables, the scorecard and the tests."""
+
+import base64
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+GLUE = "application/papermill.record/"
+
+
+def _glue(name: str, data: Mapping[str, str], record: Mapping[str, Any] | None = None) -> None:
+    """Emit the display data that MyST-NB's glue roles look for; needs no MyST-NB in the kernel."""
+    from IPython.display import display
+
+    metadata: dict[str, Any] = {"scrapbook": {"name": name, "mime_prefix": GLUE}}
+    if record is not None:
+        metadata["record"] = dict(record)
+    display({GLUE + kind: text for kind, text in data.items()}, raw=True, metadata=metadata)
+
+
+def record(
+    name: str,
+    value: SupportsFloat,
+    *,
+    low: SupportsFloat | None = None,
+    high: SupportsFloat | None = None,
+    digits: int = 2,
+    **details: Any,
+) -> None:
+    """Publish one number of a chapter.
+
+    The text reads it as ``{glue:text}`name:.2f` ``, and its interval as
+    ``{glue:text}`name-interval` ``; the claims and the tests read it from the chapter's
+    record file.
+
+    Args:
+        name: Key, unique in the chapter, in words joined by hyphens.
+        value: The number; NumPy and torch scalars are cast.
+        low: Lower end of its interval, if it has one.
+        high: Upper end.
+        digits: Decimals in the interval's text.
+        details: Anything JSON can hold that belongs beside it, such as ``n`` or ``unit``.
+
+    Raises:
+        ValueError: If the number is not finite, or only one end of the interval is given.
+    """
+    entry: dict[str, Any] = {"value": float(value)}
+    if (low is None) != (high is None):
+        raise ValueError(f"record {name!r}: give both low and high, or neither")
+    if low is not None and high is not None:
+        entry |= {"low": float(low), "high": float(high)}
+    for key, number in entry.items():
+        if not math.isfinite(number):
+            raise ValueError(f"record {name!r}: {key} is {number}; records must be finite")
+    _glue(name, {"text/plain": repr(entry["value"])}, entry | details)
+    if "low" in entry:
+        interval = f"{entry['low']:.{digits}f} to {entry['high']:.{digits}f}"
+        _glue(f"{name}-interval", {"text/plain": f"'{interval}'"})
+
+
+def figure(name: str, fig: Any, alt: str) -> None:
+    """Publish one figure of a chapter, placed in the text by ``{glue:figure} name``.
+
+    Args:
+        name: Key, unique in the chapter.
+        fig: The matplotlib figure; it is closed afterwards.
+        alt: What a reader who cannot see the figure should know; kept in the file's metadata.
+    """
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Title": name, "Description": alt})
+    plt.close(fig)
+    image = base64.b64encode(buffer.getvalue()).decode()
+    _glue(name, {"image/png": image, "text/plain": f"<figure {name}>"})
+
+
+def read_records(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Collect the records of an executed notebook.
+
+    Args:
+        notebook: A notebook as ``nbformat.read`` returns it.
+
+    Returns:
+        Record by name, in the order of the page.
+
+    Raises:
+        ValueError: If two records share a name.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            metadata = output.get("metadata", {})
+            if "record" not in metadata:
+                continue
+            name = metadata["scrapbook"]["name"]
+            if name in found:
+                raise ValueError(f"two records are named {name!r}")
+            found[name] = dict(metadata["record"])
+    return found
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename it, so that no half of it is ever seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
