@@ -1,0 +1,357 @@
+"""Clustering by local elasticity: He & Su's Algorithm 1, and kernel K-means."""
+
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.cluster import KMeans
+from sklearn.metrics import confusion_matrix
+from sklearn.metrics.pairwise import pairwise_kernels
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+from torch import Tensor, nn
+
+from lecore.losses import Loss, squared_error
+from lecore.models import two_layer
+from lecore.prediction_change import linearized_change, output_gradient, prediction_change
+from lecore.seeding import seeded
+from lecore.similarity import kernelized_similarity, relative_similarity, symmetrized
+from lecore.training import train
+
+Array = NDArray[np.float64]
+Option = Literal["relative", "kernelized"]
+
+
+def clustering_accuracy(truth: ArrayLike, labels: ArrayLike) -> float:
+    """Share of points in the right cluster under the best matching of clusters to classes.
+
+    For two classes this is ½ + |share − ½|, He & Su's accuracy. The matching is the assignment
+    problem (Kuhn, 1955).
+
+    Args:
+        truth: Classes, shape (n,).
+        labels: Clusters, shape (n,).
+
+    Returns:
+        A number in [0, 1].
+    """
+    table = confusion_matrix(np.asarray(truth), np.asarray(labels))
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return float(table[rows, columns].sum() / table.sum())
+
+
+def similarity_from_fixed_weights(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    option: Option,
+    learning_rate: float = 1e-6,
+    loss: Loss = squared_error,
+    linearized: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Algorithm 1 as coded: every step starts from the same trained weights.
+
+    He & Su's code resets the weights before each step and steps on primary points only.
+
+    Args:
+        model: The trained network, one output.
+        inputs: Primary points, shape (n, …).
+        targets: Their targets, shape (n,) or (n, 1).
+        option: ``relative`` (S_rel) or ``kernelized`` (S_ker).
+        learning_rate: η of the step.
+        loss: Loss of one prediction.
+        linearized: Take the first-order part instead of the step itself.
+        dtype: Precision.
+
+    Returns:
+        The symmetrised similarity, shape (n, n).
+    """
+    step = linearized_change if linearized else prediction_change
+    change = step(model, inputs, targets, learning_rate=learning_rate, loss=loss, dtype=dtype)
+    if option == "relative":
+        return symmetrized(relative_similarity(change))
+    gradient = output_gradient(model, inputs, targets, loss=loss, dtype=dtype)
+    return symmetrized(kernelized_similarity(change, gradient, learning_rate))
+
+
+def similarity_along_walk(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    auxiliary: Tensor,
+    auxiliary_targets: Tensor,
+    *,
+    option: Option,
+    learning_rate: float,
+    loss: Loss = squared_error,
+    seed: int = 0,
+) -> Tensor:
+    """Algorithm 1 as printed: one pass of SGD over both sets, in which the weights walk on.
+
+    Each step on a primary point gives that point's row; steps on auxiliary points only move the
+    weights. The order is random without replacement. The model is left where the walk ends.
+
+    Args:
+        model: The network, one output; in its own precision (float64 for small steps).
+        inputs: Primary points, shape (n, …).
+        targets: Their targets, shape (n,) or (n, 1).
+        auxiliary: Auxiliary points, shape (m, …).
+        auxiliary_targets: Their targets.
+        option: ``relative`` or ``kernelized``.
+        learning_rate: η of the walk.
+        loss: Loss of one prediction.
+        seed: Seed of the order.
+
+    Returns:
+        The symmetrised similarity, shape (n, n).
+    """
+    n = len(inputs)
+    everything = torch.cat([inputs, auxiliary])
+    all_targets = torch.cat([targets, auxiliary_targets])
+    with seeded(seed) as rng:
+        order = rng.permutation(len(everything))
+    update = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad], lr=learning_rate
+    )
+    similarity = inputs.new_empty(n, n)
+    for i in order:
+        if i < n:
+            with torch.no_grad():
+                before = model(inputs)
+        prediction = model(everything[i : i + 1])[0]
+        step_loss = loss(prediction, all_targets[i])
+        (gradient,) = torch.autograd.grad(step_loss, prediction, retain_graph=True)
+        update.zero_grad()
+        step_loss.backward()
+        update.step()
+        if i < n:
+            with torch.no_grad():
+                change = (model(inputs) - before)[None]
+            if option == "relative":
+                similarity[i] = relative_similarity(change, change[:, i])[0]
+            else:
+                similarity[i] = kernelized_similarity(change, gradient[None], learning_rate)[0]
+    return symmetrized(similarity)
+
+
+class KernelKMeans(ClusterMixin, BaseEstimator):
+    """Kernel K-means (Dhillon, Guan, Kulis, 2004): K-means in the kernel's feature space.
+
+    Args:
+        n_clusters: Number of clusters.
+        kernel: ``precomputed``, or a name that ``sklearn.metrics.pairwise_kernels`` knows.
+        n_init: Random starts; the one with the smallest inertia wins. He & Su use one.
+        max_iter: Most iterations of a start.
+        tol: A start ends when a smaller share of points changes its cluster.
+        random_state: Seed, generator, or None.
+
+    Attributes:
+        labels_: Cluster of each point, shape (n,).
+        inertia_: Sum of squared distances to the centres in feature space; with an indefinite
+            matrix it may be negative.
+        n_iter_: Iterations of the best start.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 2,
+        *,
+        kernel: str = "linear",
+        n_init: int = 10,
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.kernel = kernel
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):  # type: ignore[no-untyped-def]  # noqa: D105
+        tags = super().__sklearn_tags__()
+        tags.input_tags.pairwise = self.kernel == "precomputed"
+        return tags
+
+    def fit(self, X: ArrayLike, y: None = None) -> Self:
+        """Cluster the points.
+
+        Args:
+            X: Points, shape (n, features), or the kernel, shape (n, n), if precomputed.
+            y: Ignored.
+
+        Raises:
+            ValueError: If there are fewer points than clusters, or a precomputed kernel is not
+                square.
+        """
+        X = validate_data(self, X, dtype=np.float64)
+        kernel = X if self.kernel == "precomputed" else pairwise_kernels(X, metric=self.kernel)
+        n = len(kernel)
+        if kernel.shape != (n, n):
+            raise ValueError(f"a precomputed kernel must be square, got shape {kernel.shape}")
+        if not 1 <= self.n_clusters <= n:
+            raise ValueError(f"n_clusters={self.n_clusters} must lie between 1 and {n} points")
+        rng = check_random_state(self.random_state)
+        starts = [self._lloyd(kernel, rng.randint(self.n_clusters, size=n)) for _ in range(self.n_init)]
+        self.inertia_, self.n_iter_, self.labels_ = min(starts, key=lambda start: start[0])
+        return self
+
+    def _lloyd(self, kernel: Array, labels: NDArray[np.int64]) -> tuple[float, int, NDArray[np.int64]]:
+        diagonal, everyone = kernel.diagonal(), np.arange(len(kernel))
+        for iteration in range(1, self.max_iter + 1):
+            member = np.eye(self.n_clusters)[labels]
+            size = member.sum(axis=0)
+            share = member / np.maximum(size, 1)
+            cross = kernel @ share
+            centre = np.einsum("ic,ic->c", share, cross)
+            # ‖φ(x) − μ_c‖² = K(x, x) − 2 mean_j K(x, x_j) + mean_jl K(x_j, x_l)
+            distance = np.where(size > 0, diagonal[:, None] - 2 * cross + centre, np.inf)
+            new = distance.argmin(axis=1)
+            moved, labels = np.mean(new != labels), new
+            if moved < self.tol:
+                break
+        return float(distance[everyone, labels].sum()), iteration, labels
+
+
+class ElasticityClustering(ClusterMixin, BaseEstimator):
+    """He & Su's Algorithm 1 as a scikit-learn estimator.
+
+    A two-layer network learns to tell the points (target 1) from an auxiliary set (target 0);
+    one SGD step on each point then shows which others it moves, and these similarities are
+    clustered: K-means on the rows of S_rel, kernel K-means on S_ker.
+
+    Without an auxiliary set, the points with each feature shuffled on its own stand in for it.
+    That is an addition of ours; it keeps the marginals and breaks what binds the features.
+
+    Args:
+        n_clusters: Number of clusters.
+        similarity: ``relative`` or ``kernelized``.
+        algorithm: ``as coded`` (every step from the trained weights) or ``as printed`` (the
+            weights walk through both sets).
+        activation: Of the hidden layer; ``linear`` is the paper's control.
+        width: Hidden units.
+        learning_rate: Of training and of the walk; by default 3e-3 · 40960/width, He & Su's for
+            their width.
+        epochs: Passes over both sets; 0 leaves the random weights.
+        batch_size: Examples a step.
+        probe_learning_rate: η of the steps that measure similarity, as coded.
+        n_init: Starts of the clustering.
+        random_state: Integer seed of weights, order and clustering, or None for 0.
+        device: Where to compute.
+
+    Attributes:
+        labels_: Cluster of each point, shape (n,).
+        similarity_: Symmetrised similarity, shape (n, n).
+        losses_: Training loss of each step.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 2,
+        *,
+        similarity: Option = "kernelized",
+        algorithm: Literal["as coded", "as printed"] = "as coded",
+        activation: str = "relu",
+        width: int = 1024,
+        learning_rate: float | None = None,
+        epochs: int = 50,
+        batch_size: int = 50,
+        probe_learning_rate: float = 1e-6,
+        n_init: int = 10,
+        random_state: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.similarity = similarity
+        self.algorithm = algorithm
+        self.activation = activation
+        self.width = width
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.probe_learning_rate = probe_learning_rate
+        self.n_init = n_init
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: ArrayLike, y: None = None, *, auxiliary: ArrayLike | None = None) -> Self:
+        """Train, measure and cluster.
+
+        Args:
+            X: Primary points, shape (n, features).
+            y: Ignored.
+            auxiliary: Auxiliary points, shape (m, features).
+
+        Raises:
+            ValueError: If an option is unknown or the shapes do not fit.
+            DivergenceError: If training runs away; take a smaller learning rate.
+        """
+        X = validate_data(self, X, dtype=np.float64)
+        if self.similarity not in ("relative", "kernelized"):
+            raise ValueError(f"similarity must be 'relative' or 'kernelized', not {self.similarity!r}")
+        if self.algorithm not in ("as coded", "as printed"):
+            raise ValueError(f"algorithm must be 'as coded' or 'as printed', not {self.algorithm!r}")
+        if len(X) < self.n_clusters:
+            raise ValueError(f"n_samples={len(X)} should be at least n_clusters={self.n_clusters}")
+        seed = 0 if self.random_state is None else int(self.random_state)
+        if auxiliary is None:
+            with seeded(seed) as rng:
+                auxiliary = rng.permuted(X, axis=0)
+        primary = torch.as_tensor(X, dtype=torch.float32, device=self.device)
+        other = torch.as_tensor(np.asarray(auxiliary), dtype=torch.float32, device=self.device)
+        if other.ndim != 2 or other.shape[1] != primary.shape[1]:
+            raise ValueError(f"auxiliary must have {X.shape[1]} features, got {tuple(other.shape)}")
+        ones, zeros = primary.new_ones(len(primary), 1), other.new_zeros(len(other), 1)
+        rate = 3e-3 * 40960 / self.width if self.learning_rate is None else self.learning_rate
+        model = two_layer(X.shape[1], self.width, self.activation, seed=seed).to(self.device)
+        self.losses_ = train(
+            model, torch.cat([primary, other]), torch.cat([ones, zeros]),
+            learning_rate=rate, epochs=self.epochs, batch_size=self.batch_size, seed=seed,
+        ).losses  # fmt: skip
+        if self.algorithm == "as coded":
+            similarity = similarity_from_fixed_weights(
+                model, primary, ones, option=self.similarity,
+                learning_rate=self.probe_learning_rate,
+            )  # fmt: skip
+        else:
+            similarity = similarity_along_walk(
+                model.double(), primary.double(), ones.double(), other.double(), zeros.double(),
+                option=self.similarity, learning_rate=rate, seed=seed,
+            )  # fmt: skip
+        self.similarity_ = similarity.cpu().numpy()
+        self.labels_ = cluster_similarity(
+            self.similarity_, self.similarity, self.n_clusters, n_init=self.n_init, seed=seed
+        )
+        return self
+
+
+def cluster_similarity(
+    similarity: Array, option: Option, n_clusters: int = 2, *, n_init: int = 10, seed: int = 0
+) -> NDArray[np.int64]:
+    """Cluster a symmetrised similarity as He & Su do.
+
+    K-means on the rows of a relative similarity, kernel K-means on a kernelized one.
+
+    Args:
+        similarity: Shape (n, n).
+        option: Which similarity it is.
+        n_clusters: Number of clusters.
+        n_init: Starts.
+        seed: Seed of the starts.
+
+    Returns:
+        Cluster of each point, shape (n,).
+    """
+    estimator = (
+        KMeans(n_clusters, n_init=n_init, random_state=seed)
+        if option == "relative"
+        else KernelKMeans(n_clusters, kernel="precomputed", n_init=n_init, random_state=seed)
+    )
+    labels: NDArray[np.int64] = estimator.fit_predict(similarity)
+    return labels

@@ -1,0 +1,231 @@
+"""The networks of both papers, with width as a parameter.
+
+Every function takes a ``seed`` and returns the same weights for it on every device. All networks
+map (n, …) to (n, outputs).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lecore.seeding import seeded
+
+Parameterization = Literal["standard", "ntk"]
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "linear": nn.Identity,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+}
+"""Activation functions by name; ``linear`` is the identity."""
+
+
+class NTKLinear(nn.Linear):
+    """A linear layer in NTK parameterisation: W x/√inputs + b, with W and b standard normal.
+
+    Jacot, Gabriel, Hongler (2018). Its tangent kernel keeps a finite limit as widths grow.
+    """
+
+    def reset_parameters(self) -> None:
+        """Draw weights and biases from N(0, 1)."""
+        nn.init.normal_(self.weight)
+        if self.bias is not None:
+            nn.init.normal_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: D102
+        return F.linear(input, self.weight / math.sqrt(self.in_features), self.bias)
+
+
+def fully_connected(
+    inputs: int,
+    width: int,
+    hidden_layers: int,
+    activation: str = "relu",
+    *,
+    outputs: int = 1,
+    probability: bool = False,
+    parameterization: Parameterization = "standard",
+    seed: int = 0,
+) -> nn.Sequential:
+    """A fully connected network with biases; images are flattened.
+
+    Args:
+        inputs: Number of input values of one example.
+        width: Units in each hidden layer.
+        hidden_layers: How many; 0 gives a linear model.
+        activation: A key of :data:`ACTIVATIONS`; ``linear`` gives He & Su's linear networks.
+        outputs: Number of outputs.
+        probability: Whether a sigmoid follows the last layer, as in their cross-entropy nets.
+        parameterization: ``standard`` is torch's own initialisation, which He & Su use;
+            ``ntk`` uses :class:`NTKLinear`.
+        seed: Seed of the initial weights.
+
+    Raises:
+        ValueError: If the activation or parameterisation is unknown or a size is not positive.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation {activation!r} is unknown; choose from {[*ACTIVATIONS]}")
+    if parameterization not in ("standard", "ntk"):
+        raise ValueError(f"parameterization must be 'standard' or 'ntk', not {parameterization!r}")
+    if min(inputs, width, outputs) < 1 or hidden_layers < 0:
+        raise ValueError("inputs, width and outputs must be positive, hidden_layers not negative")
+    layer = nn.Linear if parameterization == "standard" else NTKLinear
+    sizes = [inputs] + hidden_layers * [width]
+    with seeded(seed):
+        layers: list[nn.Module] = [nn.Flatten()]
+        for fan_in in sizes[:-1]:
+            layers += [layer(fan_in, width), ACTIVATIONS[activation]()]
+        layers.append(layer(sizes[-1], outputs))
+    if probability:
+        layers.append(nn.Sigmoid())
+    return nn.Sequential(*layers)
+
+
+def two_layer(
+    inputs: int,
+    width: int = 40960,
+    activation: str = "relu",
+    *,
+    outputs: int = 1,
+    probability: bool = False,
+    parameterization: Parameterization = "standard",
+    seed: int = 0,
+) -> nn.Sequential:
+    """One hidden layer; 40960 units in He & Su. See :func:`fully_connected`."""
+    return fully_connected(
+        inputs, width, 1, activation, outputs=outputs, probability=probability,
+        parameterization=parameterization, seed=seed,
+    )  # fmt: skip
+
+
+def three_layer(
+    inputs: int,
+    width: int = 8192,
+    activation: str = "relu",
+    *,
+    outputs: int = 1,
+    probability: bool = False,
+    parameterization: Parameterization = "standard",
+    seed: int = 0,
+) -> nn.Sequential:
+    """Two hidden layers; 8192 units each in He & Su. See :func:`fully_connected`."""
+    return fully_connected(
+        inputs, width, 2, activation, outputs=outputs, probability=probability,
+        parameterization=parameterization, seed=seed,
+    )  # fmt: skip
+
+
+def sign_output(inputs: int, width: int, activation: str = "relu", *, seed: int = 0) -> nn.Module:
+    """The network of He & Su's equation (4): Σ_r a_r σ(w_rᵀ x̄), x̄ = (x, 1), a_r = ±1 fixed.
+
+    The hidden weights are standard normal and the only ones that train.
+    """
+    network = fully_connected(inputs, width, 1, activation, parameterization="ntk", seed=seed)
+    hidden, output = nn.Linear(inputs, width), nn.Linear(width, 1, bias=False)
+    hidden.load_state_dict(network[1].state_dict())
+    with torch.no_grad(), seeded(seed + 1):
+        output.weight.copy_(torch.randint(0, 2, (1, width)) * 2.0 - 1.0)
+    output.weight.requires_grad_(False)
+    return nn.Sequential(nn.Flatten(), hidden, ACTIVATIONS[activation](), output)
+
+
+class SkipSum(nn.Module):
+    """The last hidden stage of He & Su's "ResNet": x + ReLU(W x + b)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x + F.relu(self.linear(x))
+
+
+def three_layer_resnet(
+    inputs: int, width: int = 4096, *, outputs: int = 1, seed: int = 0
+) -> nn.Sequential:
+    """He & Su's "ResNet": three layers with one skip connection, out = W₃(h₁ + h₂)."""
+    with seeded(seed):
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(inputs, width),
+            nn.ReLU(),
+            SkipSum(width),
+            nn.Linear(width, outputs),
+        )
+
+
+def mnist_cnn(*, outputs: int = 1, seed: int = 0) -> nn.Sequential:
+    """He & Su's CNN for 28 × 28 grey images: two 5 × 5 convolutions and two linear layers."""
+    with seeded(seed):
+        return nn.Sequential(
+            nn.Conv2d(1, 20, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(800, 500),
+            nn.ReLU(),
+            nn.Linear(500, outputs),
+        )
+
+
+def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:
+    """The network of Dan et al.: torchvision's ResNet-18 with every normalisation removed.
+
+    Convolutions have no biases and are drawn from Kaiming's normal distribution (fan out).
+    """
+    from lecore.images import import_torchvision
+
+    torchvision = import_torchvision()
+    with seeded(seed):
+        network: nn.Module = torchvision.models.resnet18(
+            norm_layer=nn.Identity, num_classes=outputs
+        )
+    return network
+
+
+class Autoencoder(nn.Module):
+    """The convolutional autoencoder that He & Su compare with, for 28 × 28 grey images.
+
+    Attributes:
+        encoder: (n, 1, 28, 28) to features of shape (n, 8, 2, 2).
+        decoder: The way back, to values in [−1, 1].
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 16, 3, stride=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2, stride=2),
+            nn.Conv2d(16, 8, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2, stride=1),
+        )
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(8, 16, 3, stride=2),
+            nn.ReLU(),
+            nn.ConvTranspose2d(16, 8, 5, stride=3, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(8, 1, 2, stride=2, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        reconstruction: Tensor = self.decoder(self.encoder(x))
+        return reconstruction
+
+
+def autoencoder(*, seed: int = 0) -> Autoencoder:
+    """A freshly initialised :class:`Autoencoder`."""
+    with seeded(seed):
+        return Autoencoder()

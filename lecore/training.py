@@ -1,0 +1,166 @@
+"""Training loops: SGD or Adam, with callbacks, checkpoints and an early stop for divergence."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from tqdm import tqdm
+
+from lecore.losses import Loss, squared_error
+
+Callback = Callable[[int, nn.Module], None]
+
+
+class DivergenceError(RuntimeError):
+    """Training ran away: the loss is no longer finite, or beyond the limit set for it."""
+
+
+@dataclass
+class History:
+    """What a training run left behind.
+
+    Attributes:
+        losses: Mean loss of each step's batch before the step, one number a step.
+        steps: Steps taken, the resumed ones included.
+    """
+
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:  # noqa: D102
+        return len(self.losses)
+
+
+def train(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    learning_rate: float,
+    epochs: int,
+    batch_size: int | None = None,
+    loss: Loss = squared_error,
+    optimizer: Literal["sgd", "adam"] = "sgd",
+    weight_decay: float = 0.0,
+    shuffle: Literal["once", "each epoch"] = "once",
+    seed: int = 0,
+    callback: Callback | None = None,
+    loss_limit: float = float("inf"),
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 1000,
+    progress: bool = False,
+) -> History:
+    """Train a model in place on the mean of a per-example loss.
+
+    Args:
+        model: The network; it and the data are used on the model's device.
+        inputs: Shape (n, …).
+        targets: Shape (n,) or (n, outputs), as the loss wants them.
+        learning_rate: Step size, > 0.
+        epochs: Passes over the data.
+        batch_size: Examples a step; all of them if left out. The last batch may be smaller.
+        loss: Loss of one prediction, see :mod:`lecore.losses`.
+        optimizer: ``sgd`` (no momentum) or ``adam``.
+        weight_decay: Factor of the penalty's gradient, as in torch.
+        shuffle: Draw the order of the examples once, as He & Su do, or in each epoch.
+        seed: Seed of that order.
+        callback: Called as ``callback(step, model)`` before the first step (0) and after each.
+        loss_limit: Largest loss to go on with. A loss that is not finite always stops.
+        checkpoint: File to resume from if it exists, and to write to; removed at the end.
+        checkpoint_every: Steps between two checkpoints.
+        progress: Whether to show a progress bar on standard error.
+
+    Returns:
+        The losses of all steps.
+
+    Raises:
+        DivergenceError: As soon as a loss is not finite or above ``loss_limit``.
+        ValueError: If an argument is out of range, or the checkpoint is of another run.
+    """
+    if learning_rate <= 0 or epochs < 0 or len(inputs) == 0 or len(inputs) != len(targets):
+        raise ValueError(
+            "need a positive learning rate, epochs ≥ 0 and one target for each of at least one "
+            f"input; got {learning_rate}, {epochs}, {len(targets)} targets, {len(inputs)} inputs"
+        )
+    batch_size = len(inputs) if batch_size is None else batch_size
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or larger, not {batch_size}")
+    device = next(model.parameters()).device
+    inputs, targets = inputs.to(device), targets.to(device)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    update: torch.optim.Optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](
+        trainable, lr=learning_rate, weight_decay=weight_decay
+    )
+    settings = [learning_rate, batch_size, optimizer, weight_decay, shuffle, seed, len(inputs)]
+    history = History()
+    if checkpoint is not None and checkpoint.exists():
+        history = _resume(checkpoint, model, update, settings)
+    if callback and history.steps == 0:
+        callback(0, model)
+
+    batches = -(-len(inputs) // batch_size)
+    order_seed = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(inputs), generator=order_seed).to(device)
+    batch_loss = vmap(loss)
+    for step in tqdm(range(epochs * batches), disable=not progress, unit="step", leave=False):
+        epoch, batch = divmod(step, batches)
+        if shuffle == "each epoch" and batch == 0 and epoch > 0:
+            order = torch.randperm(len(inputs), generator=order_seed).to(device)
+        if step < history.steps:  # taken before the checkpoint; only the order is replayed
+            continue
+        rows = order[batch * batch_size : (batch + 1) * batch_size]
+        update.zero_grad()
+        mean_loss = batch_loss(model(inputs[rows]), targets[rows]).mean()
+        mean_loss.backward()
+        value = mean_loss.item()
+        if not value <= loss_limit or value == float("inf"):
+            raise DivergenceError(
+                f"loss is {value:.3g} at step {step}; take a learning rate below {learning_rate:g}"
+            )
+        update.step()
+        history.losses.append(value)
+        if callback:
+            callback(step + 1, model)
+        if checkpoint is not None and history.steps % checkpoint_every == 0:
+            _save(checkpoint, model, update, settings, history)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return history
+
+
+def _save(
+    path: Path, model: nn.Module, update: torch.optim.Optimizer, settings: Any, history: History
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": update.state_dict(),
+        "settings": settings,
+        "losses": history.losses,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.save(state, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _resume(
+    path: Path, model: nn.Module, update: torch.optim.Optimizer, settings: Any
+) -> History:
+    device = next(model.parameters()).device
+    try:
+        state = torch.load(path, weights_only=True, map_location=device)
+        if state["settings"] != settings:
+            raise ValueError("its settings differ")
+        model.load_state_dict(state["model"])
+        update.load_state_dict(state["optimizer"])
+    except Exception as error:
+        raise ValueError(f"checkpoint {path} is not of this run ({error}); delete it") from error
+    return History(list(state["losses"]))
