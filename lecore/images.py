@@ -61,7 +61,7 @@ class Sample(NamedTuple):
     """A clustering problem as He & Su pose it.
 
     Attributes:
-        primary: Images of the two primary classes, those of the first class first, uint8.
+        primary: Images of the two primary classes, mixed, uint8.
         subclass: 0 or 1, which of the two each image is of, shape (n,).
         auxiliary: Images of the auxiliary classes, uint8.
     """
@@ -192,7 +192,8 @@ def he_su_sample(
 
     He & Su's code takes the first 500 images of each primary class, and the first 1,000 of the
     auxiliary classes together, in the order of the set (so two auxiliary classes need not share
-    evenly). Where a class has fewer, all of it is taken.
+    evenly), and mixes all of them with NumPy's seed 666. Where a class has fewer, all of it is
+    taken.
 
     Args:
         images: The set.
@@ -218,8 +219,12 @@ def he_su_sample(
 
         rows = [choose([label], per_class) for label in primary]
         others = choose(auxiliary, auxiliary_size)
-    subclass = np.repeat([0, 1], [len(r) for r in rows])
-    return Sample(images.x_train[np.concatenate(rows)], subclass, images.x_train[others])
+    source = np.concatenate([*rows, others])
+    role = np.repeat([0, 1, 2], [len(rows[0]), len(rows[1]), len(others)])
+    mixed = np.argsort(np.random.RandomState(666 if seed is None else seed).permutation(len(source)))
+    source, role = source[mixed], role[mixed]
+    x = images.x_train
+    return Sample(x[source[role < 2]], role[role < 2], x[source[role == 2]])
 
 
 def import_torchvision() -> Any:
