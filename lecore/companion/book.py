@@ -1,0 +1,182 @@
+"""Building the HTML book from the staging folder, and looking it over."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from lecore.companion import project
+from lecore.companion.claims import (
+    NOT_RUN,
+    VERDICTS,
+    check,
+    measured,
+    number,
+    read_run,
+    stale_chapters,
+)
+from lecore.companion.execution import staged_path
+from lecore.companion.records import write_atomically
+
+
+def build_book(root: Path, build: Path) -> Path:
+    """Build the staged book with warnings as errors, scan it, and put it in place.
+
+    An earlier book stays until the new one is complete.
+
+    Args:
+        root: The project.
+        build: Folder for everything made.
+
+    Returns:
+        The landing page.
+
+    Raises:
+        ValueError: If chapters are missing or stale, Sphinx warns, or the scan finds a fault.
+    """
+    names = project.chapters(root)
+    if missing := [c for c in names if not staged_path(build, c).exists()]:
+        raise ValueError(f"not executed: {', '.join(missing)}; run `lecore run` first")
+    if stale := stale_chapters(root, build):
+        raise ValueError(f"older than the code: {', '.join(stale)}; run `lecore run` again")
+    stage = build / "stage"
+    _stage_pages(root, build, stage)
+    sphinx = build / "sphinx"
+    shutil.rmtree(sphinx, ignore_errors=True)
+    command = [sys.executable, "-m", "jupyter_book", "build", str(stage), "--path-output"]
+    command += [str(sphinx), "-W", "-n", "--keep-going"]
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    log = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    output = re.sub(r"\x1b\[[0-9;]*m", "", log.stdout + log.stderr)
+    write_atomically(build / "book.log", output)
+    if log.returncode:
+        warnings = [line for line in output.splitlines() if re.search("WARNING|ERROR", line)]
+        raise ValueError(
+            f"the book has {len(warnings)} warnings, see {build / 'book.log'}: "
+            + (warnings[0].strip() if warnings else output.strip().splitlines()[-1])
+        )
+    html = sphinx / "_build" / "html"
+    if faults := scan(html):
+        raise ValueError(f"the built book has {len(faults)} faults; the first: {faults[0]}")
+    target = build / "html"
+    shutil.rmtree(target, ignore_errors=True)
+    html.replace(target)
+    return target / "index.html"
+
+
+class _Page(HTMLParser):
+    """What the scan looks at: visible text outside code, images, and files of other hosts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.images: list[str] = []
+        self.remote: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {k: v or "" for k, v in attrs}
+        if tag == "img":
+            self.images.append(values.get("src", ""))
+        loads = {"script": "src", "link": "href", "img": "src", "iframe": "src"}.get(tag)
+        address = values.get(loads, "") if loads else ""
+        if address.startswith(("http:", "https:", "//")) and values.get("rel") != "canonical":
+            self.remote.append(address)
+        if tag in ("script", "style"):
+            self._hidden += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self._hidden -= 1
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.text.append(data)
+
+
+def scan(html: Path) -> list[str]:
+    """Look through built pages for what a reader must never see.
+
+    Tracebacks, papermill's error cells, ``nan`` standing alone, unresolved glue, images that are
+    missing or empty, and files that would be fetched from another host.
+
+    Args:
+        html: Folder of the built book.
+
+    Returns:
+        One line for each fault, naming the page.
+    """
+    faults = []
+    for path in sorted(html.rglob("*.html")):
+        page, name = _Page(), path.relative_to(html)
+        page.feed(path.read_text())
+        text = "" if "_modules" in name.parts else "".join(page.text)
+        for pattern in (r"Traceback \(most recent", "papermill-error", r"\bnan\b", "Pending glue"):
+            if found := re.search(pattern, text):
+                around = text[max(0, found.start() - 30) : found.end() + 30]
+                faults.append(f"{name} shows {' '.join(around.split())!r}")
+        faults += [f"{name} loads {address} from another host" for address in page.remote]
+        for image in page.images:
+            if image.startswith(("data:", "http:", "https:", "//")):
+                continue
+            file = path.parent / image.split("?")[0].split("#")[0]
+            if not image or not file.is_file() or file.stat().st_size == 0:
+                faults.append(f"{name} has a missing or empty image {image!r}")
+    return faults
+
+
+def _stage_pages(root: Path, build: Path, stage: Path) -> None:
+    """Copy configuration and prose beside the executed notebooks; generate the tables."""
+    executed = set(project.chapters(root))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, stage / name)
+    for path in sorted((root / "book").rglob("*")):
+        within = path.relative_to(root / "book")
+        if path.is_file() and str(within.with_suffix("")) not in executed:
+            (stage / "book" / within).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, stage / "book" / within)
+    for old in (stage / "book").rglob("*.ipynb"):  # of chapters renamed or removed since
+        if str(old.relative_to(stage / "book").with_suffix("")) not in executed:
+            old.unlink()
+    write_atomically(stage / "book" / "generated" / "scorecard.txt", scorecard(root, build))
+    write_atomically(stage / "book" / "generated" / "status.txt", status(root, build))
+
+
+def scorecard(root: Path, build: Path) -> str:
+    """The scorecard as Markdown: a count, then a table of all claims."""
+    results = check(root, build)
+    counts = Counter(r.verdict for r in results)
+    lines = [" · ".join(f"**{counts[v]}** {v}" for v in VERDICTS), ""]
+    lines += ["| claim | what it says | paper | here | verdict |", "|---|---|---|---|---|"]
+    written = project.chapters(root)
+    for r in results:
+        name = f"[{r.id}]({r.chapter}.ipynb)" if r.chapter in written else r.id
+        state = f"{r.verdict}: {r.reason}" if r.verdict == NOT_RUN else f"{r.verdict} ({r.profile})"
+        cells = (name, f"{r.claim} ({r.place})", number(r.paper), measured(r), state)
+        lines.append("| " + " | ".join(c.replace("|", r"\|") for c in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def status(root: Path, build: Path) -> str:
+    """The status page as Markdown: how every chapter was executed, and with which versions."""
+    runs: list[dict[str, Any]] = [read_run(build, c) for c in project.chapters(root)]
+    lines = [
+        "| chapter | profile | data | device | seed | seconds | executed | commit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        data = f"{run['data']} `{run['data_sha256'][:12]}`" if run["data"] else "synthetic"
+        cells = [f"[{run['chapter']}]({run['chapter']}.ipynb)", run["profile"], data, run["device"]]
+        cells += [run["seed"], run["seconds"], run["started"], run["commit"] or "unknown"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    versions = {name: v for run in runs for name, v in run["versions"].items()}
+    lines += ["", "| package | version |", "|---|---|"]
+    lines += [f"| {name} | {v} |" for name, v in versions.items()]
+    return "\n".join(lines) + "\n"

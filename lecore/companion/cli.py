@@ -1,0 +1,252 @@
+"""The command line: execute chapters, build the book, check the claims, look after data."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from lecore.companion import project
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class _Group(click.Group):
+    """A group that turns what users can cause into one line and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _stop_kernels()
+            click.echo("\nlecore: interrupted; the same command goes on from here", err=True)
+            os._exit(130)  # threads may still wait for their kernels
+        except (ValueError, OSError) as error:
+            click.echo(f"lecore: {_one_line(error, ctx)}", err=True)
+            ctx.exit(2)
+
+
+def _one_line(error: Exception, ctx: click.Context) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f" {error.filename}" if error.filename else ""
+        build = ctx.params.get("build_dir")
+        return f"cannot write or read{place}: {error.strerror}; free it, or choose another folder than {build} with --build-dir"
+    return str(error).split("\n")[0]
+
+
+def _stop_kernels() -> None:
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+
+
+def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    names = project.chapters(project.project_root())
+    return [n for n in [*names, *{n.split("/")[0] for n in names}] if n.startswith(incomplete)]
+
+
+def _profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    folder = project.project_root() / "book" / "profiles"
+    return [p.stem for p in sorted(folder.glob(f"{incomplete}*.yml"))]
+
+
+@click.group(cls=_Group, context_settings=HELP)
+@click.version_option(package_name="lecore")
+@click.option(
+    "--build-dir",
+    default="_build",
+    show_default=True,
+    envvar="LECORE_BUILD_DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for everything made.",
+)
+@click.pass_context
+def main(ctx: click.Context, build_dir: Path) -> None:
+    """Execute, build and check the companion to two papers on local elasticity.
+
+    \b
+    lecore run                     every chapter, quick profile
+    lecore run phenomenon --set seeds=2
+    lecore build && lecore check
+    """
+    ctx.obj = build_dir.absolute()
+
+
+@main.command()
+@click.argument("chapter", nargs=-1, shell_complete=_names)
+@click.option("--profile", default="quick", show_default=True, shell_complete=_profiles)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of every chosen chapter.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Another parameter.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--force", is_flag=True, help="Execute up-to-date chapters too.")
+@click.pass_obj
+def run(
+    build: Path,
+    chapter: tuple[str, ...],
+    profile: str,
+    device: str,
+    seed: int | None,
+    settings: tuple[str, ...],
+    jobs: int,
+    force: bool,
+) -> None:
+    """Execute chapters, or those of a part, that are not up to date.
+
+    \b
+    lecore run clustering/digits --profile paper
+    lecore run phenomenon --device cuda --jobs 2
+    """
+    from lecore.companion import execution
+
+    root = project.project_root()
+    chosen = project.select(root, chapter)
+    sizes = project.load_profile(root, profile)
+    overrides = dict(_setting(s) for s in settings)
+    _check_device(device)
+    tasks = execution.plan(root, chosen, sizes, overrides, device=device, seed=seed)
+    outcome = execution.run(root, build, tasks, jobs=jobs, force=force)
+    click.echo(
+        f"{len(outcome.executed)} executed, {len(outcome.skipped)} up to date, "
+        f"{len(outcome.failed)} failed"
+    )
+    for name, reason in outcome.failed.items():
+        click.echo(f"lecore: {name}: {reason}", err=True)
+    sys.exit(2 if outcome.failed else 0)
+
+
+@main.command()
+@click.pass_obj
+def build(build: Path) -> None:
+    """Build the executed chapters into a book, with warnings as errors."""
+    from lecore.companion.book import build_book
+
+    page = build_book(project.project_root(), build)
+    click.echo(f"The book is ready: open {page.as_uri()}")
+
+
+@main.command()
+@click.option("--profile", default="quick", show_default=True, shell_complete=_profiles)
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write JSON.")
+@click.pass_obj
+def check(build: Path, profile: str, junit: Path | None, json_file: Path | None) -> None:
+    """Compare the records with the claims; exit 1 if a verdict changed.
+
+    The expectation is that of the profile a chapter ran in; --profile is for chapters that did
+    not run.
+    """
+    from lecore.companion import claims
+
+    root = project.project_root()
+    project.load_profile(root, profile)
+    results = claims.check(root, build, profile)
+    for r in results:
+        mark = "✗" if r.changed else "·" if r.expected is None else "✓"
+        note = f"expected {r.expected}" if r.changed else r.reason
+        note = note or ("no expectation for this profile" if r.expected is None else "")
+        here = "" if r.value is None else f"{claims.measured(r)} (paper {claims.number(r.paper)})"
+        click.echo(f"{mark} {r.id:8} {r.verdict:15} {here} {note}".rstrip())
+    counts = Counter(r.verdict for r in results)
+    click.echo(f"{len(results)} claims: " + ", ".join(f"{counts[v]} {v}" for v in claims.VERDICTS))
+    for stale in claims.stale_chapters(root, build):
+        click.echo(f"lecore: {stale} is older than the code; run `lecore run {stale}`", err=True)
+    if junit:
+        claims.write_junit(junit, results)
+    if json_file:
+        claims.write_check_json(json_file, results)
+    changed = [r for r in results if r.changed]
+    for r in changed:
+        click.echo(f"lecore: {r.id} is {r.verdict}, expected {r.expected}: {r.claim}", err=True)
+    sys.exit(1 if changed else 0)
+
+
+@main.command()
+@click.argument("chapter", nargs=-1, shell_complete=_names)
+def chapters(chapter: tuple[str, ...]) -> None:
+    """List chapters with their parameters."""
+    root = project.project_root()
+    for name in project.select(root, chapter):
+        click.echo(name)
+        for p in project.parameters(project.read_notebook(root, name)).values():
+            click.echo(f"    {p.name}: {p.type} = {p.default}  {p.help}")
+
+
+@main.group()
+def data() -> None:
+    """List, download and verify image sets."""
+
+
+@data.command("list")
+def list_data() -> None:
+    """Say which image sets are here."""
+    from lecore import images
+
+    click.echo(f"data folder: {images.data_folder()}")
+    for name, description in images.DATASETS.items():
+        try:
+            state = f"here, SHA-256 {images.fingerprint(name)[:12]}…"
+        except FileNotFoundError:
+            state = "not here"
+        click.echo(f"{name:10} {description}: {state}")
+
+
+@data.command("fetch")
+@click.argument("name", nargs=-1, required=True)
+def fetch_data(name: tuple[str, ...]) -> None:
+    """Download image sets, such as mnist cifar10 cifar100 svhn."""
+    _for_each(name, "fetch")
+
+
+@data.command("verify")
+@click.argument("name", nargs=-1, required=True)
+def verify_data(name: tuple[str, ...]) -> None:
+    """Read image sets in full, checksums included."""
+    _for_each(name, "verify")
+
+
+def _for_each(names: tuple[str, ...], verb: str) -> None:
+    from lecore import images
+
+    action: Callable[[str], Any] = getattr(images, verb)
+    for name in names:
+        click.echo(action(name) or images.verify(name))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a completion script: eval "$(lecore completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    script = get_completion_class(shell)
+    assert script is not None
+    click.echo(script(main, {}, "lecore", "_LECORE_COMPLETE").source())
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"--set wants NAME=VALUE, not {text!r}")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {text!r}: the value is not valid YAML") from None
+
+
+def _check_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    if kind == "cpu" and not index:
+        return
+    import torch
+
+    found = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if kind not in found:
+        raise ValueError(f"no device {device!r}; choose cpu, cuda, cuda:N or mps")
+    if not found[kind]() or (index and int(index) >= torch.cuda.device_count()):
+        raise ValueError(f"device {device!r} is not on this machine; leave --device out for the CPU")

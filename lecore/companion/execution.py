@@ -1,0 +1,366 @@
+"""Executing chapters with papermill, into the staging folder and the records."""
+
+import datetime
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+from lecore.companion import project
+from lecore.companion.records import read_records, write_atomically, write_json
+
+PACKAGES = ("lecore", "torch", "numpy", "scipy", "scikit-learn")
+"""Packages whose versions belong to a result."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One chapter to execute.
+
+    Attributes:
+        chapter: Its name.
+        notebook: The notebook without outputs.
+        parameters: Every parameter, defaults included.
+        profile: Name of the profile.
+        timeout: Seconds that one cell may take.
+        key: What the result depends on, see :func:`lecore.companion.project.chapter_key`.
+    """
+
+    chapter: str
+    notebook: Any
+    parameters: Mapping[str, Any]
+    profile: str
+    timeout: float
+    key: str
+
+
+@dataclass
+class Outcome:
+    """What became of a run: chapters executed, skipped, and failed with one line each."""
+
+    executed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def plan(
+    root: Path,
+    names: list[str],
+    profile: project.Profile,
+    settings: Mapping[str, Any],
+    *,
+    device: str = "cpu",
+    seed: int | None = None,
+) -> list[Task]:
+    """Turn chapter names into tasks, with every override checked before anything runs.
+
+    Args:
+        root: The project.
+        names: Chapters.
+        profile: Their sizes.
+        settings: Overrides from the command line; each must fit at least one chapter.
+        device: Device of all chapters.
+        seed: Seed of all chapters, if not the one on the page.
+
+    Raises:
+        ValueError: If an override fits no chapter or has the wrong type.
+        FileNotFoundError: If a chapter's images are missing.
+    """
+    tasks, used = [], set()
+    for chapter in names:
+        notebook = project.read_notebook(root, chapter)
+        known = project.parameters(notebook)
+        values = dict(profile.chapters.get(chapter, {})) | {"device": device}
+        values |= {"seed": seed} if seed is not None else {}
+        values |= {k: v for k, v in settings.items() if k in known}
+        used |= set(settings) & set(known)
+        project.check_parameters(chapter, known, values)
+        values = project.effective_parameters(known, values)
+        key = project.chapter_key(root, notebook, values)
+        tasks.append(Task(chapter, notebook, values, profile.name, profile.timeout, key))
+    if unused := set(settings) - used:
+        known = {k for task in tasks for k in task.parameters}
+        raise ValueError(
+            f"no chosen chapter has a parameter {sorted(unused)[0]!r}; they have {sorted(known)}"
+        )
+    return tasks
+
+
+def run(
+    root: Path, build: Path, tasks: list[Task], *, jobs: int = 1, force: bool = False
+) -> Outcome:
+    """Execute what is not up to date; collect failures instead of stopping at the first.
+
+    Args:
+        root: The project.
+        build: Folder for everything made.
+        tasks: From :func:`plan`.
+        jobs: Chapters side by side, each with its share of the cores.
+        force: Execute up-to-date chapters too.
+    """
+    from joblib import Parallel, delayed
+
+    outcome = Outcome()
+    todo = []
+    for task in tasks:
+        current = not force and staged_key(build, task.chapter) == task.key
+        (outcome.skipped if current else todo).append(task.chapter if current else task)
+    shutil.rmtree(build / "running", ignore_errors=True)  # left by a run that was killed
+    with _kernel_environment(root, jobs), _Progress(build, todo, len(tasks)) as progress:
+        # every chapter has a kernel process of its own, so threads are enough here
+        results = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
+            delayed(_execute)(root, build, task, progress) for task in todo
+        )
+        for chapter, failure in results:
+            if failure is None:
+                outcome.executed.append(chapter)
+            else:
+                outcome.failed[chapter] = failure
+    return outcome
+
+
+def staged_path(build: Path, chapter: str) -> Path:
+    """Where a chapter's executed notebook lies."""
+    return build / "stage" / "book" / f"{chapter}.ipynb"
+
+
+def records_path(build: Path, chapter: str) -> Path:
+    """Where a chapter's records lie."""
+    return build / "records" / f"{chapter}.json"
+
+
+def staged_key(build: Path, chapter: str) -> str | None:
+    """Key of the staged result, or None if there is none."""
+    import json
+
+    notebook, records = staged_path(build, chapter), records_path(build, chapter)
+    if not (notebook.exists() and records.exists()):
+        return None
+    metadata = json.loads(notebook.read_text())["metadata"].get("lecore", {})
+    key: str | None = metadata.get("key")
+    return key
+
+
+def current_key(root: Path, chapter: str, values: Mapping[str, Any]) -> str:
+    """Key that a chapter would have if it ran now with these parameters."""
+    return project.chapter_key(root, project.read_notebook(root, chapter), values)
+
+
+def _execute(root: Path, build: Path, task: Task, progress: "_Progress") -> tuple[str, str | None]:
+    """Execute one chapter; returns its name and, if it failed, the reason in one line."""
+    import nbformat
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    running = build / "running" / f"{task.chapter}.ipynb"
+    failed = build / "failed" / f"{task.chapter}.ipynb"
+    running.parent.mkdir(parents=True, exist_ok=True)
+    started = datetime.datetime.now(datetime.UTC)
+    clock = time.monotonic()
+    progress.start(task.chapter)
+    failure: str | None = None
+    try:
+        nbformat.write(task.notebook, running)
+        papermill.execute_notebook(
+            running,
+            running,
+            parameters=dict(task.parameters),
+            kernel_name="python3",
+            cwd=str(project.source(root, task.chapter).parent),
+            progress_bar=False,
+            execution_timeout=int(task.timeout),
+            on_cell_complete=lambda cell, cell_index: progress.cell(task.chapter, cell_index),
+        )
+        notebook = nbformat.read(running, as_version=4)
+        _publish(root, build, task, notebook, started, time.monotonic() - clock)
+        running.unlink()
+        failed.unlink(missing_ok=True)
+    except papermill.PapermillExecutionError as error:
+        reason = str(error.evalue).strip().split("\n")[0]
+        failure = f"cell {error.exec_count} raised {error.ename}: {reason}"
+    except CellTimeoutError:
+        failure = f"a cell took longer than {task.timeout:g} s; raise `timeout` in the profile"
+    except DeadKernelError:
+        failure = "its kernel died, most likely out of memory; take smaller parameters"
+    except ValueError as error:  # from the records
+        failure = str(error)
+    finally:
+        if running.exists():
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            running.replace(failed)
+            failure = f"{failure or 'interrupted'} (see {failed})"
+        progress.finish(task.chapter, failure)
+    return task.chapter, failure
+
+
+def _publish(
+    root: Path,
+    build: Path,
+    task: Task,
+    notebook: Any,
+    started: datetime.datetime,
+    seconds: float,
+) -> None:
+    """Write the executed notebook and its records; the notebook last, since its key says done."""
+    import nbformat
+
+    result = {
+        "chapter": task.chapter,
+        "profile": task.profile,
+        "parameters": dict(task.parameters),
+        "key": task.key,
+        "device": device_name(task.parameters.get("device", "cpu")),
+        "data": task.parameters.get("data"),
+        "data_sha256": project.data_fingerprint(task.parameters) or None,
+        "seed": task.parameters.get("seed"),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "commit": commit(root),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+    }
+    durations = [c.metadata.get("papermill", {}).get("duration") or 0.0 for c in notebook.cells]
+    for cell in notebook.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("hide-input")
+    notebook.cells.append(nbformat.v4.new_markdown_cell(_provenance(result)))
+    notebook.metadata["lecore"] = result | {"cell_seconds": durations}
+    write_json(records_path(build, task.chapter), result | {"records": read_records(notebook)})
+    write_atomically(staged_path(build, task.chapter), nbformat.writes(notebook))
+
+
+def _provenance(result: Mapping[str, Any]) -> str:
+    """The paragraph at the foot of a chapter that says where its numbers come from."""
+    data = "synthetic sets, drawn from the seed"
+    if result["data"]:
+        data = f"{result['data']}, SHA-256 `{result['data_sha256'][:12]}`"
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return (
+        ":::{admonition} Where these numbers come from\n:class: note dropdown\n"
+        f"Profile **{result['profile']}** · data: {data} · device: {result['device']} · "
+        f"seed {result['seed']} · {versions} · commit {result['commit'] or 'unknown'} · "
+        f"executed {result['started'][:10]} in {result['seconds']:.0f} s. "
+        "All parameters of this run stand in the cell below the parameters cell.\n:::\n"
+    )
+
+
+def device_name(device: str) -> str:
+    """A device in words; the GPU's own name where there is one."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return f"{device} ({os.cpu_count()} cores, {platform.machine()})"
+
+
+def commit(root: Path) -> str | None:
+    """Short hash of the checkout, "+ changes" if it was edited, None outside git."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+
+    try:
+        head = git("rev-parse", "--short", "HEAD")
+        if head.returncode:
+            return None
+        dirty = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+    except FileNotFoundError:
+        return None
+    return head.stdout.strip() + (" + changes" if dirty else "")
+
+
+@contextmanager
+def _kernel_environment(root: Path, jobs: int):  # type: ignore[no-untyped-def]
+    """Environment that the kernels inherit: the package, threads, determinism; put back after."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    wanted = {"PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    if jobs > 1 or "OMP_NUM_THREADS" not in os.environ:
+        wanted["OMP_NUM_THREADS"] = threads
+    if "LECORE_DATA" in os.environ:  # the kernels start in other folders
+        wanted["LECORE_DATA"] = str(Path(os.environ["LECORE_DATA"]).resolve())
+    before = {name: os.environ.get(name) for name in wanted}
+    logging.getLogger("traitlets").setLevel(logging.ERROR)  # "running over TCP without encryption"
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class _Progress:
+    """One bar over the cells of all chapters, weighted by how long they took last time."""
+
+    def __init__(self, build: Path, todo: list[Task], total: int, stream: TextIO = sys.stderr):
+        from tqdm import tqdm
+
+        self._lock = threading.Lock()
+        self._running: list[str] = []
+        self._done, self._total, self._stream = total - len(todo), total, stream
+        self._weights = {t.chapter: _cell_weights(build, t) for t in todo}
+        self._counts = {t.chapter: [0, len(t.notebook.cells)] for t in todo}
+        self._bar = tqdm(
+            total=sum(sum(w) for w in self._weights.values()),
+            file=stream,
+            disable=not stream.isatty() or not todo,
+            bar_format="{percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left  {desc}",
+        )
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def start(self, chapter: str) -> None:
+        with self._lock:
+            self._running.append(chapter)
+            self._say(f"{chapter} …")
+
+    def cell(self, chapter: str, index: int) -> None:
+        with self._lock:
+            weights, count = self._weights[chapter], self._counts[chapter]
+            self._bar.update(weights[min(index, len(weights) - 1)])
+            count[0] = min(index + 1, count[1])
+            self._describe()
+
+    def finish(self, chapter: str, failure: str | None) -> None:
+        with self._lock:
+            self._done += 1
+            self._running.remove(chapter)
+            self._say(f"{chapter} {'done' if failure is None else 'FAILED'}")
+
+    def _say(self, text: str) -> None:
+        self._describe()
+        if self._bar.disable:
+            print(f"[{self._done}/{self._total}] {text}", file=self._stream, flush=True)
+
+    def _describe(self) -> None:
+        cells = [f"{c} {self._counts[c][0]}/{self._counts[c][1]}" for c in self._running]
+        self._bar.set_description_str(f"chapter {self._done}/{self._total} · " + " · ".join(cells))
+
+
+def _cell_weights(build: Path, task: Task) -> list[float]:
+    """Expected seconds of each cell: those of the last run, or a second each."""
+    import json
+
+    path = staged_path(build, task.chapter)
+    if path.exists():
+        seconds = json.loads(path.read_text())["metadata"].get("lecore", {}).get("cell_seconds")
+        if seconds:
+            return [max(float(s), 0.01) for s in seconds]
+    return [1.0] * (len(task.notebook.cells) + 1)
