@@ -82,18 +82,6 @@ def load_claims(root: Path) -> list[dict[str, Any]]:
     return claims
 
 
-def published(claim_id: str) -> Any:
-    """The paper's own number for a claim, for chapters to show beside theirs.
-
-    Raises:
-        ValueError: If there is no such claim.
-    """
-    for claim in load_claims(project.project_root()):
-        if claim["id"] == claim_id:
-            return claim["published"]
-    raise ValueError(f"no claim {claim_id!r} in claims.yml")
-
-
 def criterion_met(criterion: Mapping[str, Any], record: Mapping[str, Any]) -> float:
     """How far a record meets a criterion: 1, ½ or 0.
 

@@ -179,6 +179,7 @@ def _execute(root: Path, build: Path, task: Task, progress: "_Progress") -> tupl
             cwd=str(project.source(root, task.chapter).parent),
             progress_bar=False,
             execution_timeout=int(task.timeout),
+            extra_arguments=["--log-level=40"],  # no notice about TCP from each kernel
             on_cell_complete=lambda cell, cell_index: progress.cell(task.chapter, cell_index),
         )
         notebook = nbformat.read(running, as_version=4)

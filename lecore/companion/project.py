@@ -174,7 +174,7 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
     """What a chapter's result depends on, as one SHA-256.
 
     Code cells, parameters (the device among them), every module of the project that the code
-    imports, the versions of torch and NumPy, and the image files.
+    imports, the versions of torch and NumPy, the papers' tables, and the image files.
 
     Raises:
         FileNotFoundError: If the image set is not there.
@@ -182,6 +182,7 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     parts = [*code, json.dumps(values, sort_keys=True), version("torch"), version("numpy")]
     parts += [path.read_text() for path in dependencies(code, root)]
+    parts += [path.read_text() for path in sorted((root / "book" / "published").glob("*.json"))]
     parts.append(data_fingerprint(values))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -12,7 +12,7 @@ from typing import Any, SupportsFloat
 GLUE = "application/papermill.record/"
 
 
-def _glue(name: str, data: Mapping[str, str], record: Mapping[str, Any] | None = None) -> None:
+def glue(name: str, data: Mapping[str, str], record: Mapping[str, Any] | None = None) -> None:
     """Emit the display data that MyST-NB's glue roles look for; needs no MyST-NB in the kernel."""
     from IPython.display import display
 
@@ -56,10 +56,10 @@ def record(
     for key, number in entry.items():
         if not math.isfinite(number):
             raise ValueError(f"record {name!r}: {key} is {number}; records must be finite")
-    _glue(name, {"text/plain": repr(entry["value"])}, entry | details)
+    glue(name, {"text/plain": repr(entry["value"])}, entry | details)
     if "low" in entry:
         interval = f"{entry['low']:.{digits}f} to {entry['high']:.{digits}f}"
-        _glue(f"{name}-interval", {"text/plain": f"'{interval}'"})
+        glue(f"{name}-interval", {"text/plain": f"'{interval}'"})
 
 
 def figure(name: str, fig: Any, alt: str) -> None:
@@ -76,7 +76,7 @@ def figure(name: str, fig: Any, alt: str) -> None:
     fig.savefig(buffer, format="png", metadata={"Title": name, "Description": alt})
     plt.close(fig)
     image = base64.b64encode(buffer.getvalue()).decode()
-    _glue(name, {"image/png": image, "text/plain": f"<figure {name}>"})
+    glue(name, {"image/png": image, "text/plain": f"<figure {name}>"})
 
 
 def read_records(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
