@@ -1,6 +1,6 @@
 """Clustering by local elasticity: He & Su's Algorithm 1, and kernel K-means."""
 
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lecore.losses import Loss, squared_error
 from lecore.models import two_layer
-from lecore.prediction_change import linearized_change, output_gradient, prediction_change
+from lecore.prediction_change import output_gradient, prediction_change
 from lecore.seeding import seeded
 from lecore.similarity import kernelized_similarity, relative_similarity, symmetrized
 from lecore.training import train
@@ -74,17 +74,36 @@ def seeding_of_2019(
     return centres
 
 
-def similarity_from_fixed_weights(
+class Similarities(NamedTuple):
+    """Both of He & Su's similarities from the same steps, symmetrised.
+
+    Attributes:
+        relative: S_rel, shape (n, n).
+        kernelized: S_ker, shape (n, n).
+    """
+
+    relative: Tensor
+    kernelized: Tensor
+
+
+def similarities_from_kernel(kernel: Tensor) -> Similarities:
+    """The limit of a tiny step, |Θ_ij| / Θ_ii and Θ_ij, from the empirical kernel alone.
+
+    Args:
+        kernel: Θ of a network with one output, shape (n, n).
+    """
+    relative = relative_similarity(kernel[..., None])
+    return Similarities(symmetrized(relative), symmetrized(kernel))
+
+
+def similarities_from_fixed_weights(
     model: nn.Module,
     inputs: Tensor,
     targets: Tensor,
     *,
-    option: Option,
     learning_rate: float = 1e-6,
     loss: Loss = squared_error,
-    linearized: bool = False,
-    dtype: torch.dtype = torch.float64,
-) -> Tensor:
+) -> Similarities:
     """Algorithm 1 as coded: every step starts from the same trained weights.
 
     He & Su's code resets the weights before each step and steps on primary points only.
@@ -93,81 +112,71 @@ def similarity_from_fixed_weights(
         model: The trained network, one output.
         inputs: Primary points, shape (n, …).
         targets: Their targets, shape (n,) or (n, 1).
-        option: ``relative`` (S_rel) or ``kernelized`` (S_ker).
         learning_rate: η of the step.
         loss: Loss of one prediction.
-        linearized: Take the first-order part instead of the step itself.
-        dtype: Precision.
-
-    Returns:
-        The symmetrised similarity, shape (n, n).
     """
-    step = linearized_change if linearized else prediction_change
-    change = step(model, inputs, targets, learning_rate=learning_rate, loss=loss, dtype=dtype)
-    if option == "relative":
-        return symmetrized(relative_similarity(change))
-    gradient = output_gradient(model, inputs, targets, loss=loss, dtype=dtype)
-    return symmetrized(kernelized_similarity(change, gradient, learning_rate))
+    change = prediction_change(model, inputs, targets, learning_rate=learning_rate, loss=loss)
+    gradient = output_gradient(model, inputs, targets, loss=loss)
+    kernelized = kernelized_similarity(change, gradient, learning_rate)
+    return Similarities(symmetrized(relative_similarity(change)), symmetrized(kernelized))
 
 
-def similarity_along_walk(
+def similarities_along_walk(
     model: nn.Module,
     inputs: Tensor,
     targets: Tensor,
     auxiliary: Tensor,
     auxiliary_targets: Tensor,
     *,
-    option: Option,
     learning_rate: float,
     loss: Loss = squared_error,
     seed: int = 0,
-) -> Tensor:
+) -> Similarities:
     """Algorithm 1 as printed: one pass of SGD over both sets, in which the weights walk on.
 
     Each step on a primary point gives that point's row; steps on auxiliary points only move the
     weights. The order is random without replacement. The model is left where the walk ends.
 
     Args:
-        model: The network, one output; in its own precision (float64 for small steps).
+        model: The network, one output; the walk takes its precision.
         inputs: Primary points, shape (n, …).
-        targets: Their targets, shape (n,) or (n, 1).
+        targets: Their targets, shape (n, 1).
         auxiliary: Auxiliary points, shape (m, …).
-        auxiliary_targets: Their targets.
-        option: ``relative`` or ``kernelized``.
+        auxiliary_targets: Their targets, shape (m, 1).
         learning_rate: η of the walk.
         loss: Loss of one prediction.
         seed: Seed of the order.
-
-    Returns:
-        The symmetrised similarity, shape (n, n).
     """
     n = len(inputs)
-    everything = torch.cat([inputs, auxiliary])
-    all_targets = torch.cat([targets, auxiliary_targets])
+    everything, all_targets = (
+        torch.cat([inputs, auxiliary]),
+        torch.cat([targets, auxiliary_targets]),
+    )
     with seeded(seed) as rng:
         order = rng.permutation(len(everything))
-    update = torch.optim.SGD(
-        [p for p in model.parameters() if p.requires_grad], lr=learning_rate
-    )
-    similarity = inputs.new_empty(n, n)
+    update = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
+    relative, kernelized = inputs.new_empty(n, n), inputs.new_empty(n, n)
+    before = None
     for i in order:
-        if i < n:
+        if i < n and before is None:
             with torch.no_grad():
                 before = model(inputs)
-        prediction = model(everything[i : i + 1])[0]
-        step_loss = loss(prediction, all_targets[i])
+        prediction = model(everything[i : i + 1])
+        step_loss = loss(prediction[0], all_targets[i])
         (gradient,) = torch.autograd.grad(step_loss, prediction, retain_graph=True)
         update.zero_grad()
         step_loss.backward()
         update.step()
-        if i < n:
-            with torch.no_grad():
-                change = (model(inputs) - before)[None]
-            if option == "relative":
-                similarity[i] = relative_similarity(change, change[:, i])[0]
-            else:
-                similarity[i] = kernelized_similarity(change, gradient[None], learning_rate)[0]
-    return symmetrized(similarity)
+        if i >= n:
+            before = None  # the weights moved without a look at the primary points
+            continue
+        with torch.no_grad():
+            after = model(inputs)
+        change = (after - before)[None]
+        relative[i] = relative_similarity(change, change[:, i])[0]
+        kernelized[i] = kernelized_similarity(change, gradient, learning_rate)[0]
+        before = after
+    return Similarities(symmetrized(relative), symmetrized(kernelized))
 
 
 class KernelKMeans(ClusterMixin, BaseEstimator):
@@ -346,16 +355,13 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
             learning_rate=rate, epochs=self.epochs, batch_size=self.batch_size, seed=seed,
         ).losses  # fmt: skip
         if self.algorithm == "as coded":
-            similarity = similarity_from_fixed_weights(
-                model, primary, ones, option=self.similarity,
-                learning_rate=self.probe_learning_rate,
-            )  # fmt: skip
+            both = similarities_from_fixed_weights(
+                model, primary, ones, learning_rate=self.probe_learning_rate
+            )
         else:
-            similarity = similarity_along_walk(
-                model.double(), primary.double(), ones.double(), other.double(), zeros.double(),
-                option=self.similarity, learning_rate=rate, seed=seed,
-            )  # fmt: skip
-        self.similarity_ = similarity.cpu().numpy()
+            sets = [t.double() for t in (primary, ones, other, zeros)]
+            both = similarities_along_walk(model.double(), *sets, learning_rate=rate, seed=seed)
+        self.similarity_: Array = getattr(both, self.similarity).cpu().numpy()
         self.labels_ = cluster_similarity(
             self.similarity_, self.similarity, self.n_clusters, n_init=self.n_init, seed=seed
         )

@@ -73,6 +73,36 @@ def empirical_ntk(
     return torch.cat(blocks)
 
 
+def two_layer_ntk(model: nn.Sequential, inputs: Tensor, *, dtype: torch.dtype = torch.float64) -> Tensor:
+    """The empirical kernel of a two-layer network with one output, from matrix products alone.
+
+    Θ(x, x′) = (xᵀx′ + 1) Σ_r a_r² σ′_r(x) σ′_r(x′) + Σ_r σ_r(x) σ_r(x′) + 1: hidden weights and
+    biases, output weights, output bias. The same as :func:`empirical_ntk`, at a small share of
+    its cost: no gradient is ever formed.
+
+    Args:
+        model: From :func:`lecore.models.two_layer`, in standard parameterisation.
+        inputs: Shape (n, …), flattened by the network.
+        dtype: Precision of the calculation.
+
+    Returns:
+        Shape (n, n).
+
+    Raises:
+        ValueError: If the model is not such a network.
+    """
+    parts = list(model)
+    if len(parts) != 4 or type(parts[1]) is not nn.Linear or type(parts[3]) is not nn.Linear:
+        raise ValueError("two_layer_ntk needs a network made by lecore.models.two_layer")
+    _, hidden, activation, output = parts
+    with torch.no_grad():
+        x = inputs.flatten(1).to(hidden.weight.device, dtype)
+        before = x @ hidden.weight.to(dtype).T + hidden.bias.to(dtype)
+        after, slope = torch.func.jvp(activation, (before,), (torch.ones_like(before),))
+        backward = slope * output.weight.to(dtype)
+        return (x @ x.T + 1) * (backward @ backward.T) + after @ after.T + 1
+
+
 def stability_limit(kernel: Tensor) -> float:
     """Largest stable learning rate of full-batch descent on the mean of (f − y)².
 
