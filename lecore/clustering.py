@@ -28,7 +28,7 @@ Option = Literal["relative", "kernelized"]
 def clustering_accuracy(truth: ArrayLike, labels: ArrayLike) -> float:
     """Share of points in the right cluster under the best matching of clusters to classes.
 
-    For two classes this is ½ + |share − ½|, He & Su's accuracy. The matching is the assignment
+    For two classes this is ``½ + |share − ½|``, He & Su's accuracy. The matching is the assignment
     problem (Kuhn, 1955).
 
     Args:
@@ -87,7 +87,7 @@ class Similarities(NamedTuple):
 
 
 def similarities_from_kernel(kernel: Tensor) -> Similarities:
-    """The limit of a tiny step, |Θ_ij| / Θ_ii and Θ_ij, from the empirical kernel alone.
+    """The limit of a tiny step, ``|Θ_ij| / Θ_ii`` and Θ_ij, from the empirical kernel alone.
 
     Args:
         kernel: Θ of a network with one output, shape (n, n).

@@ -45,7 +45,7 @@ def prediction_change(
         loss: Loss of one prediction, see :mod:`lecore.losses`.
         dtype: Precision of the calculation. The difference of two predictions loses digits, so
             leave it at float64 unless the change is large beside the prediction.
-        chunk_size: Update points at a time; by default as many as fit :data:`CHUNK_BYTES`.
+        chunk_size: Update points at a time; by default as many as fit ``CHUNK_BYTES``.
 
     Returns:
         Δ, shape (n, m, outputs), on the model's device.

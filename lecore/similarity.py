@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def relative_similarity(change: Tensor, own_change: Tensor | None = None) -> Tensor:
-    """S_rel(x_i, x_j) = |Δ[i, j]| / |Δ[i, i]| (He & Su, equation 2).
+    """``S_rel(x_i, x_j) = |Δ[i, j]| / |Δ[i, i]|`` (He & Su, equation 2).
 
     Networks with several outputs are compared by the Euclidean norm over outputs, which is the
     absolute value for one output.

@@ -11,7 +11,7 @@ from lecore.seeding import seeded
 
 
 class Interval(NamedTuple):
-    """A number with its 95 % interval; ``_asdict()`` fits :func:`lecore.record`."""
+    """A number with its 95 % interval; ``_asdict()`` fits :func:`lecore.companion.records.record`."""
 
     value: float
     low: float

@@ -48,8 +48,9 @@ def build_book(root: Path, build: Path) -> Path:
     _stage_pages(root, build, stage)
     sphinx = build / "sphinx"
     shutil.rmtree(sphinx, ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", str(stage), "--path-output"]
-    command += [str(sphinx), "-W", "-n", "--keep-going"]
+    start = "from jupyter_book.cli.main import main; main()"  # no `python -m jupyter_book` in 1.x
+    command = [sys.executable, "-c", start, "build", str(stage), "--path-output", str(sphinx)]
+    command += ["-W", "-n", "--keep-going"]
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     log = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
@@ -79,7 +80,7 @@ class _Page(HTMLParser):
         self.text: list[str] = []
         self.images: list[str] = []
         self.remote: list[str] = []
-        self._hidden = 0
+        self._hidden = 0  # depth inside scripts, styles, and the code of cells
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {k: v or "" for k, v in attrs}
@@ -89,11 +90,13 @@ class _Page(HTMLParser):
         address = values.get(loads, "") if loads else ""
         if address.startswith(("http:", "https:", "//")) and values.get("rel") != "canonical":
             self.remote.append(address)
-        if tag in ("script", "style"):
+        if tag in ("script", "style") or "cell_input" in values.get("class", ""):
+            self._hidden += 1
+        elif self._hidden and tag == "div":
             self._hidden += 1
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("script", "style"):
+        if tag in ("script", "style") or (self._hidden and tag == "div"):
             self._hidden -= 1
 
     def handle_data(self, data: str) -> None:

@@ -33,9 +33,8 @@ def record(
 ) -> None:
     """Publish one number of a chapter.
 
-    The text reads it as ``{glue:text}`name:.2f` ``, and its interval as
-    ``{glue:text}`name-interval` ``; the claims and the tests read it from the chapter's
-    record file.
+    The text shows it by the glue role under its name, and its interval under the name with
+    ``-interval`` added; the claims and the tests read it from the chapter's record file.
 
     Args:
         name: Key, unique in the chapter, in words joined by hyphens.
