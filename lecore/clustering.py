@@ -43,9 +43,7 @@ def clustering_accuracy(truth: ArrayLike, labels: ArrayLike) -> float:
     return float(table[rows, columns].sum() / table.sum())
 
 
-def seeding_of_2019(
-    X: Array, n_clusters: int, random_state: np.random.RandomState
-) -> Array:
+def seeding_of_2019(X: Array, n_clusters: int, random_state: np.random.RandomState) -> Array:
     """The k-means++ draws of scikit-learn 0.21, as an ``init`` for today's ``KMeans``.
 
     K-means on He & Su's images has many optima whose inertia differs by less than one part in
@@ -214,7 +212,7 @@ class KernelKMeans(ClusterMixin, BaseEstimator):
         self.tol = tol
         self.random_state = random_state
 
-    def __sklearn_tags__(self):  # type: ignore[no-untyped-def]  # noqa: D105
+    def __sklearn_tags__(self):  # type: ignore[no-untyped-def]
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags
@@ -230,21 +228,26 @@ class KernelKMeans(ClusterMixin, BaseEstimator):
             ValueError: If there are fewer points than clusters, or a precomputed kernel is not
                 square.
         """
-        X = validate_data(self, X, dtype=np.float64)
-        kernel = X if self.kernel == "precomputed" else pairwise_kernels(X, metric=self.kernel)
+        points: Array = validate_data(self, X, dtype=np.float64)
+        precomputed = self.kernel == "precomputed"
+        kernel = points if precomputed else pairwise_kernels(points, metric=self.kernel)
         n = len(kernel)
         if kernel.shape != (n, n):
             raise ValueError(f"a precomputed kernel must be square, got shape {kernel.shape}")
         if not 1 <= self.n_clusters <= n:
             raise ValueError(f"n_clusters={self.n_clusters} must lie between 1 and {n} points")
         rng = check_random_state(self.random_state)
-        starts = [self._lloyd(kernel, rng.randint(self.n_clusters, size=n)) for _ in range(self.n_init)]
+        starts = [
+            self._lloyd(kernel, rng.randint(self.n_clusters, size=n)) for _ in range(self.n_init)
+        ]
         self.inertia_, self.n_iter_, self.labels_ = min(starts, key=lambda start: start[0])
         return self
 
-    def _lloyd(self, kernel: Array, labels: NDArray[np.int64]) -> tuple[float, int, NDArray[np.int64]]:
+    def _lloyd(
+        self, kernel: Array, labels: NDArray[np.int64]
+    ) -> tuple[float, int, NDArray[np.int64]]:
         diagonal, everyone = kernel.diagonal(), np.arange(len(kernel))
-        for iteration in range(1, self.max_iter + 1):
+        for iteration in range(1, self.max_iter + 1):  # noqa: B007
             member = np.eye(self.n_clusters)[labels]
             size = member.sum(axis=0)
             share = member / np.maximum(size, 1)
@@ -332,24 +335,32 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
             ValueError: If an option is unknown or the shapes do not fit.
             DivergenceError: If training runs away; take a smaller learning rate.
         """
-        X = validate_data(self, X, dtype=np.float64)
+        points: Array = validate_data(self, X, dtype=np.float64)
         if self.similarity not in ("relative", "kernelized"):
-            raise ValueError(f"similarity must be 'relative' or 'kernelized', not {self.similarity!r}")
+            raise ValueError(
+                f"similarity must be 'relative' or 'kernelized', not {self.similarity!r}"
+            )
         if self.algorithm not in ("as coded", "as printed"):
-            raise ValueError(f"algorithm must be 'as coded' or 'as printed', not {self.algorithm!r}")
-        if len(X) < self.n_clusters:
-            raise ValueError(f"n_samples={len(X)} should be at least n_clusters={self.n_clusters}")
+            raise ValueError(
+                f"algorithm must be 'as coded' or 'as printed', not {self.algorithm!r}"
+            )
+        if len(points) < self.n_clusters:
+            raise ValueError(
+                f"n_samples={len(points)} should be at least n_clusters={self.n_clusters}"
+            )
         seed = 0 if self.random_state is None else int(self.random_state)
         if auxiliary is None:
             with seeded(seed) as rng:
-                auxiliary = rng.permuted(X, axis=0)
-        primary = torch.as_tensor(X, dtype=torch.float32, device=self.device)
+                auxiliary = rng.permuted(points, axis=0)
+        primary = torch.as_tensor(points, dtype=torch.float32, device=self.device)
         other = torch.as_tensor(np.asarray(auxiliary), dtype=torch.float32, device=self.device)
         if other.ndim != 2 or other.shape[1] != primary.shape[1]:
-            raise ValueError(f"auxiliary must have {X.shape[1]} features, got {tuple(other.shape)}")
+            raise ValueError(
+                f"auxiliary must have {points.shape[1]} features, got {tuple(other.shape)}"
+            )
         ones, zeros = primary.new_ones(len(primary), 1), other.new_zeros(len(other), 1)
         rate = 3e-3 * 40960 / self.width if self.learning_rate is None else self.learning_rate
-        model = two_layer(X.shape[1], self.width, self.activation, seed=seed).to(self.device)
+        model = two_layer(points.shape[1], self.width, self.activation, seed=seed).to(self.device)
         self.losses_ = train(
             model, torch.cat([primary, other]), torch.cat([ones, zeros]),
             learning_rate=rate, epochs=self.epochs, batch_size=self.batch_size, seed=seed,

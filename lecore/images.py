@@ -102,8 +102,7 @@ def load(name: str) -> Images:
         return Images(name, x[:-297], y[:-297], x[-297:], y[-297:], tuple("0123456789"))
     train, test = _intact_torchvision_sets(name)
     classes = getattr(train, "classes", "0123456789")
-    arrays = [array for split in (train, test) for array in _arrays(split)]
-    return Images(name, *arrays, tuple(str(c) for c in classes))
+    return Images(name, *_arrays(train), *_arrays(test), tuple(str(c) for c in classes))
 
 
 def fetch(name: str) -> None:
@@ -174,7 +173,7 @@ def scaled(images: Pixels, *, normalized: bool = True) -> NDArray[np.float32]:
     Returns:
         Shape (n, c, h, w), float32.
     """
-    x = images.astype(np.float32) / 255
+    x: NDArray[np.float32] = images.astype(np.float32) / np.float32(255)
     x = x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1)
     return x * 2 - 1 if normalized else x
 
@@ -221,7 +220,9 @@ def he_su_sample(
         others = choose(auxiliary, auxiliary_size)
     source = np.concatenate([*rows, others])
     role = np.repeat([0, 1, 2], [len(rows[0]), len(rows[1]), len(others)])
-    mixed = np.argsort(np.random.RandomState(666 if seed is None else seed).permutation(len(source)))
+    mixed = np.argsort(
+        np.random.RandomState(666 if seed is None else seed).permutation(len(source))
+    )
     source, role = source[mixed], role[mixed]
     x = images.x_train
     return Sample(x[source[role < 2]], role[role < 2], x[source[role == 2]])
@@ -247,9 +248,7 @@ def import_torchvision() -> Any:
             del sys.modules[module]
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define(
-            "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import torchvision
 
         torchvision._lecore_operators = library  # they live as long as this object
@@ -281,10 +280,12 @@ def _load_npz(name: str) -> Images:
         x, y = parts[f"x_{split}"], parts[f"y_{split}"]
         if x.dtype != np.uint8 or x.ndim not in (3, 4) or y.shape != (len(x),):
             raise ValueError(
-                f"{path}: x_{split} must be uint8 of shape (n, h, w) or (n, h, w, c) with y_{split} "
-                f"of shape (n,), got {x.dtype} {x.shape} and {y.shape}"
+                f"{path}: x_{split} must be uint8 of shape (n, h, w) or (n, h, w, c) with "
+                f"y_{split} of shape (n,), got {x.dtype} {x.shape} and {y.shape}"
             )
-        if len(y) and not (y.dtype.kind in "iu" and 0 <= y.min() <= y.max() < len(parts["class_names"])):
+        if len(y) and not (
+            y.dtype.kind in "iu" and 0 <= y.min() <= y.max() < len(parts["class_names"])
+        ):
             raise ValueError(f"{path}: y_{split} must be integers below the number of class_names")
         parts[f"y_{split}"] = y.astype(np.int64)
     names = tuple(str(c) for c in parts.pop("class_names"))
@@ -301,7 +302,8 @@ def _dataset_class(name: str) -> Any:
 def _torchvision_sets(name: str, *, download: bool) -> tuple[Any, Any]:
     dataset, root = _dataset_class(name), str(data_folder())
     if name == "svhn":
-        return tuple(dataset(root, split=s, download=download) for s in ("train", "test"))  # type: ignore[return-value]
+        train, test = (dataset(root, split=s, download=download) for s in ("train", "test"))
+        return train, test
     return dataset(root, train=True, download=download), dataset(root, False, download=download)
 
 
@@ -325,7 +327,7 @@ def _checksums(name: str) -> dict[str, str]:
 
 
 def _intact_torchvision_sets(name: str) -> tuple[Any, Any]:
-    """torchvision's two splits, after every checksum matched: CIFAR's files are pickles."""
+    """Torchvision's two splits, after every checksum matched: CIFAR's files are pickles."""
     for file, published in _checksums(name).items():
         path = data_folder() / file
         if not path.exists():

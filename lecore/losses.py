@@ -6,7 +6,6 @@ a number or a vector of shape (outputs,), except for :func:`cross_entropy`, wher
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -95,9 +95,8 @@ def linearized_change(
             prediction: Tensor = functional_call(model, (weights, buffers), (test_inputs,))
             return prediction
 
-        _, tangent = jvp(predict, (parameters,), (gradient,))
-        change: Tensor = -learning_rate * tangent
-        return change
+        tangent: Tensor = jvp(predict, (parameters,), (gradient,))[1]
+        return -learning_rate * tangent
 
     return _by_chunks(derivative_along_gradient, inputs, targets, parameters, chunk_size)
 

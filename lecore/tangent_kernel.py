@@ -1,4 +1,4 @@
-"""The neural tangent kernel: empirical, in the limit of infinite width, and what follows from it."""
+"""The neural tangent kernel: empirical, at infinite width, and what follows from it."""
 
 import math
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from lecore.models import NTKLinear
 from lecore.prediction_change import Parameters, chunks, trainable_parameters
 
 Array = NDArray[np.float64]
@@ -59,7 +60,7 @@ def empirical_ntk(
             blocks.append(
                 torch.cat(
                     [
-                        sum(
+                        sum(  # type: ignore[misc]
                             torch.einsum("icp,jkp->ijck", a, b)
                             for a, b in zip(
                                 row_gradients, gradients(columns[column_slice]), strict=True
@@ -73,7 +74,9 @@ def empirical_ntk(
     return torch.cat(blocks)
 
 
-def two_layer_ntk(model: nn.Sequential, inputs: Tensor, *, dtype: torch.dtype = torch.float64) -> Tensor:
+def two_layer_ntk(
+    model: nn.Sequential, inputs: Tensor, *, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """The empirical kernel of a two-layer network with one output, from matrix products alone.
 
     Θ(x, x′) = (xᵀx′ + 1) Σ_r a_r² σ′_r(x) σ′_r(x′) + Σ_r σ_r(x) σ_r(x′) + 1: hidden weights and
@@ -91,14 +94,17 @@ def two_layer_ntk(model: nn.Sequential, inputs: Tensor, *, dtype: torch.dtype = 
     Raises:
         ValueError: If the model is not such a network.
     """
-    parts = list(model)
-    if len(parts) != 4 or type(parts[1]) is not nn.Linear or type(parts[3]) is not nn.Linear:
-        raise ValueError("two_layer_ntk needs a network made by lecore.models.two_layer")
-    _, hidden, activation, output = parts
+    match list(model):
+        case [nn.Flatten(), nn.Linear() as hidden, activation, nn.Linear() as output]:
+            pass
+        case _:
+            raise ValueError("two_layer_ntk needs a network made by lecore.models.two_layer")
+    if isinstance(hidden, NTKLinear) or output.out_features != 1:
+        raise ValueError("two_layer_ntk needs standard parameterisation and one output")
     with torch.no_grad():
         x = inputs.flatten(1).to(hidden.weight.device, dtype)
         before = x @ hidden.weight.to(dtype).T + hidden.bias.to(dtype)
-        after, slope = torch.func.jvp(activation, (before,), (torch.ones_like(before),))
+        after, slope = torch.func.jvp(activation, (before,), (torch.ones_like(before),))[:2]
         backward = slope * output.weight.to(dtype)
         return (x @ x.T + 1) * (backward @ backward.T) + after @ after.T + 1
 
@@ -172,9 +178,7 @@ def infinite_width_ntk(inputs: Array, test_inputs: Array | None = None) -> Array
     test_inputs = inputs if test_inputs is None else test_inputs
     d = inputs.shape[1]
     covariance = inputs @ test_inputs.T / d + 1
-    norms = np.sqrt(
-        np.outer((inputs**2).sum(1) / d + 1, (test_inputs**2).sum(1) / d + 1)
-    )
+    norms = np.sqrt(np.outer((inputs**2).sum(1) / d + 1, (test_inputs**2).sum(1) / d + 1))
     cosine = np.clip(covariance / norms, -1.0, 1.0)
     angle = np.arccos(cosine)
     order_zero = (math.pi - angle) / (2 * math.pi)

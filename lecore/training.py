@@ -151,9 +151,7 @@ def _save(
         temporary.unlink(missing_ok=True)
 
 
-def _resume(
-    path: Path, model: nn.Module, update: torch.optim.Optimizer, settings: Any
-) -> History:
+def _resume(path: Path, model: nn.Module, update: torch.optim.Optimizer, settings: Any) -> History:
     device = next(model.parameters()).device
     try:
         state = torch.load(path, weights_only=True, map_location=device)

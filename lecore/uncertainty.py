@@ -11,19 +11,22 @@ from lecore.seeding import seeded
 
 
 class Interval(NamedTuple):
-    """A number with its 95 % interval; ``_asdict()`` fits :func:`lecore.companion.records.record`."""
+    """A number with its interval; ``_asdict()`` fits :func:`lecore.companion.records.record`."""
 
     value: float
     low: float
     high: float
 
 
-def over_runs(values: ArrayLike, confidence: float = 0.95) -> Interval:
+def over_runs(
+    values: ArrayLike, confidence: float = 0.95, *, bounds: tuple[float, float] | None = None
+) -> Interval:
     """Mean of repeated runs with Student's t interval.
 
     Args:
         values: One number a run, shape (runs,); a single run gives an interval of zero width.
         confidence: Coverage in (0, 1).
+        bounds: Range of the quantity, to which the interval is cut, such as (0, 100) for per cent.
 
     Raises:
         ValueError: If there are no runs, or a value is not finite.
@@ -35,7 +38,8 @@ def over_runs(values: ArrayLike, confidence: float = 0.95) -> Interval:
     if len(runs) == 1:
         return Interval(mean, mean, mean)
     half = float(stats.t.ppf((1 + confidence) / 2, len(runs) - 1) * stats.sem(runs))
-    return Interval(mean, mean - half, mean + half)
+    low, high = bounds or (-np.inf, np.inf)
+    return Interval(mean, max(mean - half, low), min(mean + half, high))
 
 
 def over_points(

@@ -1,0 +1,1 @@
+"""The book's machinery: records, claims, executing chapters, building, the command line."""

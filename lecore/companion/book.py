@@ -90,9 +90,8 @@ class _Page(HTMLParser):
         address = values.get(loads, "") if loads else ""
         if address.startswith(("http:", "https:", "//")) and values.get("rel") != "canonical":
             self.remote.append(address)
-        if tag in ("script", "style") or "cell_input" in values.get("class", ""):
-            self._hidden += 1
-        elif self._hidden and tag == "div":
+        code = tag == "div" and (self._hidden or "cell_input" in values.get("class", ""))
+        if code or tag in ("script", "style"):
             self._hidden += 1
 
     def handle_endtag(self, tag: str) -> None:

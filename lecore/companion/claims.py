@@ -1,6 +1,7 @@
 """Claims: what the papers say, what was measured here, and the verdict."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,8 +91,8 @@ def criterion_met(criterion: Mapping[str, Any], record: Mapping[str, Any]) -> fl
     """
 
     def within(number: float) -> bool:
-        above = number >= criterion.get("at_least", float("-inf"))
-        return above and number <= criterion.get("at_most", float("inf"))
+        lowest, highest = criterion.get("at_least", -math.inf), criterion.get("at_most", math.inf)
+        return bool(lowest <= number <= highest)
 
     if not within(record["value"]):
         return 0.0
@@ -181,7 +182,10 @@ def write_check_json(path: Path, results: Iterable[Result]) -> None:
 
 def write_junit(path: Path, results: list[Result]) -> None:
     """Write results as JUnit XML: one test a claim, failed if its verdict changed."""
-    changed, not_run = [r for r in results if r.changed], [r for r in results if r.verdict == NOT_RUN]
+    changed, not_run = (
+        [r for r in results if r.changed],
+        [r for r in results if r.verdict == NOT_RUN],
+    )
     suite = ElementTree.Element(
         "testsuite", name="claims", tests=str(len(results)), failures=str(len(changed)),
         errors="0", skipped=str(len([r for r in not_run if not r.changed])),

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,10 @@ def _one_line(error: Exception, ctx: click.Context) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f" {error.filename}" if error.filename else ""
         build = ctx.params.get("build_dir")
-        return f"cannot write or read{place}: {error.strerror}; free it, or choose another folder than {build} with --build-dir"
+        return (
+            f"cannot write or read{place}: {error.strerror}; make room there, or choose another "
+            f"folder than {build} with --build-dir"
+        )
     return str(error).split("\n")[0]
 
 
@@ -67,7 +69,7 @@ def _profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 )
 @click.pass_context
 def main(ctx: click.Context, build_dir: Path) -> None:
-    """Execute, build and check the companion to two papers on local elasticity.
+    r"""Execute, build and check the companion to two papers on local elasticity.
 
     \b
     lecore run                     every chapter, quick profile
@@ -96,7 +98,7 @@ def run(
     jobs: int,
     force: bool,
 ) -> None:
-    """Execute chapters, or those of a part, that are not up to date.
+    r"""Execute chapters, or those of a part, that are not up to date.
 
     \b
     lecore run clustering/digits --profile paper
@@ -200,22 +202,21 @@ def list_data() -> None:
 @click.argument("name", nargs=-1, required=True)
 def fetch_data(name: tuple[str, ...]) -> None:
     """Download image sets, such as mnist cifar10 cifar100 svhn."""
-    _for_each(name, "fetch")
+    from lecore import images
+
+    for one in name:
+        images.fetch(one)
+        click.echo(images.verify(one))
 
 
 @data.command("verify")
 @click.argument("name", nargs=-1, required=True)
 def verify_data(name: tuple[str, ...]) -> None:
     """Read image sets in full, checksums included."""
-    _for_each(name, "verify")
-
-
-def _for_each(names: tuple[str, ...], verb: str) -> None:
     from lecore import images
 
-    action: Callable[[str], Any] = getattr(images, verb)
-    for name in names:
-        click.echo(action(name) or images.verify(name))
+    for one in name:
+        click.echo(images.verify(one))
 
 
 @main.command()
@@ -245,8 +246,10 @@ def _check_device(device: str) -> None:
         return
     import torch
 
-    found = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if kind not in found:
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in found or not (index or "0").isdigit():
         raise ValueError(f"no device {device!r}; choose cpu, cuda, cuda:N or mps")
-    if not found[kind]() or (index and int(index) >= torch.cuda.device_count()):
-        raise ValueError(f"device {device!r} is not on this machine; leave --device out for the CPU")
+    if not found[kind] or (index and int(index) >= torch.cuda.device_count()):
+        raise ValueError(
+            f"device {device!r} is not on this machine; leave --device out for the CPU"
+        )

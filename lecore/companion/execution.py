@@ -89,9 +89,9 @@ def plan(
         key = project.chapter_key(root, notebook, values)
         tasks.append(Task(chapter, notebook, values, profile.name, profile.timeout, key))
     if unused := set(settings) - used:
-        known = {k for task in tasks for k in task.parameters}
+        names_known = sorted({k for task in tasks for k in task.parameters})
         raise ValueError(
-            f"no chosen chapter has a parameter {sorted(unused)[0]!r}; they have {sorted(known)}"
+            f"no chosen chapter has a parameter {sorted(unused)[0]!r}; they have {names_known}"
         )
     return tasks
 
@@ -110,11 +110,11 @@ def run(
     """
     from joblib import Parallel, delayed
 
-    outcome = Outcome()
-    todo = []
-    for task in tasks:
-        current = not force and staged_key(build, task.chapter) == task.key
-        (outcome.skipped if current else todo).append(task.chapter if current else task)
+    def current(task: Task) -> bool:
+        return not force and staged_key(build, task.chapter) == task.key
+
+    outcome = Outcome(skipped=[task.chapter for task in tasks if current(task)])
+    todo = [task for task in tasks if task.chapter not in outcome.skipped]
     shutil.rmtree(build / "running", ignore_errors=True)  # left by a run that was killed
     with _kernel_environment(root, jobs), _Progress(build, todo, len(tasks)) as progress:
         # every chapter has a kernel process of its own, so threads are enough here

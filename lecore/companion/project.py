@@ -156,7 +156,9 @@ def check_parameters(
             raise ValueError(f"{chapter}: {name} must be {kind}, not {value!r}")
 
 
-def effective_parameters(known: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
+def effective_parameters(
+    known: Mapping[str, Parameter], values: Mapping[str, Any]
+) -> dict[str, Any]:
     """All parameters of a run: the defaults of the page, overridden by ``values``."""
     return {name: ast.literal_eval(p.default) for name, p in known.items()} | dict(values)
 
@@ -166,7 +168,7 @@ def dependencies(code: Iterable[str], root: Path) -> list[Path]:
     finder = ModuleFinder(path=[str(root)])
     module = finder.add_module("chapter")
     finder.scan_code(compile("\n".join(code), "chapter", "exec"), module)
-    files = {Path(m.__file__) for m in finder.modules.values() if m.__file__}
+    files = {Path(f) for m in finder.modules.values() if (f := getattr(m, "__file__", None))}
     return sorted(files)
 
 
