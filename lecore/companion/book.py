@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from lecore.companion import project
 from lecore.companion.claims import (
     NOT_RUN,
@@ -118,15 +120,20 @@ def scan(html: Path) -> list[str]:
     faults = []
     for path in sorted(html.rglob("*.html")):
         page, name = _Page(), path.relative_to(html)
-        page.feed(path.read_text())
+        source = path.read_text()
+        page.feed(source)
+        if "papermill-error-cell" in source:
+            faults.append(f"{name} shows a cell that failed")
         text = "" if "_modules" in name.parts else "".join(page.text)
-        for pattern in (r"Traceback \(most recent", "papermill-error", r"\bnan\b", "Pending glue"):
+        for pattern in (r"Traceback \(most recent", r"\bnan\b", "Pending glue"):
             if found := re.search(pattern, text):
                 around = text[max(0, found.start() - 30) : found.end() + 30]
                 faults.append(f"{name} shows {' '.join(around.split())!r}")
         faults += [f"{name} loads {address} from another host" for address in page.remote]
         for image in page.images:
-            if image.startswith(("data:", "http:", "https:", "//")):
+            if image.startswith(("http:", "https:", "//")):
+                continue  # said above
+            if image.startswith("data:") and not image.endswith(","):
                 continue
             file = path.parent / image.split("?")[0].split("#")[0]
             if not image or not file.is_file() or file.stat().st_size == 0:
@@ -144,11 +151,37 @@ def _stage_pages(root: Path, build: Path, stage: Path) -> None:
         if path.is_file() and str(within.with_suffix("")) not in executed:
             (stage / "book" / within).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, stage / "book" / within)
+    for chapter in executed:
+        _refresh_prose(root, build, chapter)
+        (stage / "book" / f"{chapter}.md").unlink(missing_ok=True)  # it would win over .ipynb
     for old in (stage / "book").rglob("*.ipynb"):  # of chapters renamed or removed since
         if str(old.relative_to(stage / "book").with_suffix("")) not in executed:
             old.unlink()
     write_atomically(stage / "book" / "generated" / "scorecard.txt", scorecard(root, build))
     write_atomically(stage / "book" / "generated" / "status.txt", status(root, build))
+
+
+def _refresh_prose(root: Path, build: Path, chapter: str) -> None:
+    """Give an executed chapter the prose and tags of its source as they are now.
+
+    Prose is no part of a chapter's key, so that mending a sentence costs no execution; an equal
+    key says that the code cells are still the executed ones, in the same order.
+    """
+    path = staged_path(build, chapter)
+    notebook = nbformat.read(path, as_version=4)
+    executed = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells = []
+    for cell in project.read_notebook(root, chapter).cells:
+        if cell.cell_type != "code":
+            cells.append(cell)
+            continue
+        result = executed.pop(0)
+        result.metadata["tags"] = cell.metadata.get("tags", [])
+        cells.append(result)
+        if executed and "injected-parameters" in executed[0].metadata.get("tags", []):
+            cells.append(executed.pop(0))
+    notebook.cells = [*cells, notebook.cells[-1]]  # the last says where the numbers come from
+    write_atomically(path, nbformat.writes(notebook))
 
 
 def scorecard(root: Path, build: Path) -> str:

@@ -1,6 +1,7 @@
 """The command line: execute chapters, build the book, check the claims, look after data."""
 
 import os
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -69,13 +70,13 @@ def _profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 )
 @click.pass_context
 def main(ctx: click.Context, build_dir: Path) -> None:
-    r"""Execute, build and check the companion to two papers on local elasticity.
+    """Execute, build and check the companion to two papers on local elasticity.
 
     \b
     lecore run                     every chapter, quick profile
     lecore run phenomenon --set seeds=2
     lecore build && lecore check
-    """
+    """  # noqa: D301 - \b is click's sign for "as it stands"
     ctx.obj = build_dir.absolute()
 
 
@@ -98,12 +99,12 @@ def run(
     jobs: int,
     force: bool,
 ) -> None:
-    r"""Execute chapters, or those of a part, that are not up to date.
+    """Execute chapters, or those of a part, that are not up to date.
 
     \b
     lecore run clustering/digits --profile paper
     lecore run phenomenon --device cuda --jobs 2
-    """
+    """  # noqa: D301 - \b is click's sign for "as it stands"
     from lecore.companion import execution
 
     root = project.project_root()
@@ -235,9 +236,12 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise ValueError(f"--set wants NAME=VALUE, not {text!r}")
     try:
-        return name, yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         raise ValueError(f"--set {text!r}: the value is not valid YAML") from None
+    if isinstance(parsed, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", parsed):
+        return name, float(parsed)  # YAML 1.1 takes 1e-3 for a word
+    return name, parsed
 
 
 def _check_device(device: str) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -86,7 +86,10 @@ def plan(
         used |= set(settings) & set(known)
         project.check_parameters(chapter, known, values)
         values = project.effective_parameters(known, values)
-        key = project.chapter_key(root, notebook, values)
+        try:
+            key = project.chapter_key(root, notebook, values)
+        except SyntaxError as error:
+            raise ValueError(f"{chapter} is not valid Python: {error.msg}: {error.text}") from error
         tasks.append(Task(chapter, notebook, values, profile.name, profile.timeout, key))
     if unused := set(settings) - used:
         names_known = sorted({k for task in tasks for k in task.parameters})
@@ -164,23 +167,26 @@ def _execute(root: Path, build: Path, task: Task, progress: "_Progress") -> tupl
 
     running = build / "running" / f"{task.chapter}.ipynb"
     failed = build / "failed" / f"{task.chapter}.ipynb"
-    running.parent.mkdir(parents=True, exist_ok=True)
     started = datetime.datetime.now(datetime.UTC)
     clock = time.monotonic()
     progress.start(task.chapter)
     failure: str | None = None
     try:
+        running.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(task.notebook, running)
         papermill.execute_notebook(
             running,
             running,
             parameters=dict(task.parameters),
             kernel_name="python3",
-            cwd=str(project.source(root, task.chapter).parent),
+            # the kernel's folder alone: `cwd` would move this process, which all threads share
+            resources={"metadata": {"path": str(project.source(root, task.chapter).parent)}},
             progress_bar=False,
             execution_timeout=int(task.timeout),
-            extra_arguments=["--log-level=40"],  # no notice about TCP from each kernel
-            on_cell_complete=lambda cell, cell_index: progress.cell(task.chapter, cell_index),
+            extra_arguments=["--log-level=50"],  # no notice about TCP, no echo of an interrupt
+            on_cell_executed=lambda cell, cell_index, execute_reply: progress.cell(
+                task.chapter, cell_index
+            ),
         )
         notebook = nbformat.read(running, as_version=4)
         _publish(root, build, task, notebook, started, time.monotonic() - clock)
@@ -193,8 +199,10 @@ def _execute(root: Path, build: Path, task: Task, progress: "_Progress") -> tupl
         failure = f"a cell took longer than {task.timeout:g} s; raise `timeout` in the profile"
     except DeadKernelError:
         failure = "its kernel died, most likely out of memory; take smaller parameters"
-    except ValueError as error:  # from the records
-        failure = str(error)
+    except (ValueError, RuntimeError) as error:  # from the records; from a kernel that hangs
+        failure = str(error).split("\n")[0]
+    except OSError as error:
+        failure = f"cannot write: {error.strerror or error}; free {build} or choose --build-dir"
     finally:
         if running.exists():
             failed.parent.mkdir(parents=True, exist_ok=True)
@@ -280,7 +288,7 @@ def commit(root: Path) -> str | None:
 
 
 @contextmanager
-def _kernel_environment(root: Path, jobs: int):  # type: ignore[no-untyped-def]
+def _kernel_environment(root: Path, jobs: int) -> Iterator[None]:
     """Environment that the kernels inherit: the package, threads, determinism; put back after."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,0 +1,103 @@
+"""Chapters, profiles, parameters, and what a chapter's key depends on."""
+
+from pathlib import Path
+
+import pytest
+
+from lecore.companion import project as chapters
+
+
+def key(root: Path, chapter: str = "first/mean", **values: object) -> str:
+    return chapters.chapter_key(root, chapters.read_notebook(root, chapter), values)
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
+def test_root_is_found_from_below(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(fresh / "book" / "first")
+    assert chapters.project_root() == fresh
+
+
+def test_chapters_are_pages_with_code_in_order(fresh: Path) -> None:
+    assert chapters.chapters(fresh) == ["first/mean", "first/images", "second/slow"]
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        ((), ["first/mean", "first/images", "second/slow"]),
+        (("first",), ["first/mean", "first/images"]),
+        (("second/slow", "first/mean"), ["first/mean", "second/slow"]),
+        (("book/first/mean.md",), ["first/mean"]),
+    ],
+)
+def test_select(fresh: Path, names: tuple[str, ...], chosen: list[str]) -> None:
+    assert chapters.select(fresh, names) == chosen
+
+
+def test_parameters_are_read_from_the_page(fresh: Path) -> None:
+    known = chapters.parameters(chapters.read_notebook(fresh, "first/mean"))
+    assert list(known) == ["seed", "device", "points", "rate"]
+    assert known["points"] == chapters.Parameter("points", "int", "3", "how many")
+    assert chapters.effective_parameters(known, {"points": 4}) == {
+        "seed": 0,
+        "device": "cpu",
+        "points": 4,
+        "rate": 0.5,
+    }
+
+
+def test_page_without_parameters_cell_is_refused(fresh: Path) -> None:
+    path = fresh / "book" / "first" / "mean.md"
+    path.write_text(path.read_text().replace(":tags: [parameters]\n", ""))
+    with pytest.raises(ValueError, match="no cell tagged 'parameters'"):
+        chapters.parameters(chapters.read_notebook(fresh, "first/mean"))
+
+
+@pytest.mark.parametrize("value", ["3", 3.0, True, None, [3]])
+def test_wrong_type_is_refused(fresh: Path, value: object) -> None:
+    known = chapters.parameters(chapters.read_notebook(fresh, "first/mean"))
+    with pytest.raises(ValueError, match="points must be int"):
+        chapters.check_parameters("first/mean", known, {"points": value})
+
+
+def test_int_will_do_for_float(fresh: Path) -> None:
+    known = chapters.parameters(chapters.read_notebook(fresh, "first/mean"))
+    chapters.check_parameters("first/mean", known, {"rate": 1})
+    with pytest.raises(ValueError, match="rate must be float"):
+        chapters.check_parameters("first/mean", known, {"rate": True})
+
+
+def test_profile_that_names_an_unknown_chapter_is_refused(fresh: Path) -> None:
+    (fresh / "book" / "profiles" / "odd.yml").write_text("{timeout: 1, chapters: {no/such: {}}}")
+    with pytest.raises(ValueError, match="no/such"):
+        chapters.load_profile(fresh, "odd")
+
+
+def test_key_follows_the_code_the_page_imports_and_nothing_else(fresh: Path) -> None:
+    before = key(fresh)
+    append(fresh / "lecore" / "other.py", "\n# edited\n")
+    append(fresh / "book" / "first" / "mean.md", "\nMore prose.\n")
+    assert key(fresh) == before
+    append(fresh / "lecore" / "helper.py", '\n"""Imported through science."""\n')
+    assert key(fresh) != before
+
+
+def test_key_follows_parameters_and_cells(fresh: Path) -> None:
+    before = key(fresh, points=3)
+    assert key(fresh, points=4) != before
+    page = fresh / "book" / "first" / "mean.md"
+    page.write_text(page.read_text().replace("n=points)", "n=points + 0)"))
+    assert key(fresh, points=3) != before
+
+
+def test_key_follows_the_images(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LECORE_DATA", str(tmp_path))
+    (tmp_path / "mine.npz").write_bytes(b"one")
+    before = key(fresh, "first/images", data="mine")
+    (tmp_path / "mine.npz").write_bytes(b"two")
+    assert key(fresh, "first/images", data="mine") != before

@@ -1,0 +1,157 @@
+"""Prediction changes against the obvious loop, closed forms, and their linearisation."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lecore import linearized_change, losses, models, output_gradient, prediction_change
+
+
+def obvious_loop(model, inputs, targets, test_inputs, learning_rate, loss):
+    """Copy the model, take a real torch step, predict everything again."""
+    rows = []
+    for x, y in zip(inputs, targets, strict=True):
+        stepped = copy.deepcopy(model).double()
+        before = stepped(test_inputs).detach()
+        optimizer = torch.optim.SGD(
+            [p for p in stepped.parameters() if p.requires_grad], learning_rate
+        )
+        loss(stepped(x[None])[0], y).backward()
+        optimizer.step()
+        rows.append(stepped(test_inputs).detach() - before)
+    return torch.stack(rows)
+
+
+def image(n, channels, side):
+    return torch.randn(n, channels, side, side, dtype=torch.float64)
+
+
+def points(n):
+    return torch.randn(n, 3, dtype=torch.float64)
+
+
+PROBLEMS = {
+    "relu": (lambda: models.two_layer(3, 16), points, losses.squared_error),
+    "linear": (lambda: models.three_layer(3, 8, "linear"), points, losses.half_squared_error),
+    "probability": (
+        lambda: models.two_layer(3, 16, "tanh", probability=True),
+        points,
+        losses.binary_cross_entropy,
+    ),
+    "three classes": (
+        lambda: models.two_layer(3, 16, "gelu", outputs=3),
+        points,
+        losses.cross_entropy,
+    ),
+    "sign output": (lambda: models.sign_output(3, 16), points, losses.squared_error),
+    "skip": (lambda: models.three_layer_resnet(3, 8), points, losses.squared_error),
+    "cnn": (models.mnist_cnn, lambda n: image(n, 1, 28), losses.squared_error),
+}
+
+
+def targets_for(name, n):
+    if name == "three classes":
+        return torch.arange(n) % 3
+    return (torch.arange(n) % 2).double()[:, None]
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_equals_the_obvious_loop(name):
+    make, draw, loss = PROBLEMS[name]
+    torch.manual_seed(0)
+    model, x, other = make(), draw(3), draw(4)
+    y = targets_for(name, 3)
+    expected = obvious_loop(model, x, y, other, 0.01, loss)
+    change = prediction_change(model, x, y, other, learning_rate=0.01, loss=loss)
+    torch.testing.assert_close(change, expected, rtol=1e-9, atol=1e-12)
+    assert change.shape == expected.shape
+
+
+@pytest.mark.parametrize("name", ["relu", "three classes", "cnn"])
+def test_linearisation_is_the_limit_with_slope_one(name):
+    make, draw, loss = PROBLEMS[name]
+    torch.manual_seed(1)
+    model, x, y = make(), draw(3), targets_for(name, 3)
+
+    def error(rate):
+        exact = prediction_change(model, x, y, learning_rate=rate, loss=loss)
+        linear = linearized_change(model, x, y, learning_rate=rate, loss=loss)
+        return float((exact - linear).norm() / linear.norm())
+
+    assert error(1e-6) == pytest.approx(error(1e-5) / 10, rel=0.05)
+    assert error(1e-6) < 1e-3
+
+
+@given(chunk=st.integers(1, 9), seed=st.integers(0, 100))
+@settings(max_examples=15, deadline=None)
+def test_chunks_do_not_matter(chunk, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = models.two_layer(2, 8, seed=seed)
+    x = torch.randn(7, 2, dtype=torch.float64, generator=generator)
+    y = torch.ones(7, 1)
+    for step in (prediction_change, linearized_change):
+        whole = step(model, x, y, learning_rate=0.1)
+        torch.testing.assert_close(step(model, x, y, learning_rate=0.1, chunk_size=chunk), whole)
+
+
+def test_permuting_points_permutes_the_matrix():
+    model, x, y = models.two_layer(2, 8), torch.randn(5, 2), torch.rand(5, 1)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    change = prediction_change(model, x, y, learning_rate=0.1)
+    permuted = prediction_change(model, x[order], y[order], learning_rate=0.1)
+    torch.testing.assert_close(permuted, change[order][:, order])
+
+
+def test_linear_model_in_closed_form():
+    model, x = nn.Linear(3, 1).double(), torch.randn(4, 3, dtype=torch.float64)
+    y = torch.zeros(4, 1, dtype=torch.float64)
+    change = prediction_change(model, x, y, learning_rate=0.1)[..., 0]
+    residual = 2 * model(x).detach()[:, :1]
+    torch.testing.assert_close(change, -0.1 * residual * (x @ x.T + 1))
+
+
+def test_output_gradient_of_each_loss():
+    model, x = models.two_layer(2, 8, probability=True), torch.randn(4, 2, dtype=torch.float64)
+    y = torch.tensor([0.0, 1.0, 0.0, 1.0]).double()[:, None]
+    p = copy.deepcopy(model).double()(x).detach()
+    torch.testing.assert_close(output_gradient(model, x, y), 2 * (p - y))
+    torch.testing.assert_close(output_gradient(model, x, y, loss=losses.half_squared_error), p - y)
+    by_hand = (p - y) / (p * (1 - p))
+    torch.testing.assert_close(
+        output_gradient(model, x, y, loss=losses.binary_cross_entropy), by_hand
+    )
+
+
+def test_model_is_left_alone():
+    model = models.two_layer(2, 8)
+    before = copy.deepcopy(model.state_dict())
+    prediction_change(model, torch.randn(3, 2), torch.ones(3, 1), learning_rate=1.0)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_bad_input():
+    model, x, y = models.two_layer(2, 8), torch.randn(3, 2), torch.ones(3, 1)
+    with pytest.raises(ValueError, match="learning_rate must be positive"):
+        prediction_change(model, x, y, learning_rate=0)
+    with pytest.raises(ValueError, match="as many targets"):
+        prediction_change(model, x, y[:2], learning_rate=1)
+    with pytest.raises(ValueError, match="chunk_size"):
+        prediction_change(model, x, y, learning_rate=1, chunk_size=0)
+    with pytest.raises(ValueError, match="'1' is in training mode"):
+        prediction_change(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)), x, y, learning_rate=1)
+    with pytest.raises(ValueError, match="requires_grad"):
+        prediction_change(model.requires_grad_(False), x, y, learning_rate=1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_agrees_with_cpu():
+    model, x, y = models.two_layer(3, 64), torch.randn(5, 3), torch.ones(5, 1)
+    on_cpu = prediction_change(model, x, y, learning_rate=0.01)
+    on_gpu = prediction_change(model.cuda(), x, y, learning_rate=0.01).cpu()
+    torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-9, atol=1e-12)

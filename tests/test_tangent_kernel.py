@@ -1,0 +1,103 @@
+"""Kernels against gradients taken one by one, against each other, and against their limits."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lecore import empirical_ntk, models, prediction_change
+from lecore.tangent_kernel import (
+    activation_overlap,
+    activation_pattern,
+    infinite_width_ntk,
+    stability_limit,
+    two_layer_ntk,
+    two_layer_relative_similarity,
+)
+
+X = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def gradients_one_by_one(model, x, output):
+    rows = []
+    for point in x:
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        value = model(point[None])[0, output]
+        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(value, trainable)]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2])
+def test_empirical_ntk_is_the_product_of_gradients(chunk):
+    model = models.three_layer(3, 7, "tanh", outputs=2).double()
+    kernel = empirical_ntk(model, X, X[:3], chunk_size=chunk)
+    for c in range(2):
+        for k in range(2):
+            expected = gradients_one_by_one(model, X, c) @ gradients_one_by_one(model, X[:3], k).T
+            torch.testing.assert_close(kernel[:, :, c, k], expected)
+
+
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_two_layer_ntk_equals_the_empirical_one(activation):
+    model = models.two_layer(3, 20, activation)
+    torch.testing.assert_close(two_layer_ntk(model, X), empirical_ntk(model, X)[..., 0, 0])
+
+
+def test_two_layer_ntk_refuses_other_networks():
+    for model in (models.three_layer(3, 4), models.two_layer(3, 4, parameterization="ntk")):
+        with pytest.raises(ValueError, match="two_layer_ntk needs"):
+            two_layer_ntk(model, X)
+
+
+def test_equation_four_for_a_tiny_step():
+    model = models.sign_output(3, 200).double()
+    change = prediction_change(model, X, torch.ones(5, 1), learning_rate=1e-9)[..., 0]
+    predicted = two_layer_relative_similarity(model[1].weight, model[1].bias, X)
+    torch.testing.assert_close(change / change.diagonal()[:, None], predicted, rtol=1e-5, atol=1e-6)
+
+
+def test_infinite_width_limit_is_approached():
+    limit = torch.tensor(infinite_width_ntk(X.numpy()))
+    errors = []
+    for width in (256, 4096, 65536):
+        model = models.two_layer(3, width, parameterization="ntk", seed=1)
+        errors.append(float((empirical_ntk(model, X)[..., 0, 0] - limit).norm() / limit.norm()))
+    assert errors[2] < 0.02
+    assert errors[2] < errors[0]
+
+
+def test_infinite_width_ntk_by_sampling_and_on_the_diagonal():
+    x = np.array([[1.0, 2.0], [-0.5, 0.3]])
+    rng = np.random.default_rng(0)
+    w, b = rng.normal(size=(400_000, 2)), rng.normal(size=400_000)
+    u = w @ x.T / math.sqrt(2) + b[:, None]
+    active, relu = (u > 0).astype(float), np.maximum(u, 0)
+    sampled = (x @ x.T / 2 + 1) * (active.T @ active) / len(w) + relu.T @ relu / len(w) + 1
+    np.testing.assert_allclose(infinite_width_ntk(x), sampled, rtol=0.02)
+    k = (x**2).sum(1) / 2 + 1
+    np.testing.assert_allclose(infinite_width_ntk(x).diagonal(), k / 2 + k / 2 + 1)
+
+
+def test_stability_limit_separates_descent_from_divergence():
+    model = torch.nn.Linear(3, 1).double()
+    limit = stability_limit(empirical_ntk(model, X)[..., 0, 0])
+    features = torch.cat([X, torch.ones(5, 1)], dim=1).double()
+    for share, grows in ((0.95, False), (1.05, True)):
+        w = torch.ones(4, 1, dtype=torch.float64)
+        sizes = []
+        for _ in range(400):
+            w = w - share * limit * 2 / 5 * features.T @ (features @ w)
+            sizes.append(float((features @ w).norm()))
+        assert (sizes[-1] > sizes[0]) == grows
+
+
+def test_activation_patterns():
+    hidden = models.two_layer(3, 50).double()[1]
+    pattern = activation_pattern(hidden.weight, hidden.bias, X)
+    assert set(pattern.unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(pattern, (hidden(X) >= 0).double())
+    overlap = activation_overlap(pattern)
+    torch.testing.assert_close(overlap.diagonal(), torch.ones(5, dtype=torch.float64))
+    i, j = pattern[0], pattern[1]
+    assert float(overlap[0, 1]) == pytest.approx(float(i @ j / (i.norm() * j.norm())))
