@@ -1,9 +1,9 @@
 """Local elasticity of neural networks, measured.
 
-The science, flat in this package: :mod:`~lecore.manifolds`, :mod:`~lecore.images`,
-:mod:`~lecore.models`, :mod:`~lecore.losses`, :mod:`~lecore.training`,
-:mod:`~lecore.prediction_change`, :mod:`~lecore.tangent_kernel`, :mod:`~lecore.similarity`,
-:mod:`~lecore.clustering`, :mod:`~lecore.uncertainty`. The book's machinery: ``lecore.companion``.
+The science lies flat in this package: :mod:`~lecore.manifolds`, :mod:`~lecore.images`,
+:mod:`~lecore.models`, :mod:`~lecore.losses`, :mod:`~lecore.training`, :mod:`~lecore.changes`,
+:mod:`~lecore.tangent_kernel`, :mod:`~lecore.similarity`, :mod:`~lecore.clustering`,
+:mod:`~lecore.uncertainty`. The book's machinery is ``lecore.companion``.
 
 The three calls that measure any network::
 
@@ -12,23 +12,24 @@ The three calls that measure any network::
     kernel = empirical_ntk(model, x)                              # Θ[i, j, c, k]
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from lecore.clustering import ElasticityClustering, KernelKMeans
-from lecore.companion.records import figure, record
-from lecore.prediction_change import linearized_change, output_gradient, prediction_change
-from lecore.seeding import seeded
-from lecore.similarity import (
-    correlation_with_distance,
-    kernelized_similarity,
-    normalized_similarity,
-    relative_similarity,
-    symmetrized,
-)
-from lecore.tangent_kernel import empirical_ntk
-from lecore.training import train
-
-__version__ = version("lecore")
+if TYPE_CHECKING:
+    from lecore.changes import linearized_change, output_gradient, prediction_change
+    from lecore.clustering import ElasticityClustering, KernelKMeans
+    from lecore.companion.records import figure, record
+    from lecore.seeding import seeded
+    from lecore.similarity import (
+        correlation_with_distance,
+        kernelized_similarity,
+        normalized_similarity,
+        relative_similarity,
+        symmetrized,
+    )
+    from lecore.tangent_kernel import empirical_ntk
+    from lecore.training import train
 
 __all__ = [
     "ElasticityClustering",
@@ -47,3 +48,30 @@ __all__ = [
     "symmetrized",
     "train",
 ]
+
+_HOMES = {
+    "ElasticityClustering": "clustering",
+    "KernelKMeans": "clustering",
+    "correlation_with_distance": "similarity",
+    "empirical_ntk": "tangent_kernel",
+    "figure": "companion.records",
+    "kernelized_similarity": "similarity",
+    "linearized_change": "changes",
+    "normalized_similarity": "similarity",
+    "output_gradient": "changes",
+    "prediction_change": "changes",
+    "record": "companion.records",
+    "relative_similarity": "similarity",
+    "seeded": "seeding",
+    "symmetrized": "similarity",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import, and `lecore --help` does not need it
+    if name == "__version__":
+        return version("lecore")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lecore' has no attribute {name!r}")
+    return getattr(import_module(f"lecore.{_HOMES[name]}"), name)

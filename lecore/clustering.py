@@ -8,15 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import KMeans
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics.cluster import contingency_matrix
 from sklearn.metrics.pairwise import euclidean_distances, pairwise_kernels
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
+from lecore.changes import output_gradient, prediction_change
 from lecore.losses import Loss, squared_error
 from lecore.models import two_layer
-from lecore.prediction_change import output_gradient, prediction_change
 from lecore.seeding import seeded
 from lecore.similarity import kernelized_similarity, relative_similarity, symmetrized
 from lecore.training import train
@@ -38,7 +38,7 @@ def clustering_accuracy(truth: ArrayLike, labels: ArrayLike) -> float:
     Returns:
         A number in [0, 1].
     """
-    table = confusion_matrix(np.asarray(truth), np.asarray(labels))
+    table = contingency_matrix(np.asarray(truth), np.asarray(labels))
     rows, columns = linear_sum_assignment(table, maximize=True)
     return float(table[rows, columns].sum() / table.sum())
 
@@ -335,7 +335,7 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
             ValueError: If an option is unknown or the shapes do not fit.
             DivergenceError: If training runs away; take a smaller learning rate.
         """
-        points: Array = validate_data(self, X, dtype=np.float64)
+        points: Array = validate_data(self, X, dtype=np.float64, copy=True)
         if self.similarity not in ("relative", "kernelized"):
             raise ValueError(
                 f"similarity must be 'relative' or 'kernelized', not {self.similarity!r}"

@@ -272,7 +272,7 @@ def _missing(name: str) -> FileNotFoundError:
 def _load_npz(name: str) -> Images:
     path = _npz(name)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             parts = {key: archive[key] for key in Images._fields[1:]}
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path} is damaged or no image set ({error}); fetch it again") from error

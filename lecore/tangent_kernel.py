@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from lecore.changes import Parameters, chunks, trainable_parameters
 from lecore.models import NTKLinear
-from lecore.prediction_change import Parameters, chunks, trainable_parameters
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def empirical_ntk(
         Shape (n, m, outputs, outputs), on the model's device.
 
     Raises:
-        ValueError: As :func:`lecore.prediction_change.prediction_change` for the model.
+        ValueError: As :func:`lecore.changes.prediction_change` for the model.
     """
     parameters, fixed = trainable_parameters(model, dtype)
     device = next(iter(parameters.values())).device

@@ -108,6 +108,8 @@ def load_profile(root: Path, name: str) -> Profile:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yml")))
         raise ValueError(f"no profile {name!r}; there are {known}")
     data = yaml.safe_load(path.read_text())
+    if not isinstance(data, dict) or set(data) != {"timeout", "chapters"}:
+        raise ValueError(f"{path.name} must have the keys timeout and chapters, and no others")
     if unknown := set(data["chapters"]) - set(chapters(root)):
         raise ValueError(f"{path.name} names chapters that do not exist: {sorted(unknown)}")
     return Profile(name, float(data["timeout"]), data["chapters"])
@@ -176,7 +178,7 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
     """What a chapter's result depends on, as one SHA-256.
 
     Code cells, parameters (the device among them), every module of the project that the code
-    imports, the versions of torch and NumPy, the papers' tables, and the image files.
+    imports, the versions of torch and NumPy, the papers' numbers, and the image files.
 
     Raises:
         FileNotFoundError: If the image set is not there.
@@ -185,6 +187,8 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
     parts = [*code, json.dumps(values, sort_keys=True), version("torch"), version("numpy")]
     parts += [path.read_text() for path in dependencies(code, root)]
     parts += [path.read_text() for path in sorted((root / "book" / "published").glob("*.json"))]
+    claims = yaml.safe_load((root / "book" / "claims.yml").read_text())
+    parts.append(json.dumps([[claim.get("id"), claim.get("published")] for claim in claims]))
     parts.append(data_fingerprint(values))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -1,0 +1,295 @@
+"""Image sets on small files in their original formats, damaged files, and He & Su's samples."""
+
+import hashlib
+import pickle
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lecore import images
+from lecore.images import Images, he_su_sample, import_torchvision, load, scaled
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LECORE_DATA", str(tmp_path))
+    return tmp_path
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+def make_mnist(folder, monkeypatch):
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    truth = {}
+    for split, n in (("train", 6), ("t10k", 3)):
+        truth[split] = RNG.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        write_idx(raw / f"{split}-images-idx3-ubyte", truth[split])
+        write_idx(raw / f"{split}-labels-idx1-ubyte", np.arange(n, dtype=np.uint8))
+    sums = {name: md5(folder / name) for name in images.MNIST_MD5}
+    monkeypatch.setattr(images, "MNIST_MD5", sums)
+    return truth["train"], truth["t10k"]
+
+
+def make_cifar(folder, monkeypatch, dataset, label_key, names_key):
+    base = folder / dataset.base_folder
+    base.mkdir()
+    arrays = {}
+    for attribute in ("train_list", "test_list"):
+        entries = []
+        for name, _ in getattr(dataset, attribute):
+            x = RNG.integers(0, 256, (2, 3072), dtype=np.uint8)
+            (base / name).write_bytes(pickle.dumps({"data": x, label_key: [0, 1]}))
+            entries.append([name, md5(base / name)])
+            arrays.setdefault(attribute, []).append(x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        monkeypatch.setattr(dataset, attribute, entries)
+    meta = base / dataset.meta["filename"]
+    meta.write_bytes(pickle.dumps({names_key: ["cat", "dog"]}))
+    monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": md5(meta)})
+    return tuple(np.concatenate(a) for a in arrays.values())
+
+
+def make_cifar10(folder, monkeypatch):
+    dataset = import_torchvision().datasets.CIFAR10
+    return make_cifar(folder, monkeypatch, dataset, "labels", "label_names")
+
+
+def make_cifar100(folder, monkeypatch):
+    dataset = import_torchvision().datasets.CIFAR100
+    return make_cifar(folder, monkeypatch, dataset, "fine_labels", "fine_label_names")
+
+
+def make_svhn(folder, monkeypatch):
+    dataset = import_torchvision().datasets.SVHN
+    arrays, entries = [], dict(dataset.split_list)
+    for split in ("train", "test"):
+        url, name, _ = dataset.split_list[split]
+        x = RNG.integers(0, 256, (32, 32, 3, 4), dtype=np.uint8)
+        scipy.io.savemat(folder / name, {"X": x, "y": np.array([[1], [2], [10], [3]], np.uint8)})
+        entries[split] = [url, name, md5(folder / name)]
+        arrays.append(x.transpose(3, 0, 1, 2))
+    monkeypatch.setattr(dataset, "split_list", entries)
+    return tuple(arrays)
+
+
+MAKERS = {
+    "mnist": make_mnist,
+    "cifar10": make_cifar10,
+    "cifar100": make_cifar100,
+    "svhn": make_svhn,
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_original_formats_come_back_exactly(name, folder, monkeypatch):
+    train, test = MAKERS[name](folder, monkeypatch)
+    found = load(name)
+    np.testing.assert_array_equal(found.x_train, train)
+    np.testing.assert_array_equal(found.x_test, test)
+    assert found.x_train.dtype == np.uint8
+    assert found.y_train.dtype == np.int64
+    assert len(found.y_train) == len(train)
+    if name == "svhn":  # the digit 0 is stored as 10
+        assert found.y_train.tolist() == [1, 2, 0, 3]
+    assert f"{len(train)} training" in images.verify(name)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_changed_byte_is_found(name, folder, monkeypatch):
+    MAKERS[name](folder, monkeypatch)
+    before = images.fingerprint(name)
+    path = next(p for p in sorted(folder.rglob("*")) if p.is_file() and "meta" not in p.name)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert images.fingerprint(name) != before
+    with pytest.raises(ValueError, match=f"{path.name} is damaged.*lecore data fetch {name}"):
+        load(name)
+    path.write_bytes(data[:10])
+    with pytest.raises(ValueError, match="is damaged"):
+        load(name)
+    path.unlink()
+    for look in (load, images.fingerprint):
+        with pytest.raises(FileNotFoundError, match="LECORE_DATA"):
+            look(name)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (open, ("exploded", "w"))
+
+
+def test_a_pickle_with_another_checksum_is_never_opened(folder, monkeypatch):
+    make_cifar10(folder, monkeypatch)
+    monkeypatch.chdir(folder)
+    (folder / "cifar-10-batches-py" / "data_batch_1").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="is damaged"):
+        load("cifar10")
+    assert not (folder / "exploded").exists()
+
+
+def test_digits_are_inside_scikit_learn():
+    digits = load("digits")
+    assert digits.x_train.shape == (1500, 8, 8)
+    assert digits.x_test.shape == (297, 8, 8)
+    assert digits.x_train.max() == 255
+    assert len(images.fingerprint("digits")) == 64
+    images.fetch("digits")
+
+
+def own_images(**changes):
+    arrays = {
+        "x_train": np.zeros((4, 5, 5), np.uint8),
+        "y_train": np.array([0, 1, 0, 1]),
+        "x_test": np.zeros((2, 5, 5), np.uint8),
+        "y_test": np.array([0, 1]),
+        "class_names": np.array(["a", "b"]),
+    }
+    return arrays | changes
+
+
+def test_own_images(folder):
+    np.savez(folder / "mine.npz", **own_images())
+    mine = load("mine")
+    assert mine.class_names == ("a", "b")
+    assert mine.x_train.shape == (4, 5, 5)
+    images.fetch("mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.zeros((4, 5, 5))}, "must be uint8"),
+        ({"y_train": np.array([0, 1])}, "must be uint8"),
+        ({"y_test": np.array([0, 2])}, "below the number"),
+        ({"y_test": np.array([0.0, 1.0])}, "below the number"),
+        ({"class_names": np.array([object()])}, "damaged or no image set"),
+    ],
+)
+def test_bad_own_images(folder, changes, message):
+    np.savez(folder / "mine.npz", **own_images(**changes))
+    with pytest.raises(ValueError, match=message):
+        load("mine")
+
+
+def test_truncated_npz(folder):
+    np.savez(folder / "mine.npz", **own_images())
+    path = folder / "mine.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"mine\.npz is damaged"):
+        load("mine")
+
+
+def test_unknown_set():
+    with pytest.raises(FileNotFoundError, match="no data set 'nonsense'"):
+        load("nonsense")
+
+
+def test_fetch_without_a_network(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    for name in MAKERS:
+        with pytest.raises(ConnectionError, match=f"could not download {name}"):
+            images.fetch(name)
+    assert [p for p in folder.rglob("*") if p.is_file()] == []
+
+
+def test_the_users_cache_is_the_default(monkeypatch):
+    monkeypatch.delenv("LECORE_DATA")
+    assert images.data_folder().name == "lecore"
+
+
+def test_scaled():
+    x = np.array([[[0, 255]]], np.uint8)
+    assert scaled(x).tolist() == [[[[-1.0, 1.0]]]]
+    assert scaled(x, normalized=False).tolist() == [[[[0.0, 1.0]]]]
+    assert scaled(np.zeros((2, 4, 5, 3), np.uint8)).shape == (2, 3, 4, 5)
+
+
+def numbered(labels):
+    """An image set in which every image is its own index."""
+    x = np.arange(len(labels), dtype=np.uint8)[:, None, None]
+    return Images("numbered", x, np.asarray(labels), x[:0], np.zeros(0, int), tuple("abcd"))
+
+
+@given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=60), size=st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_he_su_sample_against_the_obvious_loop(labels, size):
+    if not {0, 1, 2} <= set(labels):
+        with pytest.raises(ValueError, match="no training images of class"):
+            he_su_sample(numbered(labels), (0, 1), (2,), per_class=size)
+        return
+    one = [i for i, c in enumerate(labels) if c == 0][:size]
+    two = [i for i, c in enumerate(labels) if c == 1][:size]
+    rest = [i for i, c in enumerate(labels) if c in (2, 3)][: 2 * size]
+    auxiliary = (2, 3) if 3 in labels else (2,)
+    ordered = one + two + rest
+    mixed = [None] * len(ordered)
+    for old, new in enumerate(np.random.RandomState(666).permutation(len(ordered))):
+        mixed[new] = ordered[old]
+    sample = he_su_sample(
+        numbered(labels), (0, 1), auxiliary, per_class=size, auxiliary_size=2 * size
+    )
+    assert sample.primary.ravel().tolist() == [i for i in mixed if i in one + two]
+    assert sample.subclass.tolist() == [int(i in two) for i in mixed if i in one + two]
+    assert sample.auxiliary.ravel().tolist() == [i for i in mixed if i in rest]
+
+
+def test_random_samples_are_seeded_subsets():
+    numbers = numbered([0, 1, 2] * 20)
+    a, b, c = (
+        he_su_sample(numbers, (0, 1), (2,), per_class=5, auxiliary_size=5, seed=s)
+        for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(a.primary, b.primary)
+    assert not np.array_equal(a.primary, c.primary)
+    assert (a.primary.ravel() % 3 == a.subclass).all()
+    assert len(np.unique(a.primary)) == 10
+
+
+def test_classes_must_differ():
+    with pytest.raises(ValueError, match="two primary and other auxiliary"):
+        he_su_sample(numbered([0, 1, 2]), (0, 1), (1,))
+
+
+def test_lecore_needs_neither_torchvision_nor_papermill():
+    code = (
+        "import sys, lecore; "
+        "assert not {'torchvision', 'papermill', 'click', 'sphinx'} & set(sys.modules); "
+        "from lecore.images import import_torchvision; t = import_torchvision(); "
+        "t.models.resnet18(num_classes=2); assert import_torchvision() is t"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_other_import_errors_of_torchvision_are_not_hidden():
+    code = (
+        "import sys, importlib.abc\n"
+        "class Broken(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torchvision': raise RuntimeError('something else')\n"
+        "sys.meta_path.insert(0, Broken())\n"
+        "from lecore.images import import_torchvision\n"
+        "try: import_torchvision()\n"
+        "except RuntimeError as e: assert str(e) == 'something else'\n"
+        "else: raise SystemExit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
