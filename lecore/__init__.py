@@ -2,8 +2,9 @@
 
 The science lies flat in this package: :mod:`~lecore.manifolds`, :mod:`~lecore.images`,
 :mod:`~lecore.models`, :mod:`~lecore.losses`, :mod:`~lecore.training`, :mod:`~lecore.changes`,
-:mod:`~lecore.tangent_kernel`, :mod:`~lecore.similarity`, :mod:`~lecore.clustering`,
-:mod:`~lecore.uncertainty`. The book's machinery is ``lecore.companion``.
+:mod:`~lecore.tangent_kernel`, :mod:`~lecore.similarity`, :mod:`~lecore.algorithm_one`,
+:mod:`~lecore.kernel_kmeans`, :mod:`~lecore.clustering`, :mod:`~lecore.uncertainty`.
+The book's machinery is ``lecore.companion``.
 
 The three calls that measure any network::
 
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lecore.changes import linearized_change, output_gradient, prediction_change
-    from lecore.clustering import ElasticityClustering, KernelKMeans
+    from lecore.clustering import ElasticityClustering
     from lecore.companion.records import figure, record
+    from lecore.kernel_kmeans import KernelKMeans
     from lecore.seeding import seeded
     from lecore.similarity import (
         correlation_with_distance,
@@ -51,7 +53,7 @@ __all__ = [
 
 _HOMES = {
     "ElasticityClustering": "clustering",
-    "KernelKMeans": "clustering",
+    "KernelKMeans": "kernel_kmeans",
     "correlation_with_distance": "similarity",
     "empirical_ntk": "tangent_kernel",
     "figure": "companion.records",

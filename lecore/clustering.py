@@ -1,6 +1,6 @@
-"""Clustering by local elasticity: He & Su's Algorithm 1, and kernel K-means."""
+"""Clustering by local elasticity, as a scikit-learn estimator, and how He & Su judge it."""
 
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -9,16 +9,13 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import KMeans
 from sklearn.metrics.cluster import contingency_matrix
-from sklearn.metrics.pairwise import euclidean_distances, pairwise_kernels
-from sklearn.utils import check_random_state
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.validation import validate_data
-from torch import Tensor, nn
 
-from lecore.changes import output_gradient, prediction_change
-from lecore.losses import Loss, squared_error
+from lecore.algorithm_one import similarities_along_walk, similarities_from_fixed_weights
+from lecore.kernel_kmeans import KernelKMeans
 from lecore.models import two_layer
 from lecore.seeding import seeded
-from lecore.similarity import kernelized_similarity, relative_similarity, symmetrized
 from lecore.training import train
 
 Array = NDArray[np.float64]
@@ -70,196 +67,6 @@ def seeding_of_2019(X: Array, n_clusters: int, random_state: np.random.RandomSta
         closest = reduced[best]
     centres: Array = X[chosen]
     return centres
-
-
-class Similarities(NamedTuple):
-    """Both of He & Su's similarities from the same steps, symmetrised.
-
-    Attributes:
-        relative: S_rel, shape (n, n).
-        kernelized: S_ker, shape (n, n).
-    """
-
-    relative: Tensor
-    kernelized: Tensor
-
-
-def similarities_from_kernel(kernel: Tensor) -> Similarities:
-    """The limit of a tiny step, ``|Θ_ij| / Θ_ii`` and Θ_ij, from the empirical kernel alone.
-
-    Args:
-        kernel: Θ of a network with one output, shape (n, n).
-    """
-    relative = relative_similarity(kernel[..., None])
-    return Similarities(symmetrized(relative), symmetrized(kernel))
-
-
-def similarities_from_fixed_weights(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    *,
-    learning_rate: float = 1e-6,
-    loss: Loss = squared_error,
-) -> Similarities:
-    """Algorithm 1 as coded: every step starts from the same trained weights.
-
-    He & Su's code resets the weights before each step and steps on primary points only.
-
-    Args:
-        model: The trained network, one output.
-        inputs: Primary points, shape (n, …).
-        targets: Their targets, shape (n,) or (n, 1).
-        learning_rate: η of the step.
-        loss: Loss of one prediction.
-    """
-    change = prediction_change(model, inputs, targets, learning_rate=learning_rate, loss=loss)
-    gradient = output_gradient(model, inputs, targets, loss=loss)
-    kernelized = kernelized_similarity(change, gradient, learning_rate)
-    return Similarities(symmetrized(relative_similarity(change)), symmetrized(kernelized))
-
-
-def similarities_along_walk(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    auxiliary: Tensor,
-    auxiliary_targets: Tensor,
-    *,
-    learning_rate: float,
-    loss: Loss = squared_error,
-    seed: int = 0,
-) -> Similarities:
-    """Algorithm 1 as printed: one pass of SGD over both sets, in which the weights walk on.
-
-    Each step on a primary point gives that point's row; steps on auxiliary points only move the
-    weights. The order is random without replacement. The model is left where the walk ends.
-
-    Args:
-        model: The network, one output; the walk takes its precision.
-        inputs: Primary points, shape (n, …).
-        targets: Their targets, shape (n, 1).
-        auxiliary: Auxiliary points, shape (m, …).
-        auxiliary_targets: Their targets, shape (m, 1).
-        learning_rate: η of the walk.
-        loss: Loss of one prediction.
-        seed: Seed of the order.
-    """
-    n = len(inputs)
-    everything, all_targets = (
-        torch.cat([inputs, auxiliary]),
-        torch.cat([targets, auxiliary_targets]),
-    )
-    with seeded(seed) as rng:
-        order = rng.permutation(len(everything))
-    update = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
-    relative, kernelized = inputs.new_empty(n, n), inputs.new_empty(n, n)
-    before = None
-    for i in order:
-        if i < n and before is None:
-            with torch.no_grad():
-                before = model(inputs)
-        prediction = model(everything[i : i + 1])
-        step_loss = loss(prediction[0], all_targets[i])
-        (gradient,) = torch.autograd.grad(step_loss, prediction, retain_graph=True)
-        update.zero_grad()
-        step_loss.backward()
-        update.step()
-        if i >= n:
-            before = None  # the weights moved without a look at the primary points
-            continue
-        with torch.no_grad():
-            after = model(inputs)
-        change = (after - before)[None]
-        relative[i] = relative_similarity(change, change[:, i])[0]
-        kernelized[i] = kernelized_similarity(change, gradient, learning_rate)[0]
-        before = after
-    return Similarities(symmetrized(relative), symmetrized(kernelized))
-
-
-class KernelKMeans(ClusterMixin, BaseEstimator):
-    """Kernel K-means (Dhillon, Guan, Kulis, 2004): K-means in the kernel's feature space.
-
-    Args:
-        n_clusters: Number of clusters.
-        kernel: ``precomputed``, or a name that ``sklearn.metrics.pairwise_kernels`` knows.
-        n_init: Random starts; the one with the smallest inertia wins. He & Su use one.
-        max_iter: Most iterations of a start.
-        tol: A start ends when a smaller share of points changes its cluster.
-        random_state: Seed, generator, or None.
-
-    Attributes:
-        labels_: Cluster of each point, shape (n,).
-        inertia_: Sum of squared distances to the centres in feature space; with an indefinite
-            matrix it may be negative.
-        n_iter_: Iterations of the best start.
-    """
-
-    def __init__(
-        self,
-        n_clusters: int = 2,
-        *,
-        kernel: str = "linear",
-        n_init: int = 10,
-        max_iter: int = 100,
-        tol: float = 1e-3,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.kernel = kernel
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-
-    def __sklearn_tags__(self):  # type: ignore[no-untyped-def]
-        tags = super().__sklearn_tags__()
-        tags.input_tags.pairwise = self.kernel == "precomputed"
-        return tags
-
-    def fit(self, X: ArrayLike, y: None = None) -> Self:
-        """Cluster the points.
-
-        Args:
-            X: Points, shape (n, features), or the kernel, shape (n, n), if precomputed.
-            y: Ignored.
-
-        Raises:
-            ValueError: If there are fewer points than clusters, or a precomputed kernel is not
-                square.
-        """
-        points: Array = validate_data(self, X, dtype=np.float64)
-        precomputed = self.kernel == "precomputed"
-        kernel = points if precomputed else pairwise_kernels(points, metric=self.kernel)
-        n = len(kernel)
-        if kernel.shape != (n, n):
-            raise ValueError(f"a precomputed kernel must be square, got shape {kernel.shape}")
-        if not 1 <= self.n_clusters <= n:
-            raise ValueError(f"n_clusters={self.n_clusters} must lie between 1 and {n} points")
-        rng = check_random_state(self.random_state)
-        starts = [
-            self._lloyd(kernel, rng.randint(self.n_clusters, size=n)) for _ in range(self.n_init)
-        ]
-        self.inertia_, self.n_iter_, self.labels_ = min(starts, key=lambda start: start[0])
-        return self
-
-    def _lloyd(
-        self, kernel: Array, labels: NDArray[np.int64]
-    ) -> tuple[float, int, NDArray[np.int64]]:
-        diagonal, everyone = kernel.diagonal(), np.arange(len(kernel))
-        for iteration in range(1, self.max_iter + 1):  # noqa: B007
-            member = np.eye(self.n_clusters)[labels]
-            size = member.sum(axis=0)
-            share = member / np.maximum(size, 1)
-            cross = kernel @ share
-            centre = np.einsum("ic,ic->c", share, cross)
-            # ‖φ(x) − μ_c‖² = K(x, x) − 2 mean_j K(x, x_j) + mean_jl K(x_j, x_l)
-            distance = np.where(size > 0, diagonal[:, None] - 2 * cross + centre, np.inf)
-            new = distance.argmin(axis=1)
-            moved, labels = np.mean(new != labels), new
-            if moved < self.tol:
-                break
-        return float(distance[everyone, labels].sum()), iteration, labels
 
 
 class ElasticityClustering(ClusterMixin, BaseEstimator):

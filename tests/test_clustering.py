@@ -14,14 +14,12 @@ from sklearn.datasets import make_blobs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lecore import ElasticityClustering, KernelKMeans, empirical_ntk, models
-from lecore.clustering import (
-    cluster_similarity,
-    clustering_accuracy,
-    seeding_of_2019,
+from lecore.algorithm_one import (
     similarities_along_walk,
     similarities_from_fixed_weights,
     similarities_from_kernel,
 )
+from lecore.clustering import cluster_similarity, clustering_accuracy, seeding_of_2019
 from lecore.training import DivergenceError
 
 X, Y = make_blobs(40, 3, centers=2, cluster_std=0.5, random_state=0)

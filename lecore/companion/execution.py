@@ -3,24 +3,17 @@
 import datetime
 import logging
 import os
-import platform
 import shutil
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from lecore.companion import project
+from lecore.companion import project, provenance
+from lecore.companion.progress import Progress
 from lecore.companion.records import read_records, write_atomically, write_json
-
-PACKAGES = ("lecore", "torch", "numpy", "scipy", "scikit-learn")
-"""Packages whose versions belong to a result."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,10 @@ def run(
     outcome = Outcome(skipped=[task.chapter for task in tasks if current(task)])
     todo = [task for task in tasks if task.chapter not in outcome.skipped]
     shutil.rmtree(build / "running", ignore_errors=True)  # left by a run that was killed
-    with _kernel_environment(root, jobs), _Progress(build, todo, len(tasks)) as progress:
+    with (
+        _kernel_environment(root, jobs),
+        Progress({t.chapter: _cell_weights(build, t) for t in todo}, len(tasks)) as progress,
+    ):
         # every chapter has a kernel process of its own, so threads are enough here
         results = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
             delayed(_execute)(root, build, task, progress) for task in todo
@@ -159,7 +155,7 @@ def current_key(root: Path, chapter: str, values: Mapping[str, Any]) -> str:
     return project.chapter_key(root, project.read_notebook(root, chapter), values)
 
 
-def _execute(root: Path, build: Path, task: Task, progress: "_Progress") -> tuple[str, str | None]:
+def _execute(root: Path, build: Path, task: Task, progress: Progress) -> tuple[str, str | None]:
     """Execute one chapter; returns its name and, if it failed, the reason in one line."""
     import nbformat
     import papermill
@@ -228,12 +224,12 @@ def _publish(
         "profile": task.profile,
         "parameters": dict(task.parameters),
         "key": task.key,
-        "device": device_name(task.parameters.get("device", "cpu")),
+        "device": provenance.device_name(task.parameters.get("device", "cpu")),
         "data": task.parameters.get("data"),
         "data_sha256": project.data_fingerprint(task.parameters) or None,
         "seed": task.parameters.get("seed"),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "commit": commit(root),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(root),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
     }
@@ -241,50 +237,10 @@ def _publish(
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("hide-input")
-    notebook.cells.append(nbformat.v4.new_markdown_cell(_provenance(result)))
+    notebook.cells.append(nbformat.v4.new_markdown_cell(provenance.paragraph(result)))
     notebook.metadata["lecore"] = result | {"cell_seconds": durations}
     write_json(records_path(build, task.chapter), result | {"records": read_records(notebook)})
     write_atomically(staged_path(build, task.chapter), nbformat.writes(notebook))
-
-
-def _provenance(result: Mapping[str, Any]) -> str:
-    """The paragraph at the foot of a chapter that says where its numbers come from."""
-    data = "synthetic sets, drawn from the seed"
-    if result["data"]:
-        data = f"{result['data']}, SHA-256 `{result['data_sha256'][:12]}`"
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    return (
-        ":::{admonition} Where these numbers come from\n:class: note dropdown\n"
-        f"Profile **{result['profile']}** · data: {data} · device: {result['device']} · "
-        f"seed {result['seed']} · {versions} · commit {result['commit'] or 'unknown'} · "
-        f"executed {result['started'][:10]} in {result['seconds']:.0f} s. "
-        "All parameters of this run stand in the cell below the parameters cell.\n:::\n"
-    )
-
-
-def device_name(device: str) -> str:
-    """A device in words; the GPU's own name where there is one."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    return f"{device} ({os.cpu_count()} cores, {platform.machine()})"
-
-
-def commit(root: Path) -> str | None:
-    """Short hash of the checkout, "+ changes" if it was edited, None outside git."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
-
-    try:
-        head = git("rev-parse", "--short", "HEAD")
-        if head.returncode:
-            return None
-        dirty = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
-    except FileNotFoundError:
-        return None
-    return head.stdout.strip() + (" + changes" if dirty else "")
 
 
 @contextmanager
@@ -309,58 +265,6 @@ def _kernel_environment(root: Path, jobs: int) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-class _Progress:
-    """One bar over the cells of all chapters, weighted by how long they took last time."""
-
-    def __init__(self, build: Path, todo: list[Task], total: int, stream: TextIO = sys.stderr):
-        from tqdm import tqdm
-
-        self._lock = threading.Lock()
-        self._running: list[str] = []
-        self._done, self._total, self._stream = total - len(todo), total, stream
-        self._weights = {t.chapter: _cell_weights(build, t) for t in todo}
-        self._counts = {t.chapter: [0, len(t.notebook.cells)] for t in todo}
-        self._bar = tqdm(
-            total=sum(sum(w) for w in self._weights.values()),
-            file=stream,
-            disable=not stream.isatty() or not todo,
-            bar_format="{percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left  {desc}",
-        )
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def start(self, chapter: str) -> None:
-        with self._lock:
-            self._running.append(chapter)
-            self._say(f"{chapter} …")
-
-    def cell(self, chapter: str, index: int) -> None:
-        with self._lock:
-            weights, count = self._weights[chapter], self._counts[chapter]
-            self._bar.update(weights[min(index, len(weights) - 1)])
-            count[0] = min(index + 1, count[1])
-            self._describe()
-
-    def finish(self, chapter: str, failure: str | None) -> None:
-        with self._lock:
-            self._done += 1
-            self._running.remove(chapter)
-            self._say(f"{chapter} {'done' if failure is None else 'FAILED'}")
-
-    def _say(self, text: str) -> None:
-        self._describe()
-        if self._bar.disable:
-            print(f"[{self._done}/{self._total}] {text}", file=self._stream, flush=True)
-
-    def _describe(self) -> None:
-        cells = [f"{c} {self._counts[c][0]}/{self._counts[c][1]}" for c in self._running]
-        self._bar.set_description_str(f"chapter {self._done}/{self._total} · " + " · ".join(cells))
 
 
 def _cell_weights(build: Path, task: Task) -> list[float]:

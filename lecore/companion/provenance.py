@@ -1,0 +1,57 @@
+"""Where a result comes from: device, versions, commit, and the paragraph that says so."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("lecore", "torch", "numpy", "scipy", "scikit-learn")
+"""Packages whose versions belong to a result."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of :data:`PACKAGES`."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def paragraph(result: Mapping[str, Any]) -> str:
+    """The paragraph at the foot of a chapter that says where its numbers come from."""
+    data = "synthetic sets, drawn from the seed"
+    if result["data"]:
+        data = f"{result['data']}, SHA-256 `{result['data_sha256'][:12]}`"
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return (
+        ":::{admonition} Where these numbers come from\n:class: note dropdown\n"
+        f"Profile **{result['profile']}** · data: {data} · device: {result['device']} · "
+        f"seed {result['seed']} · {versions} · commit {result['commit'] or 'unknown'} · "
+        f"executed {result['started'][:10]} in {result['seconds']:.0f} s. "
+        "All parameters of this run stand in the cell below the parameters cell.\n:::\n"
+    )
+
+
+def device_name(device: str) -> str:
+    """A device in words; the GPU's own name where there is one."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return f"{device} ({os.cpu_count()} cores, {platform.machine()})"
+
+
+def commit(root: Path) -> str | None:
+    """Short hash of the checkout, "+ changes" if it was edited, None outside git."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+
+    try:
+        head = git("rev-parse", "--short", "HEAD")
+        if head.returncode:
+            return None
+        dirty = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+    except FileNotFoundError:
+        return None
+    return head.stdout.strip() + (" + changes" if dirty else "")
