@@ -20,6 +20,7 @@ from lecore.companion.claims import (
     measured,
     number,
     read_run,
+    reference_results,
     stale_chapters,
 )
 from lecore.companion.execution import staged_path
@@ -189,12 +190,15 @@ def scorecard(root: Path, build: Path) -> str:
     results = check(root, build)
     counts = Counter(r.verdict for r in results)
     lines = [" · ".join(f"**{counts[v]}** {v}" for v in VERDICTS), ""]
-    lines += ["| claim | what it says | paper | here | verdict |", "|---|---|---|---|---|"]
-    written = project.chapters(root)
+    lines += ["| claim | what it says | paper | reference run | this build | verdict |"]
+    lines += ["|---|---|---|---|---|---|"]
+    written, reference = project.chapters(root), reference_results(root)
     for r in results:
         name = f"[{r.id}]({r.chapter}.ipynb)" if r.chapter in written else r.id
         state = f"{r.verdict}: {r.reason}" if r.verdict == NOT_RUN else f"{r.verdict} ({r.profile})"
-        cells = (name, f"{r.claim} ({r.place})", number(r.paper), measured(r), state)
+        run = reference.get(r.id)
+        other = f"{measured(run)}, {run.verdict}" if run else "—"
+        cells = (name, f"{r.claim} ({r.place})", number(r.paper), other, measured(r), state)
         lines.append("| " + " | ".join(c.replace("|", r"\|") for c in cells) + " |")
     return "\n".join(lines) + "\n"
 

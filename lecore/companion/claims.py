@@ -123,31 +123,43 @@ def check(root: Path, build: Path, profile: str = "quick") -> list[Result]:
     Raises:
         ValueError: If the claims or a record file are damaged.
     """
-    written, results = project.chapters(root), []
+    written = project.chapters(root)
+
+    def run_of(chapter: str) -> dict[str, Any]:
+        return read_run(build, chapter) if chapter in written else {}
+
+    return [_judge(c, run_of(c["chapter"]), written, profile) for c in load_claims(root)]
+
+
+def reference_results(root: Path) -> dict[str, Result]:
+    """Claims judged by the committed reference runs in ``book/results``, by id."""
+    written, found = project.chapters(root), {}
     for claim in load_claims(root):
-        chapter = claim["chapter"]
-        run = read_run(build, chapter) if chapter in written else {}
-        records = run.get("records", {})
-        outcome = verdict(claim, records)
-        reason = ""
-        if outcome == NOT_RUN:
-            reason = claim.get("reason") or (
-                "the chapter was not executed" if chapter in written else "chapter to be written"
-            )
-        ran_in = run.get("profile", profile)
-        expected = claim.get("expected", {}).get(ran_in)
-        if chapter not in written:
-            expected = NOT_RUN
-        shown = records.get(claim["criteria"][0]["record"], {}) if outcome != NOT_RUN else {}
-        results.append(
-            Result(
-                claim["id"], outcome, expected,
-                shown.get("value"), shown.get("low"), shown.get("high"),
-                claim["published"], ran_in, chapter, reason,
-                claim["claim"], f"{claim['paper']}, {claim['place']}",
-            )
-        )  # fmt: skip
-    return results
+        path = root / "book" / "results" / f"{claim['chapter']}.json"
+        if path.exists():
+            found[claim["id"]] = _judge(claim, json.loads(path.read_text()), written, "paper")
+    return found
+
+
+def _judge(
+    claim: Mapping[str, Any], run: Mapping[str, Any], written: list[str], profile: str
+) -> Result:
+    chapter, records = claim["chapter"], run.get("records", {})
+    outcome = verdict(claim, records)
+    reason = ""
+    if outcome == NOT_RUN:
+        reason = claim.get("reason") or (
+            "the chapter was not executed" if chapter in written else "chapter to be written"
+        )
+    ran_in = run.get("profile", profile)
+    expected = claim.get("expected", {}).get(ran_in) if chapter in written else NOT_RUN
+    shown = records.get(claim["criteria"][0]["record"], {}) if outcome != NOT_RUN else {}
+    return Result(
+        claim["id"], outcome, expected,
+        shown.get("value"), shown.get("low"), shown.get("high"),
+        claim["published"], ran_in, chapter, reason,
+        claim["claim"], f"{claim['paper']}, {claim['place']}",
+    )  # fmt: skip
 
 
 def read_run(build: Path, chapter: str) -> dict[str, Any]:
