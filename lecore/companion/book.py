@@ -213,7 +213,7 @@ def status(root: Path, build: Path) -> str:
     for run in runs:
         data = f"{run['data']} `{run['data_sha256'][:12]}`" if run["data"] else "synthetic"
         cells = [f"[{run['chapter']}]({run['chapter']}.ipynb)", run["profile"], data, run["device"]]
-        cells += [run["seed"], run["seconds"], run["started"], run["commit"] or "unknown"]
+        cells += [run["seed"], run["seconds"], run["started"][:10], run["commit"] or "unknown"]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     versions = {name: v for run in runs for name, v in run["versions"].items()}
     lines += ["", "| package | version |", "|---|---|"]

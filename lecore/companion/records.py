@@ -61,18 +61,17 @@ def record(
         glue(f"{name}-interval", {"text/plain": f"'{interval}'"})
 
 
-def figure(name: str, fig: Any, alt: str) -> None:
-    """Publish one figure of a chapter, placed in the text by ``{glue:figure} name``.
+def figure(name: str, fig: Any) -> None:
+    """Publish one figure of a chapter; ``glue:figure`` places it, with caption and alt text.
 
     Args:
         name: Key, unique in the chapter.
         fig: The matplotlib figure; it is closed afterwards.
-        alt: What a reader who cannot see the figure should know; kept in the file's metadata.
     """
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Title": name, "Description": alt})
+    fig.savefig(buffer, format="png", metadata={"Title": name})
     plt.close(fig)
     image = base64.b64encode(buffer.getvalue()).decode()
     glue(name, {"image/png": image, "text/plain": f"<figure {name}>"})
