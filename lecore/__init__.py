@@ -1,10 +1,10 @@
 """Local elasticity of neural networks, measured.
 
 The science lies flat in this package: :mod:`~lecore.manifolds`, :mod:`~lecore.images`,
-:mod:`~lecore.models`, :mod:`~lecore.losses`, :mod:`~lecore.training`, :mod:`~lecore.changes`,
-:mod:`~lecore.tangent_kernel`, :mod:`~lecore.similarity`, :mod:`~lecore.algorithm_one`,
-:mod:`~lecore.kernel_kmeans`, :mod:`~lecore.clustering`, :mod:`~lecore.uncertainty`.
-The book's machinery is ``lecore.companion``.
+:mod:`~lecore.sampling`, :mod:`~lecore.models`, :mod:`~lecore.losses`, :mod:`~lecore.training`,
+:mod:`~lecore.changes`, :mod:`~lecore.tangent_kernel`, :mod:`~lecore.similarity`,
+:mod:`~lecore.algorithm_one`, :mod:`~lecore.kernel_kmeans`, :mod:`~lecore.clustering`,
+:mod:`~lecore.uncertainty`. The book's machinery is ``lecore.companion``.
 
 The three calls that measure any network::
 

@@ -183,7 +183,7 @@ def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:
 
     Convolutions have no biases and are drawn from Kaiming's normal distribution (fan out).
     """
-    from lecore.images import import_torchvision
+    from lecore.torchvision_import import import_torchvision
 
     torchvision = import_torchvision()
     with seeded(seed):

@@ -1,6 +1,7 @@
 """Executing chapters with papermill, into the staging folder and the records."""
 
 import datetime
+import json
 import logging
 import os
 import shutil
@@ -140,8 +141,6 @@ def records_path(build: Path, chapter: str) -> Path:
 
 def staged_key(build: Path, chapter: str) -> str | None:
     """Key of the staged result, or None if there is none."""
-    import json
-
     notebook, records = staged_path(build, chapter), records_path(build, chapter)
     if not (notebook.exists() and records.exists()):
         return None
@@ -269,8 +268,6 @@ def _kernel_environment(root: Path, jobs: int) -> Iterator[None]:
 
 def _cell_weights(build: Path, task: Task) -> list[float]:
     """Expected seconds of each cell: those of the last run, or a second each."""
-    import json
-
     path = staged_path(build, task.chapter)
     if path.exists():
         seconds = json.loads(path.read_text())["metadata"].get("lecore", {}).get("cell_seconds")

@@ -1,0 +1,74 @@
+"""The clustering problems of He & Su: which images, in which order."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lecore.images import Images, Pixels
+from lecore.seeding import seeded
+
+
+class Sample(NamedTuple):
+    """A clustering problem as He & Su pose it.
+
+    Attributes:
+        primary: Images of the two primary classes, mixed, uint8.
+        subclass: 0 or 1, which of the two each image is of, shape (n,).
+        auxiliary: Images of the auxiliary classes, uint8.
+    """
+
+    primary: Pixels
+    subclass: NDArray[np.int64]
+    auxiliary: Pixels
+
+
+def he_su_sample(
+    images: Images,
+    primary: tuple[int, int],
+    auxiliary: Sequence[int],
+    *,
+    per_class: int = 500,
+    auxiliary_size: int = 1000,
+    seed: int | None = None,
+) -> Sample:
+    """Choose training images for one clustering problem.
+
+    He & Su's code takes the first 500 images of each primary class, and the first 1,000 of the
+    auxiliary classes together, in the order of the set (so two auxiliary classes need not share
+    evenly), and mixes all of them with NumPy's seed 666. Where a class has fewer, all of it is
+    taken.
+
+    Args:
+        images: The set.
+        primary: The two primary classes.
+        auxiliary: One or two auxiliary classes.
+        per_class: Images of each primary class.
+        auxiliary_size: Images of the auxiliary classes together.
+        seed: Draw at random without replacement with this seed, instead of the first ones.
+
+    Raises:
+        ValueError: If a class is not in the set or is both primary and auxiliary.
+    """
+    classes = [*primary, *auxiliary]
+    if len(set(classes)) < len(classes) or len(primary) != 2 or not auxiliary:
+        raise ValueError(f"need two primary and other auxiliary classes, got {classes}")
+    if missing := set(classes) - set(images.y_train.tolist()):
+        raise ValueError(f"{images.name} has no training images of class {sorted(missing)}")
+    with seeded(0 if seed is None else seed) as rng:
+
+        def choose(of: Sequence[int], size: int) -> NDArray[np.int64]:
+            candidates = np.flatnonzero(np.isin(images.y_train, of))
+            return (candidates if seed is None else rng.permutation(candidates))[:size]
+
+        rows = [choose([label], per_class) for label in primary]
+        others = choose(auxiliary, auxiliary_size)
+    source = np.concatenate([*rows, others])
+    role = np.repeat([0, 1, 2], [len(rows[0]), len(rows[1]), len(others)])
+    mixed = np.argsort(
+        np.random.RandomState(666 if seed is None else seed).permutation(len(source))
+    )
+    source, role = source[mixed], role[mixed]
+    x = images.x_train
+    return Sample(x[source[role < 2]], role[role < 2], x[source[role == 2]])
