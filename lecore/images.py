@@ -7,9 +7,14 @@ the files of torchvision's layout, whose published checksums are compared before
 
 import hashlib
 import os
+import tempfile
 import zipfile
+import zlib
+from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import URLError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +32,33 @@ DATASETS = {
 }
 """The sets that lecore knows by name."""
 
-MNIST_MD5 = {
-    "MNIST/raw/train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "MNIST/raw/train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "MNIST/raw/t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "MNIST/raw/t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+PUBLISHED_MD5 = {
+    "mnist": {
+        "MNIST/raw/train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "MNIST/raw/train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "MNIST/raw/t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "MNIST/raw/t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "cifar10": {
+        "cifar-10-batches-py/data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "cifar-10-batches-py/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "cifar-10-batches-py/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "cifar-10-batches-py/data_batch_4": "634d18415352ddfa80567beed471001a",
+        "cifar-10-batches-py/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
+        "cifar-10-batches-py/batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+    },
+    "cifar100": {
+        "cifar-100-python/train": "16019d7e3df5f24257cddd939b257f8d",
+        "cifar-100-python/test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        "cifar-100-python/meta": "7973b15100ade9c7d40fb424638fde48",
+    },
+    "svhn": {
+        "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+        "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+    },
 }
-"""Published checksums of MNIST's extracted files, which torchvision itself never looks at."""
+"""Published checksum of every file in torchvision's layout, known without importing torchvision."""
 
 
 class Images(NamedTuple):
@@ -85,27 +110,31 @@ def load(name: str) -> Images:
         x = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         y = digits.target.astype(np.int64)
         return Images(name, x[:-297], y[:-297], x[-297:], y[-297:], tuple("0123456789"))
-    train, test = _intact_torchvision_sets(name)
+    _check(name)
+    if name == "mnist":
+        return _load_mnist()
+    train, test = _torchvision_sets(name, data_folder(), download=False)
     classes = getattr(train, "classes", "0123456789")
     return Images(name, *_arrays(train), *_arrays(test), tuple(str(c) for c in classes))
 
 
 def fetch(name: str) -> None:
-    """Download an image set into the data folder through torchvision, unless it is there.
+    """Download an image set into the data folder through torchvision, unless it is there intact.
+
+    Only whole, checked files reach the data folder, where they replace damaged ones.
 
     Raises:
         ConnectionError: If the download fails.
-        ValueError: If the set is not one that torchvision has.
+        FileNotFoundError: If the set is not one that torchvision has.
     """
     if name == "digits" or _npz(name).exists():
         return
+    if name not in PUBLISHED_MD5:
+        raise _missing(name)
     try:
-        _torchvision_sets(name, download=True)
-    except (OSError, RuntimeError) as error:
-        raise ConnectionError(
-            f"could not download {name} ({error}); connect to the network, or put {name}.npz or "
-            f"torchvision's files into {data_folder()}"
-        ) from error
+        _check(name)
+    except (FileNotFoundError, ValueError):
+        _download(name)
 
 
 def verify(name: str) -> str:
@@ -132,12 +161,13 @@ def fingerprint(name: str) -> str:
     if _npz(name).exists():
         files = [_npz(name)]
     elif name == "digits":
-        import importlib.resources
-
-        data = importlib.resources.files("sklearn.datasets.data") / "digits.csv.gz"
-        return hashlib.sha256(data.read_bytes()).hexdigest()
+        sklearn = find_spec("sklearn")  # found, not imported: that takes a second
+        assert sklearn is not None
+        assert sklearn.origin is not None
+        digits = Path(sklearn.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        return hashlib.sha256(digits.read_bytes()).hexdigest()
     else:
-        files = [data_folder() / file for file in _file_names(name)]
+        files = _files(name)
     total = hashlib.sha256()
     for file in files:
         if not file.exists():
@@ -174,13 +204,25 @@ def _missing(name: str) -> FileNotFoundError:
     )
 
 
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
 def _load_npz(name: str) -> Images:
     path = _npz(name)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            parts = {key: archive[key] for key in Images._fields[1:]}
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no image set ({error}); fetch it again") from error
+            parts = {key: np.asarray(archive[key]) for key in Images._fields[1:]}
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, OSError),  # damaged or truncated
+        *(KeyError, TypeError, ValueError),  # something else under this name
+        RuntimeError,  # zip features that a damaged header asks for
+    ) as error:
+        raise ValueError(
+            f"{path} is damaged or no image set ({_one_line(error)}); replace or delete it"
+        ) from error
+    if parts["class_names"].ndim != 1:
+        raise ValueError(f"{path}: class_names must have shape (classes,)")
     for split in ("train", "test"):
         x, y = parts[f"x_{split}"], parts[f"y_{split}"]
         if x.dtype != np.uint8 or x.ndim not in (3, 4) or y.shape != (len(x),):
@@ -193,57 +235,68 @@ def _load_npz(name: str) -> Images:
         ):
             raise ValueError(f"{path}: y_{split} must be integers below the number of class_names")
         parts[f"y_{split}"] = y.astype(np.int64)
+    sizes = parts["x_train"].shape[1:], parts["x_test"].shape[1:]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"{path}: x_train and x_test differ in image size, {sizes[0]}, {sizes[1]}")
     names = tuple(str(c) for c in parts.pop("class_names"))
     return Images(name, **parts, class_names=names)
 
 
-def _dataset_class(name: str) -> Any:
-    classes = {"mnist": "MNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
-    if name not in classes:
+def _files(name: str) -> list[Path]:
+    """Files of a set in torchvision's layout."""
+    if name not in PUBLISHED_MD5:
         raise _missing(name)
-    return getattr(import_torchvision().datasets, classes[name])
+    return [data_folder() / file for file in PUBLISHED_MD5[name]]
 
 
-def _torchvision_sets(name: str, *, download: bool) -> tuple[Any, Any]:
-    dataset, root = _dataset_class(name), str(data_folder())
-    if name == "svhn":
-        train, test = (dataset(root, split=s, download=download) for s in ("train", "test"))
-        return train, test
-    return dataset(root, train=True, download=download), dataset(root, False, download=download)
-
-
-def _file_names(name: str) -> list[str]:
-    """Files of a set in torchvision's layout, relative to the data folder."""
-    if name == "mnist":
-        return list(MNIST_MD5)
-    return list(_checksums(name))
-
-
-def _checksums(name: str) -> dict[str, str]:
-    """Published MD5 of every file of a set, from torchvision's own lists."""
-    if name == "mnist":
-        return MNIST_MD5
-    dataset = _dataset_class(name)
-    if name == "svhn":
-        return {dataset.split_list[s][1]: dataset.split_list[s][2] for s in ("train", "test")}
-    files = [*dataset.train_list, *dataset.test_list]
-    files.append([dataset.meta["filename"], dataset.meta["md5"]])
-    return {f"{dataset.base_folder}/{file}": md5 for file, md5 in files}
-
-
-def _intact_torchvision_sets(name: str) -> tuple[Any, Any]:
-    """Torchvision's two splits, after every checksum matched: CIFAR's files are pickles."""
-    for file, published in _checksums(name).items():
-        path = data_folder() / file
+def _check(name: str) -> None:
+    """Compare every checksum of a set in torchvision's layout: CIFAR's files are pickles."""
+    for path, published in zip(_files(name), PUBLISHED_MD5[name].values(), strict=True):
         if not path.exists():
             raise _missing(name)
         with path.open("rb") as stream:
             if hashlib.file_digest(stream, "md5").hexdigest() != published:
                 raise ValueError(
                     f"{path} is damaged: its MD5 is not the published one; "
-                    f"delete it and run `lecore data fetch {name}`"
+                    f"run `lecore data fetch {name}` to replace it"
                 )
-    return _torchvision_sets(name, download=False)
+
+
+def _download(name: str) -> None:
+    """Download beside the set's place and move there what is whole, damaged files replaced."""
+    folder = data_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+        try:
+            _torchvision_sets(name, Path(scratch), download=True)
+        except (URLError, HTTPException, ConnectionError, TimeoutError, RuntimeError) as error:
+            raise ConnectionError(
+                f"could not download {name} ({_one_line(error)}); connect to the network, or put "
+                f"{name}.npz or torchvision's files into {folder}"
+            ) from error
+        for file in PUBLISHED_MD5[name]:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (Path(scratch) / file).replace(folder / file)
+
+
+def _load_mnist() -> Images:
+    """Read the four files themselves: torchvision's MNIST prefers old ``.pt`` files, unchecked."""
+    mnist = import_torchvision().datasets.mnist
+    parts = [mnist.read_sn3_pascalvincent_tensor(file).numpy() for file in _files("mnist")]
+    x_train, y_train, x_test, y_test = parts
+    classes = tuple(mnist.MNIST.classes)
+    return Images(
+        "mnist", x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64), classes
+    )
+
+
+def _torchvision_sets(name: str, root: Path, *, download: bool) -> tuple[Any, Any]:
+    """Torchvision's training and test split."""
+    dataset = getattr(import_torchvision().datasets, name.upper())
+    if name == "svhn":
+        train, test = (dataset(root, split=s, download=download) for s in ("train", "test"))
+        return train, test
+    return dataset(root, train=True, download=download), dataset(root, False, download=download)
 
 
 def _arrays(split: Any) -> tuple[Pixels, NDArray[np.int64]]:

@@ -49,11 +49,14 @@ def he_su_sample(
         seed: Draw at random without replacement with this seed, instead of the first ones.
 
     Raises:
-        ValueError: If a class is not in the set or is both primary and auxiliary.
+        ValueError: If a class is not in the set or is both primary and auxiliary, or a size is
+            not positive.
     """
     classes = [*primary, *auxiliary]
     if len(set(classes)) < len(classes) or len(primary) != 2 or not auxiliary:
         raise ValueError(f"need two primary and other auxiliary classes, got {classes}")
+    if per_class < 1 or auxiliary_size < 1:
+        raise ValueError(f"sizes must be positive, got {per_class} and {auxiliary_size}")
     if missing := set(classes) - set(images.y_train.tolist()):
         raise ValueError(f"{images.name} has no training images of class {sorted(missing)}")
     with seeded(0 if seed is None else seed) as rng:

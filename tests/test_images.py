@@ -1,15 +1,19 @@
 """Image sets on small files in their original formats, damaged files, and He & Su's samples."""
 
 import hashlib
+import http.client
 import pickle
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +40,12 @@ def write_idx(path, array):
     path.write_bytes(header + array.tobytes())
 
 
+def publish(name, folder, monkeypatch):
+    """Let the checksums of the small files be the published ones."""
+    sums = {file: md5(folder / file) for file in images.PUBLISHED_MD5[name]}
+    monkeypatch.setitem(images.PUBLISHED_MD5, name, sums)
+
+
 def make_mnist(folder, monkeypatch):
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -44,8 +54,7 @@ def make_mnist(folder, monkeypatch):
         truth[split] = RNG.integers(0, 256, (n, 28, 28), dtype=np.uint8)
         write_idx(raw / f"{split}-images-idx3-ubyte", truth[split])
         write_idx(raw / f"{split}-labels-idx1-ubyte", np.arange(n, dtype=np.uint8))
-    sums = {name: md5(folder / name) for name in images.MNIST_MD5}
-    monkeypatch.setattr(images, "MNIST_MD5", sums)
+    publish("mnist", folder, monkeypatch)
     return truth["train"], truth["t10k"]
 
 
@@ -64,6 +73,7 @@ def make_cifar(folder, monkeypatch, dataset, label_key, names_key):
     meta = base / dataset.meta["filename"]
     meta.write_bytes(pickle.dumps({names_key: ["cat", "dog"]}))
     monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": md5(meta)})
+    publish(dataset.__name__.lower(), folder, monkeypatch)
     return tuple(np.concatenate(a) for a in arrays.values())
 
 
@@ -87,6 +97,7 @@ def make_svhn(folder, monkeypatch):
         entries[split] = [url, name, md5(folder / name)]
         arrays.append(x.transpose(3, 0, 1, 2))
     monkeypatch.setattr(dataset, "split_list", entries)
+    publish("svhn", folder, monkeypatch)
     return tuple(arrays)
 
 
@@ -130,6 +141,27 @@ def test_a_changed_byte_is_found(name, folder, monkeypatch):
     for look in (load, images.fingerprint):
         with pytest.raises(FileNotFoundError, match="LECORE_DATA"):
             look(name)
+
+
+def test_published_checksums_are_torchvisions():
+    datasets = import_torchvision().datasets
+    for cifar in (datasets.CIFAR10, datasets.CIFAR100):
+        files = dict([*cifar.train_list, *cifar.test_list])
+        files[cifar.meta["filename"]] = cifar.meta["md5"]
+        found = {f"{cifar.base_folder}/{file}": md5 for file, md5 in files.items()}
+        assert images.PUBLISHED_MD5[cifar.__name__.lower()] == found
+    splits = datasets.SVHN.split_list
+    found = {splits[s][1]: splits[s][2] for s in ("train", "test")}
+    assert images.PUBLISHED_MD5["svhn"] == found
+
+
+def test_an_unchecked_old_mnist_file_is_not_read(folder, monkeypatch):
+    train, _ = make_mnist(folder, monkeypatch)
+    processed = folder / "MNIST" / "processed"
+    processed.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(2, 28, 28, dtype=torch.uint8), torch.zeros(2)), processed / name)
+    np.testing.assert_array_equal(load("mnist").x_train, train)
 
 
 class Bomb:
@@ -182,6 +214,8 @@ def test_own_images(folder):
         ({"y_test": np.array([0, 2])}, "below the number"),
         ({"y_test": np.array([0.0, 1.0])}, "below the number"),
         ({"class_names": np.array([object()])}, "damaged or no image set"),
+        ({"class_names": np.array("a")}, "class_names must have shape"),
+        ({"x_test": np.zeros((2, 6, 6), np.uint8)}, "differ in image size"),
     ],
 )
 def test_bad_own_images(folder, changes, message):
@@ -190,17 +224,46 @@ def test_bad_own_images(folder, changes, message):
         load("mine")
 
 
-def test_truncated_npz(folder):
-    np.savez(folder / "mine.npz", **own_images())
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_is_refused_or_read_as_it_was(folder, save):
     path = folder / "mine.npz"
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"mine\.npz is damaged"):
+    truth = own_images(x_train=RNG.integers(0, 256, (4, 5, 5), dtype=np.uint8))
+    save(path, **truth)
+    whole = path.read_bytes()
+    places = range(0, len(whole), 5)
+    flipped = (whole[:i] + bytes([whole[i] ^ 255]) + whole[i + 1 :] for i in places)
+    truncated = (whole[:i] for i in places[::20])
+    refusals = []
+    for data in (*flipped, *truncated):
+        path.write_bytes(data)
+        try:
+            found = load("mine")
+        except ValueError as error:
+            refusals.append(str(error))
+        else:  # a byte that no content depends on, such as the archive's date
+            for key, array in truth.items():
+                np.testing.assert_array_equal(getattr(found, key), array)
+    assert len(refusals) > len(places) / 2
+    assert all(str(path) in message and "\n" not in message for message in refusals)
+
+
+def test_other_files_named_npz(folder):
+    path = folder / "mine.npz"
+    np.save(folder / "array.npy", np.zeros(3))
+    (folder / "array.npy").rename(path)
+    with pytest.raises(ValueError, match=r"mine\.npz is damaged or no image set"):
+        load("mine")
+    with zipfile.ZipFile(path, "w") as archive:
+        for key in own_images():
+            archive.writestr(key, "text")
+    with pytest.raises(ValueError, match=r"mine\.npz"):
         load("mine")
 
 
 def test_unknown_set():
-    with pytest.raises(FileNotFoundError, match="no data set 'nonsense'"):
-        load("nonsense")
+    for look in (load, images.fetch, images.fingerprint):
+        with pytest.raises(FileNotFoundError, match="no data set 'nonsense'"):
+            look("nonsense")
 
 
 def test_fetch_without_a_network(folder, monkeypatch):
@@ -209,9 +272,69 @@ def test_fetch_without_a_network(folder, monkeypatch):
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     for name in MAKERS:
-        with pytest.raises(ConnectionError, match=f"could not download {name}"):
+        with pytest.raises(ConnectionError, match=f"could not download {name}") as caught:
             images.fetch(name)
-    assert [p for p in folder.rglob("*") if p.is_file()] == []
+        assert "\n" not in str(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+def serve_svhn(folder, monkeypatch):
+    """Let downloads take the small SVHN files made in ``folder``; the data folder is another."""
+    make_svhn(folder, monkeypatch)
+    empty = folder / "empty"
+    monkeypatch.setenv("LECORE_DATA", str(empty))
+    asked = []
+
+    def download(url, root, filename, md5):
+        asked.append(filename)
+        Path(root, filename).write_bytes((folder / filename).read_bytes())
+
+    monkeypatch.setattr(import_torchvision().datasets.svhn, "download_url", download)
+    return empty, asked
+
+
+def test_fetch_downloads_once_and_replaces_damaged_files(folder, monkeypatch):
+    target, asked = serve_svhn(folder, monkeypatch)
+    names = ["test_32x32.mat", "train_32x32.mat"]
+    images.fetch("svhn")
+    images.fetch("svhn")
+    assert sorted(asked) == names
+    (target / names[0]).write_bytes(b"damaged")
+    images.fetch("svhn")
+    assert sorted(p.name for p in target.iterdir()) == names
+    assert len(load("svhn").x_test) == 4
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (urllib.error.URLError("reset"), ConnectionError),
+        (http.client.IncompleteRead(b""), ConnectionError),
+        (OSError(28, "No space left on device"), OSError),
+    ],
+)
+def test_an_interrupted_download_leaves_nothing(folder, monkeypatch, failure, raised):
+    target, _ = serve_svhn(folder, monkeypatch)
+
+    def broken(url, root, filename, md5):
+        Path(root, filename).write_bytes(b"half")
+        raise failure
+
+    monkeypatch.setattr(import_torchvision().datasets.svhn, "download_url", broken)
+    with pytest.raises(raised) as caught:
+        images.fetch("svhn")
+    assert type(caught.value) is raised
+    assert list(target.iterdir()) == []
+
+
+def test_a_fingerprint_needs_no_heavy_import(folder):
+    code = (
+        "import sys; from lecore.images import fingerprint; fingerprint('digits')\n"
+        "try: fingerprint('cifar10')\n"
+        "except FileNotFoundError: pass\n"
+        "assert not {'torch', 'torchvision', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_users_cache_is_the_default(monkeypatch):
@@ -270,6 +393,8 @@ def test_random_samples_are_seeded_subsets():
 def test_classes_must_differ():
     with pytest.raises(ValueError, match="two primary and other auxiliary"):
         he_su_sample(numbered([0, 1, 2]), (0, 1), (1,))
+    with pytest.raises(ValueError, match="sizes must be positive"):
+        he_su_sample(numbered([0, 1, 2]), (0, 1), (2,), per_class=-1)
 
 
 def test_lecore_needs_neither_torchvision_nor_papermill():
