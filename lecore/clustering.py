@@ -16,6 +16,7 @@ from lecore.algorithm_one import similarities_along_walk, similarities_from_fixe
 from lecore.kernel_kmeans import KernelKMeans
 from lecore.models import two_layer
 from lecore.seeding import seeded
+from lecore.tangent_kernel import stability_limit, two_layer_ntk
 from lecore.training import train
 
 Array = NDArray[np.float64]
@@ -86,8 +87,8 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
             weights walk through both sets).
         activation: Of the hidden layer; ``linear`` is the paper's control.
         width: Hidden units.
-        learning_rate: Of training and of the walk; by default 3e-3 · 40960/width, He & Su's for
-            their width.
+        learning_rate: Of training and of the walk; by default half of the largest stable one,
+            see :func:`lecore.tangent_kernel.stability_limit`.
         epochs: Passes over both sets; 0 leaves the random weights.
         batch_size: Examples a step.
         probe_learning_rate: η of the steps that measure similarity, as coded.
@@ -166,10 +167,13 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
                 f"auxiliary must have {points.shape[1]} features, got {tuple(other.shape)}"
             )
         ones, zeros = primary.new_ones(len(primary), 1), other.new_zeros(len(other), 1)
-        rate = 3e-3 * 40960 / self.width if self.learning_rate is None else self.learning_rate
+        everything = torch.cat([primary, other])
         model = two_layer(points.shape[1], self.width, self.activation, seed=seed).to(self.device)
+        rate = self.learning_rate
+        if rate is None:
+            rate = stability_limit(two_layer_ntk(model, everything)) / 2
         self.losses_ = train(
-            model, torch.cat([primary, other]), torch.cat([ones, zeros]),
+            model, everything, torch.cat([ones, zeros]),
             learning_rate=rate, epochs=self.epochs, batch_size=self.batch_size, seed=seed,
         ).losses  # fmt: skip
         if self.algorithm == "as coded":

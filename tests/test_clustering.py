@@ -123,7 +123,7 @@ def test_block_similarities_are_found(option):
 @parametrize_with_checks(
     [
         KernelKMeans(n_init=2),
-        ElasticityClustering(width=8, epochs=1, learning_rate=1e-3, n_init=2),
+        ElasticityClustering(width=8, epochs=1, n_init=2),
     ]
 )
 def test_scikit_learn_conventions(estimator, check):
@@ -150,6 +150,13 @@ def test_far_blobs_are_told_apart_by_kernelized_similarity():
     estimator = ElasticityClustering(width=256, epochs=20, learning_rate=1e-3, random_state=0)
     labels = estimator.fit_predict(far, auxiliary=other)
     assert clustering_accuracy(np.repeat([0, 1], 20), labels) == 1.0
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_the_default_rate_is_stable_at_any_scale(scale):
+    losses = ElasticityClustering(width=64, epochs=30).fit(scale * X, auxiliary=-scale * X).losses_
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-2:]) < np.mean(losses[:2])
 
 
 def test_bad_estimator_arguments():
