@@ -30,17 +30,21 @@ if TYPE_CHECKING:
         relative_similarity,
         symmetrized,
     )
-    from lecore.tangent_kernel import empirical_ntk
+    from lecore.tangent_kernel import empirical_ntk, empirical_ntk_by_layer, loss_kernel
+    from lecore.tiles import Tiles
     from lecore.training import train
 
 __all__ = [
     "ElasticityClustering",
     "KernelKMeans",
+    "Tiles",
     "correlation_with_distance",
     "empirical_ntk",
+    "empirical_ntk_by_layer",
     "figure",
     "kernelized_similarity",
     "linearized_change",
+    "loss_kernel",
     "normalized_similarity",
     "output_gradient",
     "prediction_change",
@@ -55,7 +59,10 @@ _HOMES = {
     "ElasticityClustering": "clustering",
     "KernelKMeans": "kernel_kmeans",
     "correlation_with_distance": "similarity",
+    "Tiles": "tiles",
     "empirical_ntk": "tangent_kernel",
+    "empirical_ntk_by_layer": "tangent_kernel",
+    "loss_kernel": "tangent_kernel",
     "figure": "companion.records",
     "kernelized_similarity": "similarity",
     "linearized_change": "changes",

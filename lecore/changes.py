@@ -1,21 +1,26 @@
-"""How one SGD step on one point changes the prediction at every other point.
+"""How one optimiser step on one point changes the prediction at every other point.
 
 Everywhere ``change[i, j, c]`` is the change of output ``c`` at test point ``j`` after one step on
 update point ``i``: rows are update points.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import grad, jvp, vmap
 
+from lecore.kernel_tiles import Side, kernel_tile, labelled
 from lecore.losses import Loss, squared_error
+from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
+from lecore.precision import matrix_products, warn_below_rounding
+from lecore.snapshot import Parameters, Snapshot, check_loss, fingerprint, points, snapshot
+from lecore.tiles import Tiles, compute_tiles
+from lecore.two_layer import TwoLayer, two_layer_change, two_layer_form, two_layer_prediction
 
-Parameters = dict[str, Tensor]
-
-CHUNK_BYTES = 2**28
-"""Memory that the updated weights of one chunk of update points may take."""
+STEP_BYTES = 2**28
+"""Memory that the changed weights of the update points in hand may take."""
 
 
 def prediction_change(
@@ -24,16 +29,19 @@ def prediction_change(
     targets: Tensor,
     test_inputs: Tensor | None = None,
     *,
-    learning_rate: float,
+    learning_rate: float | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
     loss: Loss = squared_error,
-    dtype: torch.dtype = torch.float64,
-    chunk_size: int | None = None,
-) -> Tensor:
-    """Change of all predictions after one SGD step on one point, for every update point.
+    dtype: torch.dtype | None = None,
+    tiles: Tiles = Tiles(),  # noqa: B008 - frozen
+) -> Any:
+    """Change of all predictions after one step on one point, exactly, for every update point.
 
     He & Su (2020), equation (1): w⁺ = w − η ∂L(f(x_i, w), y_i)/∂w, and
-    Δ[i, j, c] = f_c(x_j, w⁺) − f_c(x_j, w). Every step starts from the same weights. Parameters
-    with ``requires_grad=False`` stay fixed. The model itself is not changed.
+    Δ[i, j, c] = f_c(x_j, w⁺) − f_c(x_j, w). Every step starts from the same weights and the same
+    optimiser state. Parameters with ``requires_grad=False`` stay fixed. Neither the model nor the
+    optimiser is changed. ReLU networks with one hidden layer and one output take the route of
+    :mod:`lecore.two_layer`, which forms no weights; all others evaluate the changed network.
 
     Args:
         model: Any module that maps (n, …) to (n, outputs), in eval mode if it has dropout or
@@ -41,30 +49,29 @@ def prediction_change(
         inputs: Update points x_i, shape (n, …).
         targets: Their targets y_i, shape (n,) or (n, outputs), as the loss wants them.
         test_inputs: Test points x_j, shape (m, …); the update points if left out.
-        learning_rate: η > 0.
+        learning_rate: η > 0 of a plain SGD step.
+        optimizer: Instead of it, a ``torch.optim`` optimiser of this model: the step is the one
+            that it would take next. See :mod:`lecore.optimizer_steps`.
         loss: Loss of one prediction, see :mod:`lecore.losses`.
-        dtype: Precision of the calculation. The difference of two predictions loses digits, so
-            leave it at float64 unless the change is large beside the prediction.
-        chunk_size: Update points at a time; by default as many as fit ``CHUNK_BYTES``.
+        dtype: Precision of the calculation; float64 if left out. The difference of two
+            predictions loses digits, so a :class:`~lecore.precision.RoundingWarning` says when
+            a lower precision is too low for the step.
+        tiles: How the work is cut up, where it runs and where the result goes.
 
     Returns:
-        Δ, shape (n, m, outputs), on the model's device.
+        Δ, shape (n, m, outputs): a tensor on the model's device, or a Zarr array if ``tiles``
+        names a store.
 
     Raises:
-        ValueError: If the shapes do not fit, the learning rate is not positive, the model has
-            nothing to train, or it is in training mode with layers that behave differently there.
+        ValueError: If the model, the data or the result are unfit; see the message.
     """
-    parameters, buffers, inputs, test_inputs = _prepare(
-        model, inputs, targets, test_inputs, learning_rate, dtype
-    )
-    before = functional_call(model, (parameters, buffers), (test_inputs,))
-
-    def after_one_step(x: Tensor, y: Tensor) -> Tensor:
-        gradient = _loss_gradient(model, loss, parameters, buffers, x, y)
-        stepped = {k: w - learning_rate * gradient[k] for k, w in parameters.items()}
-        return functional_call(model, (stepped, buffers), (test_inputs,)) - before
-
-    return _by_chunks(after_one_step, inputs, targets, parameters, chunk_size)
+    network = snapshot(model, dtype)
+    rows = labelled(network, inputs, targets, loss)
+    step = _step(model, network, learning_rate, optimizer)
+    form = two_layer_form(model, network.parameters, network.fixed)
+    if optimizer is not None or form is None or type(form.activation) is not nn.ReLU:
+        form = None
+    return _compute(network, rows, test_inputs, step, learning_rate, form, False, tiles)
 
 
 def linearized_change(
@@ -73,32 +80,26 @@ def linearized_change(
     targets: Tensor,
     test_inputs: Tensor | None = None,
     *,
-    learning_rate: float,
+    learning_rate: float | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
     loss: Loss = squared_error,
-    dtype: torch.dtype = torch.float64,
-    chunk_size: int | None = None,
-) -> Tensor:
+    dtype: torch.dtype | None = None,
+    tiles: Tiles = Tiles(),  # noqa: B008 - frozen
+) -> Any:
     """First-order part of :func:`prediction_change`, with the same arguments and result.
 
-    Δ[i, j, c] ≈ −η ⟨∂f_c(x_j)/∂w, ∂L(f(x_i), y_i)/∂w⟩ (the expansion below He & Su's equation
-    (3)), as one Jacobian-vector product for each update point. It has no rounding floor: the
-    step is never taken, so η only scales the result.
+    Δ[i, j, c] ≈ −η Σ_k ∂L_i/∂f_k Θ[i, j, k, c] (the expansion below He & Su's equation (3)),
+    from the structured tangent kernel; for other optimisers the derivative of the predictions
+    along the step. It has no rounding floor: the step is never taken, so η only scales it.
     """
-    parameters, buffers, inputs, test_inputs = _prepare(
-        model, inputs, targets, test_inputs, learning_rate, dtype
-    )
-
-    def derivative_along_gradient(x: Tensor, y: Tensor) -> Tensor:
-        gradient = _loss_gradient(model, loss, parameters, buffers, x, y)
-
-        def predict(weights: Parameters) -> Tensor:
-            prediction: Tensor = functional_call(model, (weights, buffers), (test_inputs,))
-            return prediction
-
-        tangent: Tensor = jvp(predict, (parameters,), (gradient,))[1]
-        return -learning_rate * tangent
-
-    return _by_chunks(derivative_along_gradient, inputs, targets, parameters, chunk_size)
+    network = snapshot(model, dtype)
+    rows = labelled(network, inputs, targets, loss)
+    step = _step(model, network, learning_rate, optimizer)
+    if learning_rate is None:
+        return _compute(network, rows, test_inputs, step, learning_rate, None, True, tiles)
+    columns = rows.inputs if test_inputs is None else points(network, test_inputs, "test_inputs")
+    tile = kernel_tile(model, network, rows, Side(columns), scale=-learning_rate)
+    return tile.compute(tiles)
 
 
 def output_gradient(
@@ -107,85 +108,166 @@ def output_gradient(
     targets: Tensor,
     *,
     loss: Loss = squared_error,
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """∂L(f, y)/∂f at each point, shape (n, outputs): the denominator of He & Su's equation (3)."""
-    parameters, buffers, inputs, _ = _prepare(model, inputs, targets, None, 1.0, dtype)
-    prediction = functional_call(model, (parameters, buffers), (inputs,))
-    gradient: Tensor = vmap(grad(loss))(prediction, targets.to(inputs.device))
-    return gradient
+    network = snapshot(model, dtype)
+    rows = labelled(network, inputs, targets, loss)
+    with torch.no_grad(), matrix_products():
+        return rows.loss_gradient(slice(None), network.predict(rows.inputs))
 
 
-def trainable_parameters(model: nn.Module, dtype: torch.dtype) -> tuple[Parameters, Parameters]:
-    """Split a model's tensors into those that a step changes and those that stay, cast to dtype.
+@dataclass
+class StepTile:
+    """Takes the steps of some update points and evaluates the test points after each.
 
-    Raises:
-        ValueError: If nothing is trainable, or a layer in training mode would mix up examples
-            or draw random numbers.
+    Attributes:
+        network: The network.
+        rows: Update points.
+        columns: Test points, shape (m, …).
+        step: Weight change of one gradient.
+        learning_rate: Its η, for the two-layer route.
+        two_layer: The network in that form, if that route is taken.
+        linearized: Whether to differentiate along the step instead.
+        vectorized: Whether several steps are evaluated at once.
     """
-    for name, module in model.named_modules():
-        if module.training and isinstance(
-            module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd
-        ):
-            raise ValueError(f"layer {name!r} is in training mode; call model.eval() first")
-    named = {k: p.detach().to(dtype) for k, p in model.named_parameters() if p.requires_grad}
-    if not named:
-        raise ValueError("the model has no parameter with requires_grad=True")
-    fixed = {k: p.detach() for k, p in model.named_parameters() if not p.requires_grad}
-    fixed |= dict(model.named_buffers())
-    return named, {k: t.to(dtype) if t.is_floating_point() else t for k, t in fixed.items()}
 
+    network: Snapshot
+    rows: Side
+    columns: Tensor
+    step: WeightChange
+    learning_rate: float | None
+    two_layer: TwoLayer | None
+    linearized: bool
+    vectorized: bool
 
-def chunks(size: int, parameters: Parameters, chunk_size: int | None) -> Iterator[slice]:
-    """Slices of ``range(size)``, so many that one copy of the weights a point fits in memory."""
-    if chunk_size is None:
-        weight_bytes = sum(w.numel() * w.element_size() for w in parameters.values())
-        chunk_size = max(1, CHUNK_BYTES // weight_bytes)
-    elif chunk_size < 1:
-        raise ValueError(f"chunk_size must be 1 or larger, not {chunk_size}")
-    return (slice(start, start + chunk_size) for start in range(0, size, chunk_size))
+    def __call__(self, rows: slice, columns: slice) -> Tensor:
+        """Δ of these rows and columns."""
+        with torch.no_grad(), matrix_products():
+            change = (self._two_layer if self.two_layer else self._generic)(rows, columns)
+        if not bool(torch.isfinite(change).all()):
+            raise ValueError(
+                f"steps on rows {rows.start} to {rows.stop - 1} give changes that are not finite; "
+                "take a smaller learning rate"
+            )
+        return change
 
+    def _two_layer(self, rows: slice, columns: slice) -> Tensor:
+        assert self.two_layer is not None
+        assert self.learning_rate is not None
+        x = self.rows.inputs[rows].flatten(1)
+        same = self.columns is self.rows.inputs and rows == columns
+        gradient = self.rows.loss_gradient(rows, two_layer_prediction(self.two_layer, x)[:, None])
+        test_x = None if same else self.columns[columns].flatten(1)
+        step = -self.learning_rate * gradient[:, 0]
+        return two_layer_change(self.two_layer, x, step, test_x)[:, :, None]
 
-def _prepare(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    test_inputs: Tensor | None,
-    learning_rate: float,
-    dtype: torch.dtype,
-) -> tuple[Parameters, Parameters, Tensor, Tensor]:
-    if learning_rate <= 0:
-        raise ValueError(f"learning_rate must be positive, not {learning_rate}")
-    if len(inputs) == 0 or len(inputs) != len(targets):
-        raise ValueError(
-            f"need as many targets as update points, got {len(targets)} and {len(inputs)}"
-        )
-    parameters, buffers = trainable_parameters(model, dtype)
-    device = next(iter(parameters.values())).device
-    test_inputs = inputs if test_inputs is None else test_inputs
-    return parameters, buffers, inputs.to(device, dtype), test_inputs.to(device, dtype)
+    def _generic(self, rows: slice, columns: slice) -> Tensor:
+        network, test_inputs = self.network.copy(), self.columns[columns]
+        loss, targets = self.rows.loss, self.rows.targets
+        assert loss is not None
+        assert targets is not None
+        before = network.predict(test_inputs)
 
+        def loss_of(weights: Parameters, x: Tensor, y: Tensor) -> Tensor:
+            return loss(network.predict(x[None], weights)[0], y)
 
-def _loss_gradient(
-    model: nn.Module, loss: Loss, parameters: Parameters, buffers: Parameters, x: Tensor, y: Tensor
-) -> Parameters:
-    def loss_of(weights: Parameters) -> Tensor:
-        return loss(functional_call(model, (weights, buffers), (x[None],))[0], y)
+        def change(x: Tensor, y: Tensor) -> Tensor:
+            step = self.step(grad(loss_of)(network.parameters, x, y))
+            if self.linearized:
+                tangent: Tensor = jvp(
+                    lambda weights: network.predict(test_inputs, weights),
+                    (network.parameters,),
+                    (step,),
+                )[1]
+                return tangent
+            stepped = {name: w + step[name] for name, w in network.parameters.items()}
+            return network.predict(test_inputs, stepped) - before
 
-    gradient: Parameters = grad(loss_of)(parameters)
-    return gradient
-
-
-def _by_chunks(  # type: ignore[no-untyped-def]
-    one_row, inputs: Tensor, targets: Tensor, parameters: Parameters, chunk_size: int | None
-) -> Tensor:
-    targets = targets.to(inputs.device)
-    if targets.is_floating_point():
-        targets = targets.to(inputs.dtype)
-    with torch.no_grad():
+        x, y = self.rows.inputs[rows], targets[rows]
+        if not self.vectorized:
+            with torch.enable_grad():  # fused recurrent layers need it on the way back
+                return torch.stack([change(a, b) for a, b in zip(x, y, strict=True)])
+        chunk = max(1, STEP_BYTES // network.parameter_bytes)
         return torch.cat(
             [
-                vmap(one_row)(inputs[rows], targets[rows])
-                for rows in chunks(len(inputs), parameters, chunk_size)
+                vmap(change)(x[start : start + chunk], y[start : start + chunk])
+                for start in range(0, len(x), chunk)
             ]
         )
+
+
+def _step(
+    model: nn.Module,
+    network: Snapshot,
+    learning_rate: float | None,
+    optimizer: torch.optim.Optimizer | None,
+) -> WeightChange:
+    if (learning_rate is None) == (optimizer is None):
+        raise ValueError("give either learning_rate (a plain SGD step) or optimizer")
+    if optimizer is not None:
+        return weight_change(optimizer, model, network.dtype)
+    assert learning_rate is not None
+    if not 0 < learning_rate < float("inf"):
+        raise ValueError(f"learning_rate must be positive, not {learning_rate}")
+    return sgd_change(learning_rate)
+
+
+def _compute(
+    network: Snapshot,
+    rows: Side,
+    test_inputs: Tensor | None,
+    step: WeightChange,
+    learning_rate: float | None,
+    two_layer: TwoLayer | None,
+    linearized: bool,
+    tiles: Tiles,
+) -> Any:
+    columns = rows.inputs if test_inputs is None else points(network, test_inputs, "test_inputs")
+    assert rows.loss is not None
+    assert rows.targets is not None
+    outputs = check_loss(network, rows.loss, rows.inputs, rows.targets)
+    vectorized = two_layer is not None or _runs_vectorized(network, rows, columns, step)
+    tile = StepTile(network, rows, columns, step, learning_rate, two_layer, linearized, vectorized)
+    size = columns.element_size() if columns.is_floating_point() else 8
+    name = ""
+    if tiles.store is not None:
+        # the step on the first point stands for the optimiser and its state
+        first = step({k: torch.ones_like(w) for k, w in network.parameters.items()})
+        name = fingerprint(
+            network, rows.inputs, rows.targets, columns, rows.loss.__name__, linearized, first
+        )
+    change = compute_tiles(
+        tile,
+        len(rows.inputs),
+        len(columns),
+        tiles=tiles,
+        dtype=network.dtype,
+        trailing=(outputs,),
+        device=network.device,
+        row_bytes=size * rows.inputs[0].numel(),
+        column_bytes=size * columns[0].numel(),
+        pair_bytes=size * (6 if two_layer else 3) * outputs,
+        fingerprint=name,
+    )
+    if two_layer is None and not linearized and isinstance(change, Tensor):
+        with torch.no_grad():
+            warn_below_rounding(change, network.predict(columns))
+    return change
+
+
+def _runs_vectorized(network: Snapshot, rows: Side, columns: Tensor, step: WeightChange) -> bool:
+    """Whether several changed networks run at once under vmap, and whether that pays.
+
+    On a CPU, convolutions with weights of their own for each example are slower than a loop.
+    """
+    if network.device.type == "cpu" and any(
+        isinstance(module, nn.modules.conv._ConvNd) for module in network.skeleton.modules()
+    ):
+        return False
+    one = slice(0, 1)
+    try:
+        StepTile(network, rows, columns[one], step, None, None, False, True)(one, one)
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True

@@ -16,7 +16,7 @@ from lecore.algorithm_one import similarities_along_walk, similarities_from_fixe
 from lecore.kernel_kmeans import KernelKMeans
 from lecore.models import two_layer
 from lecore.seeding import seeded
-from lecore.tangent_kernel import stability_limit, two_layer_ntk
+from lecore.tangent_kernel import empirical_ntk, stability_limit
 from lecore.training import train
 
 Array = NDArray[np.float64]
@@ -171,7 +171,7 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
         model = two_layer(points.shape[1], self.width, self.activation, seed=seed).to(self.device)
         rate = self.learning_rate
         if rate is None:
-            rate = stability_limit(two_layer_ntk(model, everything)) / 2
+            rate = stability_limit(empirical_ntk(model, everything, form="trace")) / 2
         self.losses_ = train(
             model, everything, torch.cat([ones, zeros]),
             learning_rate=rate, epochs=self.epochs, batch_size=self.batch_size, seed=seed,

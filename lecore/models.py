@@ -40,7 +40,7 @@ class NTKLinear(nn.Linear):
             nn.init.normal_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: D102
-        return F.linear(input, self.weight / math.sqrt(self.in_features), self.bias)
+        return F.linear(input / math.sqrt(self.in_features), self.weight, self.bias)
 
 
 def fully_connected(

@@ -1,17 +1,17 @@
-"""The neural tangent kernel: empirical, at infinite width, and what follows from it."""
+"""The empirical tangent kernel of any network, exactly, from structured gradients."""
 
-import math
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
 
-from lecore.changes import Parameters, chunks, trainable_parameters
-from lecore.models import NTKLinear
-
-Array = NDArray[np.float64]
+from lecore.gradients import find_structure, gradient_factors
+from lecore.kernel_tiles import Form, Side, kernel_tile, labelled
+from lecore.layer_kernels import layer_kernel
+from lecore.losses import Loss
+from lecore.precision import matrix_products
+from lecore.snapshot import points, snapshot
+from lecore.tiles import Tiles
 
 
 def empirical_ntk(
@@ -19,94 +19,112 @@ def empirical_ntk(
     inputs: Tensor,
     test_inputs: Tensor | None = None,
     *,
-    dtype: torch.dtype = torch.float64,
-    chunk_size: int | None = None,
-) -> Tensor:
+    form: Form = "full",
+    dtype: torch.dtype | None = None,
+    tiles: Tiles = Tiles(),  # noqa: B008 - frozen
+) -> Any:
     """Θ[i, j, c, k] = ⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩ (Jacot et al., 2018).
 
-    Inner products of per-example gradients, chunk by chunk; parameters with
-    ``requires_grad=False`` do not count.
+    No gradient of linear maps, convolutions and embeddings is written out where Gram matrices of
+    their inputs and of the signals sent back to them are cheaper; parameters with
+    ``requires_grad=False`` do not count. The model is not changed.
 
     Args:
-        model: Any module that maps (n, …) to (n, outputs).
+        model: Any module that maps (n, …) to (n, outputs), in eval mode if it has dropout or
+            normalisation layers.
         inputs: Row points x_i, shape (n, …).
-        test_inputs: Column points x_j, shape (m, …); the row points if left out.
-        dtype: Precision of the calculation.
-        chunk_size: Points whose gradients are held at a time, for rows and columns alike.
+        test_inputs: Column points x_j, shape (m, …); the row points if left out, which takes
+            about half the time.
+        form: ``full``; ``trace`` sums the entries with c = k; ``diagonal`` keeps only them.
+        dtype: Precision of the calculation; float64 if left out.
+        tiles: How the work is cut up, where it runs and where the result goes.
 
     Returns:
-        Shape (n, m, outputs, outputs), on the model's device.
+        Shape (n, m, outputs, outputs), (n, m) or (n, m, outputs) by form: a tensor on the
+        model's device, or a Zarr array if ``tiles`` names a store.
 
     Raises:
-        ValueError: As :func:`lecore.changes.prediction_change` for the model.
+        ValueError: If the model, the inputs or the result are unfit; see the message.
     """
-    parameters, fixed = trainable_parameters(model, dtype)
-    device = next(iter(parameters.values())).device
-    rows = inputs.to(device, dtype)
-    columns = rows if test_inputs is None else test_inputs.to(device, dtype)
-
-    def predict(weights: Parameters, x: Tensor) -> Tensor:
-        prediction: Tensor = functional_call(model, (weights, fixed), (x[None],))[0]
-        return prediction
-
-    def gradients(x: Tensor) -> list[Tensor]:
-        jacobian = vmap(jacrev(predict), in_dims=(None, 0))(parameters, x)
-        return [j.flatten(start_dim=2) for j in jacobian.values()]
-
-    blocks = []
-    with torch.no_grad():
-        for row_slice in chunks(len(rows), parameters, chunk_size):
-            row_gradients = gradients(rows[row_slice])
-            blocks.append(
-                torch.cat(
-                    [
-                        sum(  # type: ignore[misc]
-                            torch.einsum("icp,jkp->ijck", a, b)
-                            for a, b in zip(
-                                row_gradients, gradients(columns[column_slice]), strict=True
-                            )
-                        )
-                        for column_slice in chunks(len(columns), parameters, chunk_size)
-                    ],
-                    dim=1,
-                )
-            )
-    return torch.cat(blocks)
+    if form not in ("full", "trace", "diagonal"):
+        raise ValueError(f"form must be 'full', 'trace' or 'diagonal', not {form!r}")
+    network = snapshot(model, dtype)
+    rows = columns = Side(points(network, inputs))
+    if test_inputs is not None:
+        columns = Side(points(network, test_inputs, "test_inputs"))
+    return kernel_tile(model, network, rows, columns, form).compute(tiles)
 
 
-def two_layer_ntk(
-    model: nn.Sequential, inputs: Tensor, *, dtype: torch.dtype = torch.float64
-) -> Tensor:
-    """The empirical kernel of a two-layer network with one output, from matrix products alone.
-
-    Θ(x, x′) = (xᵀx′ + 1) Σ_r a_r² σ′_r(x) σ′_r(x′) + Σ_r σ_r(x) σ_r(x′) + 1: hidden weights and
-    biases, output weights, output bias. The same as :func:`empirical_ntk`, at a small share of
-    its cost: no gradient is ever formed.
+def empirical_ntk_by_layer(
+    model: nn.Module,
+    inputs: Tensor,
+    test_inputs: Tensor | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+) -> dict[str, Tensor]:
+    """The share of each layer in :func:`empirical_ntk`; the shares sum to the whole.
 
     Args:
-        model: From :func:`lecore.models.two_layer`, in standard parameterisation.
-        inputs: Shape (n, …), flattened by the network.
-        dtype: Precision of the calculation.
+        model: As in :func:`empirical_ntk`.
+        inputs: Row points, shape (n, …).
+        test_inputs: Column points, shape (m, …); the row points if left out.
+        dtype: Precision of the calculation; float64 if left out.
 
     Returns:
-        Shape (n, n).
-
-    Raises:
-        ValueError: If the model is not such a network.
+        By the name of the module that holds the parameters ("" for the model itself), shape
+        (n, m, outputs, outputs).
     """
-    match list(model):
-        case [nn.Flatten(), nn.Linear() as hidden, activation, nn.Linear() as output]:
-            pass
-        case _:
-            raise ValueError("two_layer_ntk needs a network made by lecore.models.two_layer")
-    if isinstance(hidden, NTKLinear) or output.out_features != 1:
-        raise ValueError("two_layer_ntk needs standard parameterisation and one output")
-    with torch.no_grad():
-        x = inputs.flatten(1).to(hidden.weight.device, dtype)
-        before = x @ hidden.weight.to(dtype).T + hidden.bias.to(dtype)
-        after, slope = torch.func.jvp(activation, (before,), (torch.ones_like(before),))[:2]
-        backward = slope * output.weight.to(dtype)
-        return (x @ x.T + 1) * (backward @ backward.T) + after @ after.T + 1
+    network = snapshot(model, dtype)
+    rows = points(network, inputs)
+    structure = find_structure(network, rows[:1])
+    left = gradient_factors(network, structure, rows)
+    right = left
+    if test_inputs is not None:
+        columns = points(network, test_inputs, "test_inputs")
+        right = gradient_factors(network, structure, columns)
+    modules: dict[str, list[str]] = {}
+    for name in [*left.outer, *left.direct]:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    with torch.no_grad(), matrix_products():
+        return {module: layer_kernel(left, right, names) for module, names in modules.items()}
+
+
+def loss_kernel(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    test_inputs: Tensor | None = None,
+    test_targets: Tensor | None = None,
+    *,
+    loss: Loss,
+    dtype: torch.dtype | None = None,
+    tiles: Tiles = Tiles(),  # noqa: B008 - frozen
+) -> Any:
+    """⟨∂L_i/∂w, ∂L_j/∂w⟩: the kernel contracted with the loss gradient at both points.
+
+    Minus η times it is the first-order change of the loss at x_j after a step on x_i, the
+    quantity of TracIn (Pruthi et al., 2020) and of stiffness (Fort et al., 2019).
+
+    Args:
+        model: As in :func:`empirical_ntk`.
+        inputs: Row points, shape (n, …).
+        targets: Their targets.
+        test_inputs: Column points, shape (m, …); the row points if left out.
+        test_targets: Their targets.
+        loss: Loss of one prediction, see :mod:`lecore.losses`.
+        dtype: Precision of the calculation; float64 if left out.
+        tiles: How the work is cut up, where it runs and where the result goes.
+
+    Returns:
+        Shape (n, m).
+    """
+    if (test_inputs is None) != (test_targets is None):
+        raise ValueError("give test_inputs and test_targets together, or neither")
+    network = snapshot(model, dtype)
+    rows = columns = labelled(network, inputs, targets, loss)
+    if test_inputs is not None and test_targets is not None:
+        columns = labelled(network, test_inputs, test_targets, loss)
+    return kernel_tile(model, network, rows, columns, "trace").compute(tiles)
 
 
 def stability_limit(kernel: Tensor) -> float:
@@ -123,65 +141,3 @@ def stability_limit(kernel: Tensor) -> float:
         n/λ_max.
     """
     return len(kernel) / float(torch.linalg.eigvalsh(kernel)[-1])
-
-
-def two_layer_relative_similarity(
-    hidden_weight: Tensor, hidden_bias: Tensor, inputs: Tensor, test_inputs: Tensor | None = None
-) -> Tensor:
-    """Right-hand side of He & Su's equation (4), for a two-layer ReLU network with a_r = ±1.
-
-    (xᵀx′ + 1) Σ_r 1{w_rᵀx̄ ≥ 0} 1{w_rᵀx̄′ ≥ 0} / ((‖x‖² + 1) Σ_r 1{w_rᵀx̄ ≥ 0}).
-
-    Args:
-        hidden_weight: Shape (width, d).
-        hidden_bias: Shape (width,).
-        inputs: Update points x, shape (n, d).
-        test_inputs: Test points x′, shape (m, d); the update points if left out.
-
-    Returns:
-        Shape (n, m); its absolute value is the predicted S_rel.
-    """
-    test_inputs = inputs if test_inputs is None else test_inputs
-    pattern = activation_pattern(hidden_weight, hidden_bias, inputs)
-    test_pattern = activation_pattern(hidden_weight, hidden_bias, test_inputs)
-    numerator = (inputs @ test_inputs.T + 1) * (pattern @ test_pattern.T)
-    return numerator / ((inputs.square().sum(1) + 1) * pattern.sum(1))[:, None]
-
-
-def activation_pattern(hidden_weight: Tensor, hidden_bias: Tensor, inputs: Tensor) -> Tensor:
-    """1{w_rᵀx + b_r ≥ 0} for every point and hidden unit, shape (n, width), as 0. and 1."""
-    return (inputs @ hidden_weight.T + hidden_bias >= 0).to(inputs.dtype)
-
-
-def activation_overlap(pattern: Tensor) -> Tensor:
-    """Cosine similarity of activation patterns, shape (n, n) (He & Su, Figure 7a)."""
-    unit = pattern / pattern.norm(dim=1, keepdim=True)
-    return unit @ unit.T
-
-
-def infinite_width_ntk(inputs: Array, test_inputs: Array | None = None) -> Array:
-    """Tangent kernel of a two-layer ReLU network in NTK parameterisation as the width grows.
-
-    With K(x, x′) = xᵀx′/d + 1 the covariance of a hidden unit's input and θ its angle,
-    Θ = K · E[σ′σ′] + E[σσ′] + 1, where E[σ′σ′] = (π − θ)/2π and
-    E[σσ′] = √(K(x,x) K(x′,x′)) (sin θ + (π − θ) cos θ)/2π are the arc-cosine kernels of order
-    0 and 1 (Cho & Saul, 2009). The three terms come from the hidden weights and biases, the
-    output weights, and the output bias.
-
-    Args:
-        inputs: Shape (n, d).
-        test_inputs: Shape (m, d); ``inputs`` if left out.
-
-    Returns:
-        Shape (n, m).
-    """
-    test_inputs = inputs if test_inputs is None else test_inputs
-    d = inputs.shape[1]
-    covariance = inputs @ test_inputs.T / d + 1
-    norms = np.sqrt(np.outer((inputs**2).sum(1) / d + 1, (test_inputs**2).sum(1) / d + 1))
-    cosine = np.clip(covariance / norms, -1.0, 1.0)
-    angle = np.arccos(cosine)
-    order_zero = (math.pi - angle) / (2 * math.pi)
-    order_one = norms * (np.sin(angle) + (math.pi - angle) * cosine) / (2 * math.pi)
-    kernel: Array = covariance * order_zero + order_one + 1
-    return kernel

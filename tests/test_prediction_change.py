@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lecore import linearized_change, losses, models, output_gradient, prediction_change
+from lecore import Tiles, linearized_change, losses, models, output_gradient, prediction_change
 
 
 def obvious_loop(model, inputs, targets, test_inputs, learning_rate, loss):
@@ -86,16 +86,17 @@ def test_linearisation_is_the_limit_with_slope_one(name):
     assert error(1e-6) < 1e-3
 
 
-@given(chunk=st.integers(1, 9), seed=st.integers(0, 100))
+@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 100))
 @settings(max_examples=15, deadline=None)
-def test_chunks_do_not_matter(chunk, seed):
+def test_tiles_do_not_matter(shape, seed):
     generator = torch.Generator().manual_seed(seed)
     model = models.two_layer(2, 8, seed=seed)
     x = torch.randn(7, 2, dtype=torch.float64, generator=generator)
     y = torch.ones(7, 1)
     for step in (prediction_change, linearized_change):
         whole = step(model, x, y, learning_rate=0.1)
-        torch.testing.assert_close(step(model, x, y, learning_rate=0.1, chunk_size=chunk), whole)
+        cut = step(model, x, y, learning_rate=0.1, tiles=Tiles(shape=shape))
+        torch.testing.assert_close(cut, whole)
 
 
 def test_permuting_points_permutes_the_matrix():
@@ -140,8 +141,24 @@ def test_bad_input():
         prediction_change(model, x, y, learning_rate=0)
     with pytest.raises(ValueError, match="as many targets"):
         prediction_change(model, x, y[:2], learning_rate=1)
-    with pytest.raises(ValueError, match="chunk_size"):
-        prediction_change(model, x, y, learning_rate=1, chunk_size=0)
+    broken_x = x * torch.tensor([[1.0], [torch.nan], [torch.inf]])
+    with pytest.raises(ValueError, match="2 of 3 inputs are not finite"):
+        prediction_change(model, broken_x, y, learning_rate=1)
+    with pytest.raises(ValueError, match="inputs is empty"):
+        prediction_change(model, x[:0], y[:0], learning_rate=1)
+    with pytest.raises(ValueError, match="must be one number, this one has shape"):
+        prediction_change(model, x, y, learning_rate=1, loss=lambda p, y: (p - y) ** 2)
+    with pytest.raises(ValueError, match=r"must map \(n, …\) to \(n, outputs\)"):
+        prediction_change(nn.Sequential(model, nn.Flatten(0)), x, y, learning_rate=1)
+    with pytest.raises(ValueError, match="not finite; take a smaller learning rate"):
+        prediction_change(models.three_layer(2, 8), x, y, learning_rate=1e200)
+    mixing = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval()
+    with pytest.raises(ValueError, match="normalises over the batch"):
+        prediction_change(mixing, x, y, learning_rate=1)
+    broken = models.two_layer(2, 8)
+    broken[1].weight.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"parameter '1\.weight' is not finite"):
+        prediction_change(broken, x, y, learning_rate=1)
     with pytest.raises(ValueError, match="'1' is in training mode"):
         prediction_change(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)), x, y, learning_rate=1)
     with pytest.raises(ValueError, match="requires_grad"):

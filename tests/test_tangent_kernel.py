@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from lecore import empirical_ntk, models, prediction_change
+from lecore import Tiles, empirical_ntk, losses, models, prediction_change
 from lecore.tangent_kernel import (
+    empirical_ntk_by_layer,
+    loss_kernel,
+    stability_limit,
+)
+from lecore.wide_networks import (
     activation_overlap,
     activation_pattern,
     infinite_width_ntk,
-    stability_limit,
-    two_layer_ntk,
     two_layer_relative_similarity,
 )
 
@@ -28,26 +31,51 @@ def gradients_one_by_one(model, x, output):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 2])
-def test_empirical_ntk_is_the_product_of_gradients(chunk):
+@pytest.mark.parametrize("shape", [None, (1, 1), (2, 3)])
+def test_empirical_ntk_is_the_product_of_gradients(shape):
     model = models.three_layer(3, 7, "tanh", outputs=2).double()
-    kernel = empirical_ntk(model, X, X[:3], chunk_size=chunk)
+    kernel = empirical_ntk(model, X, X[:3], tiles=Tiles(shape=shape))
     for c in range(2):
         for k in range(2):
             expected = gradients_one_by_one(model, X, c) @ gradients_one_by_one(model, X[:3], k).T
             torch.testing.assert_close(kernel[:, :, c, k], expected)
 
 
-@pytest.mark.parametrize("activation", models.ACTIVATIONS)
-def test_two_layer_ntk_equals_the_empirical_one(activation):
-    model = models.two_layer(3, 20, activation)
-    torch.testing.assert_close(two_layer_ntk(model, X), empirical_ntk(model, X)[..., 0, 0])
+def test_loss_kernel_is_the_product_of_loss_gradients():
+    model = models.three_layer(3, 7, "tanh", outputs=2).double()
+    y = torch.tensor([0, 1, 1, 0, 1])
+
+    def gradient(point, label):
+        loss = losses.cross_entropy(model(point[None])[0], label)
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, [*model.parameters()])])
+
+    rows = torch.stack([gradient(a, b) for a, b in zip(X, y, strict=True)])
+    kernel = loss_kernel(model, X, y, loss=losses.cross_entropy)
+    torch.testing.assert_close(kernel, rows @ rows.T)
+    kernel = loss_kernel(model, X, y, X[:3], y[:3], loss=losses.cross_entropy)
+    torch.testing.assert_close(kernel, rows @ rows[:3].T)
+    with pytest.raises(ValueError, match="together, or neither"):
+        loss_kernel(model, X, y, X, loss=losses.cross_entropy)
 
 
-def test_two_layer_ntk_refuses_other_networks():
-    for model in (models.three_layer(3, 4), models.two_layer(3, 4, parameterization="ntk")):
-        with pytest.raises(ValueError, match="two_layer_ntk needs"):
-            two_layer_ntk(model, X)
+def test_layers_add_up_to_the_whole():
+    model = models.three_layer_resnet(3, 6, outputs=2)
+    for columns in (None, X[:2]):
+        shares = empirical_ntk_by_layer(model, X, columns)
+        assert set(shares) == {"1", "3.linear", "4"}
+        torch.testing.assert_close(sum(shares.values()), empirical_ntk(model, X, columns))
+
+
+def test_forms_of_the_kernel():
+    model = models.three_layer(3, 6, outputs=2)
+    for columns in (None, X[:2]):
+        full = empirical_ntk(model, X, columns)
+        trace = empirical_ntk(model, X, columns, form="trace")
+        torch.testing.assert_close(trace, torch.einsum("ijcc->ij", full))
+        diagonal = empirical_ntk(model, X, columns, form="diagonal")
+        torch.testing.assert_close(diagonal, torch.einsum("ijcc->ijc", full))
+    with pytest.raises(ValueError, match="form must be"):
+        empirical_ntk(model, X, form="half")  # type: ignore[arg-type]
 
 
 def test_equation_four_for_a_tiny_step():

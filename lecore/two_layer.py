@@ -1,0 +1,246 @@
+"""Networks with one hidden layer and one output, He & Su's main case: matrix products only.
+
+With hidden values z, slopes σ′, b = a ⊙ σ′ and η, g = ∂L/∂f, one SGD step on x_i changes every
+hidden weight by a rank-one matrix, so that the hidden values of x_j move by
+d = κ_ij a ⊙ σ′_i with κ_ij = −η g_i (x_i·x_j + 1). The tangent kernel and, for ReLU, the exact
+change after the step follow from Gram matrices of the hidden layer, which are summed up over
+blocks of hidden units: no gradient, no changed weight and no hidden layer is ever held as a whole.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import vjp
+
+BLOCK_BYTES = 2**25
+"""Hidden values held at a time; small enough for the allocator to reuse without page faults."""
+
+ROW_BLOCKS = 8
+"""Row blocks of a symmetric Gram matrix, of which only the upper triangle is computed."""
+
+ACTIVATIONS = (
+    nn.ReLU, nn.Identity, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Softplus, nn.SiLU, nn.ELU, nn.LeakyReLU,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TwoLayer:
+    """f(x) = Σ_r a_r σ(w_r·x + b_r) + c; a parameter that does not train counts as fixed.
+
+    Attributes:
+        hidden_weight: w, shape (width, d).
+        hidden_bias: b, shape (width,), or ``None``.
+        output_weight: a, shape (width,).
+        output_bias: c, shape (), or ``None``.
+        activation: σ.
+        trains: Whether w, b, a, c are trained.
+    """
+
+    hidden_weight: Tensor
+    hidden_bias: Tensor | None
+    output_weight: Tensor
+    output_bias: Tensor | None
+    activation: nn.Module
+    trains: tuple[bool, bool, bool, bool]
+
+    def blocks(self, points: int) -> Iterator[slice]:
+        """Slices of the hidden units, so many that their values at all points fit a block."""
+        width = len(self.output_weight)
+        step = max(64, BLOCK_BYTES // (max(points, 1) * self.hidden_weight.element_size()))
+        return (slice(start, min(start + step, width)) for start in range(0, width, step))
+
+    def hidden(self, x: Tensor, units: slice) -> Tensor:
+        """Hidden values z before the activation, shape (n, units)."""
+        if self.hidden_bias is None:
+            return x @ self.hidden_weight[units].T
+        return torch.addmm(self.hidden_bias[units], x, self.hidden_weight[units].T)
+
+    def input_kernel(self, x: Tensor, test_x: Tensor) -> Tensor:
+        """x_i·x_j + 1: the share of the hidden weights and of the hidden biases."""
+        kernel = x @ test_x.T if self.trains[0] else x.new_zeros(len(x), len(test_x))
+        return kernel.add_(1) if self.trains[1] else kernel
+
+
+def two_layer_form(
+    model: nn.Module, parameters: dict[str, Tensor], fixed: dict[str, Tensor]
+) -> TwoLayer | None:
+    """The network as one hidden layer with one output, or ``None`` if it is not."""
+    layers = list(model.children()) if type(model) is nn.Sequential else []
+    if layers and type(layers[0]) is nn.Flatten and layers[0].start_dim == 1:
+        layers = layers[1:]
+    if not (
+        len(layers) == 3
+        and type(layers[0]) is type(layers[2]) is nn.Linear
+        and type(layers[1]) in ACTIVATIONS
+        and layers[2].out_features == 1
+        and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    ):
+        return None
+    tensors: list[Tensor | None] = []
+    trains = []
+    cast = {
+        id(p): (parameters.get(name, fixed.get(name)), name in parameters)
+        for name, p in model.named_parameters()
+    }
+    for parameter in (layers[0].weight, layers[0].bias, layers[2].weight, layers[2].bias):
+        tensor, train = (None, False) if parameter is None else cast[id(parameter)]
+        tensors.append(tensor)
+        trains.append(train)
+    weight, bias, output_weight, output_bias = tensors
+    assert weight is not None
+    assert output_weight is not None
+    return TwoLayer(
+        weight, bias, output_weight[0], None if output_bias is None else output_bias[0],
+        layers[1], (trains[0], trains[1], trains[2], trains[3]),
+    )  # fmt: skip
+
+
+def two_layer_kernel(
+    network: TwoLayer, x: Tensor, test_x: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Θ_ij = (x_i·x_j + 1) Σ_r b_ir b_jr + Σ_r σ_ir σ_jr + 1, and the predictions f(x_i).
+
+    Args:
+        network: The network.
+        x: Update points, shape (n, d).
+        test_x: Test points, shape (m, d); the update points if left out, in about half the time.
+
+    Returns:
+        Θ of shape (n, m) and predictions of shape (n,).
+    """
+    columns = x if test_x is None else test_x
+    slopes = x.new_zeros(len(x), len(columns))
+    values = x.new_zeros(len(x), len(columns))
+    prediction = x.new_zeros(len(x))
+    for units in network.blocks(len(x) + (0 if test_x is None else len(columns))):
+        value, slope = _activated(network, x, units)
+        prediction.addmv_(value, network.output_weight[units])
+        other_value, other_slope = (
+            (None, None) if test_x is None else _activated(network, test_x, units)
+        )
+        if network.trains[0] or network.trains[1]:
+            _add_products(slopes, slope, other_slope)
+        if network.trains[2]:
+            _add_products(values, value, other_value)
+    if test_x is None:
+        _mirror(slopes)
+        _mirror(values)
+    kernel = slopes.mul_(network.input_kernel(x, columns)).add_(values)
+    if network.trains[3]:
+        kernel.add_(1)
+    return kernel, _with_bias(network, prediction)
+
+
+def two_layer_prediction(network: TwoLayer, x: Tensor) -> Tensor:
+    """f(x), shape (n,)."""
+    prediction = x.new_zeros(len(x))
+    for units in network.blocks(len(x)):
+        value = network.activation(network.hidden(x, units))
+        prediction.addmv_(value, network.output_weight[units])
+    return _with_bias(network, prediction)
+
+
+def two_layer_change(
+    network: TwoLayer, x: Tensor, step: Tensor, test_x: Tensor | None = None
+) -> Tensor:
+    """Exact change of a ReLU network's predictions after one SGD step on each point.
+
+    Where no hidden unit flips, relu(z + d) − relu(z) = d·1[z > 0], which sums to matrix products.
+    A unit that flips adds |z + d|. Unit r flips at x_j exactly if κ_ij lies beyond
+    t_jr = −z_jr/a_r (on the side of 0 where t_jr lies), so the units that can flip for any update
+    point are found by comparing t with the extremes of κ. All terms are differences: nothing
+    cancels, however small the step.
+
+    Args:
+        network: The network, with ``nn.ReLU``.
+        x: Update points, shape (n, d).
+        step: −η ∂L/∂f at the update points, shape (n,).
+        test_x: Test points, shape (m, d); the update points if left out.
+
+    Returns:
+        Δ, shape (n, m).
+    """
+    columns = x if test_x is None else test_x
+    a = network.output_weight
+    tiny = torch.finfo(x.dtype).tiny  # z = 0 counts as off; d > 0 switches the unit on
+    shift = step[:, None] * network.input_kernel(x, columns)  # κ
+    highest, lowest = shift.amax(0).clamp_min(0), shift.amin(0).clamp_max(0)
+    slopes = x.new_zeros(len(x), len(columns))
+    values = x.new_zeros(len(x), len(columns))
+    mixed = x.new_zeros(len(x), len(columns))
+    flips = x.new_zeros(len(columns), len(x))
+    for units in network.blocks(len(x) + (0 if test_x is None else len(columns))):
+        z = network.hidden(x, units)
+        test_z = z if test_x is None else network.hidden(test_x, units)
+        value, slope = z.relu(), _relu_slope(z, a[units])
+        test_slope = slope if test_x is None else _relu_slope(test_z, a[units])
+        _add_products(slopes, slope, None if test_x is None else test_slope)
+        threshold = torch.where(test_z == 0, a[units].sign() * tiny, -test_z / a[units])
+        test, unit = torch.nonzero(
+            (threshold > 0) & (threshold < highest[:, None])
+            | (threshold < 0) & (threshold > lowest[:, None]),
+            as_tuple=True,
+        )
+        if network.trains[2]:
+            _add_products(values, value, None if test_x is None else test_z.relu_())
+            mixed.addmm_(value, test_slope.T)
+            slope = slope.add_(value * step[:, None])
+        if len(test):
+            weight = slope.T * a[units].abs()[:, None]
+            _add_flips(flips, weight, shift.T, threshold[test, unit], test, unit)
+    if test_x is None:
+        _mirror(slopes)
+        _mirror(values)
+    change = slopes.mul_(shift).add_(flips.T)
+    if network.trains[2]:
+        change += step[:, None] * mixed.mul_(shift).add_(values)
+    if network.trains[3]:
+        change += step[:, None]
+    return change
+
+
+def _add_flips(
+    total: Tensor, weight: Tensor, shift: Tensor, threshold: Tensor, test: Tensor, unit: Tensor
+) -> None:
+    """Add to total[j, i] the Σ weight[r, i] |κ_ij − t_jr| over the units r that flip at j for i."""
+    at_once = max(1, BLOCK_BYTES // 8 // (weight.shape[1] * weight.element_size()))
+    for start in range(0, len(test), at_once):
+        part = slice(start, start + at_once)
+        side = threshold[part].sign()
+        beyond = shift[test[part]].mul_(side[:, None]).sub_(threshold[part].abs()[:, None])
+        total.index_add_(0, test[part], beyond.clamp_min_(0).mul_(weight[unit[part]]))
+
+
+def _activated(network: TwoLayer, x: Tensor, units: slice) -> tuple[Tensor, Tensor]:
+    """σ(z) and a σ′(z), shape (n, units) each."""
+    value, pull = vjp(network.activation, network.hidden(x, units))[:2]
+    (slope,) = pull(network.output_weight[units].expand_as(value))
+    return value, slope
+
+
+def _relu_slope(z: Tensor, a: Tensor) -> Tensor:
+    return torch.where(z > 0, a, 0.0)
+
+
+def _add_products(total: Tensor, left: Tensor, right: Tensor | None) -> None:
+    """Add left rightᵀ to the total; without ``right`` only the upper triangle of left leftᵀ."""
+    if right is not None:
+        total.addmm_(left, right.T)
+        return
+    step = -(-len(left) // ROW_BLOCKS)
+    for start in range(0, len(left), step):
+        rows = slice(start, start + step)
+        total[rows, start:].addmm_(left[rows], left[start:].T)
+
+
+def _mirror(total: Tensor) -> None:
+    step = -(-len(total) // ROW_BLOCKS)
+    for start in range(0, len(total), step):
+        rows = slice(start, start + step)
+        total[start + step :, rows] = total[rows, start + step :].T
+
+
+def _with_bias(network: TwoLayer, prediction: Tensor) -> Tensor:
+    return prediction if network.output_bias is None else prediction + network.output_bias
