@@ -14,7 +14,7 @@ from torch.func import grad, jvp, vmap
 from lecore.kernel_tiles import Side, kernel_tile, labelled
 from lecore.losses import Loss, squared_error
 from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
-from lecore.precision import matrix_products, warn_below_rounding
+from lecore.precision import tf32_disabled, warn_below_rounding
 from lecore.snapshot import Parameters, Snapshot, check_loss, fingerprint, points, snapshot
 from lecore.tiles import Tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_change, two_layer_form, two_layer_prediction
@@ -113,7 +113,7 @@ def output_gradient(
     """∂L(f, y)/∂f at each point, shape (n, outputs): the denominator of He & Su's equation (3)."""
     network = snapshot(model, dtype)
     rows = labelled(network, inputs, targets, loss)
-    with torch.no_grad(), matrix_products():
+    with torch.no_grad(), tf32_disabled():
         return rows.loss_gradient(slice(None), network.predict(rows.inputs))
 
 
@@ -143,7 +143,7 @@ class StepTile:
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""
-        with torch.no_grad(), matrix_products():
+        with torch.no_grad(), tf32_disabled():
             change = (self._two_layer if self.two_layer else self._generic)(rows, columns)
         if not bool(torch.isfinite(change).all()):
             raise ValueError(

@@ -9,7 +9,7 @@ from lecore.gradients import find_structure, gradient_factors
 from lecore.kernel_tiles import Form, Side, kernel_tile, labelled
 from lecore.layer_kernels import layer_kernel
 from lecore.losses import Loss
-from lecore.precision import matrix_products
+from lecore.precision import tf32_disabled
 from lecore.snapshot import points, snapshot
 from lecore.tiles import Tiles
 
@@ -85,7 +85,7 @@ def empirical_ntk_by_layer(
     modules: dict[str, list[str]] = {}
     for name in [*left.outer, *left.direct]:
         modules.setdefault(name.rpartition(".")[0], []).append(name)
-    with torch.no_grad(), matrix_products():
+    with torch.no_grad(), tf32_disabled():
         return {module: layer_kernel(left, right, names) for module, names in modules.items()}
 
 
