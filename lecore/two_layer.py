@@ -14,11 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
-BLOCK_BYTES = 2**25
+BLOCK_BYTES = 2**24
 """Hidden values held at a time; small enough for the allocator to reuse without page faults."""
 
-ROW_BLOCKS = 8
+ROW_BLOCKS = 5
 """Row blocks of a symmetric Gram matrix, of which only the upper triangle is computed."""
+
+SINGLED_OUT = 2
+"""Update points of each test point whose flips are added one by one."""
+
+FLIP_ROWS = 256
+"""Units whose flips are added at a time; their rows stay in the processor's cache."""
 
 ACTIVATIONS = (
     nn.ReLU, nn.Identity, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Softplus, nn.SiLU, nn.ELU, nn.LeakyReLU,
@@ -164,9 +170,7 @@ def two_layer_change(
     """
     columns = x if test_x is None else test_x
     a = network.output_weight
-    tiny = torch.finfo(x.dtype).tiny  # z = 0 counts as off; d > 0 switches the unit on
     shift = step[:, None] * network.input_kernel(x, columns)  # κ
-    highest, lowest = shift.amax(0).clamp_min(0), shift.amin(0).clamp_max(0)
     slopes = x.new_zeros(len(x), len(columns))
     values = x.new_zeros(len(x), len(columns))
     mixed = x.new_zeros(len(x), len(columns))
@@ -177,19 +181,12 @@ def two_layer_change(
         value, slope = z.relu(), _relu_slope(z, a[units])
         test_slope = slope if test_x is None else _relu_slope(test_z, a[units])
         _add_products(slopes, slope, None if test_x is None else test_slope)
-        threshold = torch.where(test_z == 0, a[units].sign() * tiny, -test_z / a[units])
-        test, unit = torch.nonzero(
-            (threshold > 0) & (threshold < highest[:, None])
-            | (threshold < 0) & (threshold > lowest[:, None]),
-            as_tuple=True,
-        )
+        threshold = _threshold(test_z, a[units])
         if network.trains[2]:
             _add_products(values, value, None if test_x is None else test_z.relu_())
             mixed.addmm_(value, test_slope.T)
-            slope = slope.add_(value * step[:, None])
-        if len(test):
-            weight = slope.T * a[units].abs()[:, None]
-            _add_flips(flips, weight, shift.T, threshold[test, unit], test, unit)
+            slope = slope + value * step[:, None]
+        _add_flips(flips, slope.mul_(a[units].abs()), shift, threshold)
     if test_x is None:
         _mirror(slopes)
         _mirror(values)
@@ -201,16 +198,43 @@ def two_layer_change(
     return change
 
 
-def _add_flips(
-    total: Tensor, weight: Tensor, shift: Tensor, threshold: Tensor, test: Tensor, unit: Tensor
-) -> None:
-    """Add to total[j, i] the Σ weight[r, i] |κ_ij − t_jr| over the units r that flip at j for i."""
-    at_once = max(1, BLOCK_BYTES // 8 // (weight.shape[1] * weight.element_size()))
-    for start in range(0, len(test), at_once):
-        part = slice(start, start + at_once)
-        side = threshold[part].sign()
-        beyond = shift[test[part]].mul_(side[:, None]).sub_(threshold[part].abs()[:, None])
-        total.index_add_(0, test[part], beyond.clamp_min_(0).mul_(weight[unit[part]]))
+def _threshold(z: Tensor, a: Tensor) -> Tensor:
+    """κ at which each unit flips, t = −z/a; a unit with z = 0 is off, and d > 0 switches it on."""
+    return torch.where(z == 0, a.sign() * torch.finfo(z.dtype).tiny, -z / a)
+
+
+def _add_flips(total: Tensor, weight: Tensor, shift: Tensor, threshold: Tensor) -> None:
+    """Add Σ_r weight[i, r] |κ_ij − t_jr| over the units r that flip to total[j, i].
+
+    Args:
+        total: Shape (m, n).
+        weight: Shape (n, units); 0 where the unit is off at the update point.
+        shift: κ, shape (n, m).
+        threshold: t, shape (m, units).
+    """
+    reach, nearest = shift.abs().amax(0), threshold.abs().amin(1)
+    if not bool((reach > nearest).any()):
+        return
+    # a point's own step moves it much farther than others do: its few farthest update points
+    # go one by one, so that the rest have closer bounds
+    shift = shift.clone()
+    for _ in range(min(SINGLED_OUT, len(shift))):
+        farthest = shift.abs().argmax(0, keepdim=True)
+        alone = shift.gather(0, farthest).T
+        beyond = (threshold.sign() * alone).sub_(threshold.abs()).clamp_min_(0)
+        own = beyond.mul_(weight[farthest[0]]).sum(1, keepdim=True)
+        total.scatter_add_(1, farthest.T, own)
+        shift.scatter_(0, farthest, 0.0)
+    highest, lowest = shift.amax(0)[:, None], shift.amin(0)[:, None]
+    within = (threshold > 0) & (threshold < highest) | (threshold < 0) & (threshold > lowest)
+    by_unit, by_test = weight.T.contiguous(), shift.T.contiguous()
+    ones = shift.new_ones(1, FLIP_ROWS)
+    for j in torch.nonzero(within.any(1))[:, 0].tolist():
+        for unit in torch.nonzero(within[j])[:, 0].split(FLIP_ROWS):
+            t = threshold[j, unit]
+            beyond = torch.addr(-t.abs()[:, None], t.sign(), by_test[j]).clamp_min_(0)
+            beyond *= by_unit.index_select(0, unit)
+            total[j] += (ones[:, : len(unit)] @ beyond)[0]
 
 
 def _activated(network: TwoLayer, x: Tensor, units: slice) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,113 @@
+"""Tangent kernels of networks or data sets too large for exact work, from random projections.
+
+Every per-example gradient is projected on a few thousand random features whose inner products
+are, on average, the tangent kernel. The projection adds every coordinate, with a random sign, to
+one random feature (the count sketch of Charikar, Chen & Farach-Colton, 2002), which costs one
+pass over the gradient whatever the number of features.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lecore.gradients import Factors, find_structure, gradient_factors
+from lecore.layer_kernels import dense_gradient
+from lecore.snapshot import Snapshot, points, snapshot
+
+
+class Sketch(NamedTuple):
+    """An estimate of a tangent kernel.
+
+    Attributes:
+        kernel: Estimate of Θ, shape (n, m, outputs, outputs).
+        standard_error: Of each entry, same shape: √((Θ_ii Θ_jj + Θ_ij²)/features), the bound
+            for a count sketch, with the estimates put in for Θ.
+    """
+
+    kernel: Tensor
+    standard_error: Tensor
+
+
+def gradient_sketch(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    features: int = 4096,
+    seed: int = 0,
+    dtype: torch.dtype | None = torch.float32,
+    chunk_size: int = 16,
+) -> Tensor:
+    """Random features of the gradients ∂f_c(x_i)/∂w.
+
+    Features of any two sets of points belong together if seed, number of features and model
+    structure are the same, so sets can be sketched apart, at different times or machines.
+
+    Args:
+        model: Any module that maps (n, …) to (n, outputs), in eval mode.
+        inputs: Shape (n, …).
+        features: Number of features; the error falls with its root.
+        seed: Seed of the projection.
+        dtype: Precision of the calculation.
+        chunk_size: Points whose gradients are written out at a time.
+
+    Returns:
+        Shape (n, outputs, features).
+
+    Raises:
+        ValueError: If the model or the inputs are unfit, or a number is not positive.
+    """
+    if features < 1 or chunk_size < 1:
+        raise ValueError("features and chunk_size must be 1 or larger")
+    network = snapshot(model, dtype)
+    inputs = points(network, inputs)
+    structure = find_structure(network, inputs[:1])
+    sketches = []
+    with torch.no_grad():
+        for part in inputs.split(chunk_size):
+            factors = gradient_factors(network, structure, part)
+            sketch = factors.prediction.new_zeros(len(part), structure.outputs, features)
+            for place, name in enumerate([*factors.outer, *factors.direct]):
+                _add_projection(sketch, _written_out(network, factors, name), _mixed(seed, place))
+            sketches.append(sketch)
+    return torch.cat(sketches)
+
+
+def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketch:
+    """The tangent kernel's estimate from :func:`gradient_sketch`, with its error.
+
+    Args:
+        features: Of the row points, shape (n, outputs, features).
+        test_features: Of the column points, shape (m, outputs, features); the row points if left
+            out.
+    """
+    test_features = features if test_features is None else test_features
+    kernel = torch.einsum("icf,jkf->ijck", features, test_features)
+    own, test_own = features.square().sum(2), test_features.square().sum(2)
+    product = own[:, None, :, None] * test_own[None, :, None, :]
+    return Sketch(kernel, ((product + kernel**2) / features.shape[2]).sqrt())
+
+
+def _written_out(network: Snapshot, factors: Factors, name: str) -> Tensor:
+    if name in factors.direct:
+        return factors.direct[name]
+    outer = factors.outer[name]
+    if not outer.read.is_floating_point():  # an embedding's indices
+        one_hot = F.one_hot(outer.read[..., 0], len(network.parameters[name]))
+        outer = outer._replace(read=one_hot.to(outer.signal.dtype))
+    return dense_gradient(outer)
+
+
+def _mixed(seed: int, place: int) -> int:
+    """A seed for each parameter; neighbouring seeds give independent projections."""
+    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
+
+
+def _add_projection(sketch: Tensor, gradient: Tensor, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    size, features = gradient.shape[2], sketch.shape[2]
+    feature = torch.randint(features, (size,), generator=generator)
+    sign = torch.randint(2, (size,), generator=generator, dtype=torch.int8) * 2 - 1
+    sketch.index_add_(2, feature.to(sketch.device), gradient * sign.to(gradient))

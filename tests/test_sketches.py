@@ -1,0 +1,73 @@
+"""Sketches against the exact kernel: unbiased, with the error they state."""
+
+import pytest
+import torch
+from torch import nn
+
+from lecore import empirical_ntk, models
+from lecore.seeding import seeded
+from lecore.sketches import gradient_sketch, sketched_ntk
+
+
+def network() -> tuple[nn.Module, torch.Tensor]:
+    with seeded(0):
+        return models.mnist_cnn(outputs=2), torch.randn(4, 1, 28, 28)
+
+
+def test_stated_error_is_the_spread_over_seeds():
+    model = models.three_layer(6, 30, outputs=2)
+    with seeded(0):
+        x = torch.randn(5, 6)
+    exact = empirical_ntk(model, x)
+    scores, errors = [], []
+    for seed in range(200):
+        estimate = sketched_ntk(
+            gradient_sketch(model, x, features=64, seed=seed, dtype=torch.float64)
+        )
+        errors.append(estimate.kernel - exact)
+        scores.append((estimate.kernel - exact) / estimate.standard_error)
+    spread = torch.stack(scores).std(0)
+    # each of 100 entries has a spread known to 5 %; the bound may be generous, never too small
+    assert 0.5 < float(spread.min()) < float(spread.max()) < 1.2
+    error = torch.stack(errors)
+    bias = error.mean(0) / (error.std(0) / 200**0.5)
+    assert float(bias.abs().max()) < 4.5
+
+
+def test_error_falls_with_the_root_of_the_features():
+    model, x = network()
+    exact = empirical_ntk(model, x)
+
+    def error(features: int) -> float:
+        estimates = [
+            sketched_ntk(gradient_sketch(model, x, features=features, seed=s)).kernel
+            for s in range(8)
+        ]
+        return float((torch.stack(estimates) - exact).square().mean().sqrt())
+
+    assert error(256) / error(4096) == pytest.approx(4, rel=0.5)
+
+
+def test_sets_sketched_apart_belong_together():
+    model, x = network()
+    whole = gradient_sketch(model, x, features=128, seed=3)
+    for chunk in (1, 3):
+        apart = gradient_sketch(model, x[1:], features=128, seed=3, chunk_size=chunk)
+        torch.testing.assert_close(apart, whole[1:], rtol=1e-4, atol=1e-4)
+    kernel = sketched_ntk(whole, whole[1:]).kernel
+    torch.testing.assert_close(kernel, sketched_ntk(whole).kernel[:, 1:])
+
+
+def test_embeddings_have_sketches():
+    with seeded(0):
+        model = nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(12, 1))
+        words = torch.randint(0, 50, (3, 3))
+    sketch = sketched_ntk(gradient_sketch(model, words, features=2**14, dtype=torch.float64))
+    error = (sketch.kernel - empirical_ntk(model, words)).abs()
+    assert bool((error < 4 * sketch.standard_error).all())
+
+
+def test_bad_input():
+    model, x = network()
+    with pytest.raises(ValueError, match="features"):
+        gradient_sketch(model, x, features=0)
