@@ -67,8 +67,8 @@ def weight_change(
                 foreign += 1
     if foreign:
         raise ValueError(
-            f"{foreign} parameters of the optimizer are not of this model; make the optimizer from "
-            "model.parameters() after the last change to the model"
+            f"{foreign} parameters of the optimizer are not the model's; make the optimizer from "
+            "model.parameters() after the last change of the model"
         )
     return partial(_by_rules, rules=rules)
 
@@ -116,9 +116,7 @@ def _sgd_step(
         direction = direction + decayed
     if momentum:
         # torch does not dampen the first gradient
-        moved = (
-            direction if velocity is None else momentum * velocity + (1 - dampening) * direction
-        )
+        moved = direction if velocity is None else momentum * velocity + (1 - dampening) * direction
         direction = direction + momentum * moved if nesterov else moved
     return -learning_rate * direction
 

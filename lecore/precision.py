@@ -1,13 +1,19 @@
-"""Whether a prediction change is large enough to be seen in the precision it is computed in."""
+"""Small prediction changes and rounding.
+
+Whether a change is large enough to be seen in the precision it is computed in, full float32
+products, and changes of softmax outputs that keep their digits however small they are.
+"""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+Direction = Literal["forward", "reverse"]
 
 
 class RoundingWarning(UserWarning):
@@ -95,15 +101,83 @@ def warn_below_rounding(
         )
 
 
+def check_finite(tensor: Tensor, name: str) -> None:
+    """Refuse NaN and infinities.
+
+    Raises:
+        ValueError: With their number.
+    """
+    bad = int((~torch.isfinite(tensor)).sum())
+    if bad:
+        raise ValueError(
+            f"{bad} of {tensor.numel()} entries of {name} are not finite; "
+            "take a smaller learning rate, or a network that has not diverged"
+        )
+
+
+def softmax_change(logits: Tensor, change: Tensor) -> Tensor:
+    """softmax(z + Δz) − softmax(z), without the cancellation of that difference.
+
+    Args:
+        logits: z at the test points, shape (m, classes).
+        change: Δz, shape (n, m, classes).
+
+    Returns:
+        Change of the probabilities, shape (n, m, classes).
+
+    Raises:
+        ValueError: If there are fewer than two classes, or an entry is not finite.
+    """
+    log_before, log_ratio = _log_probabilities(logits, change)
+    small = log_before.exp() * log_ratio.clamp(max=1).expm1()
+    return torch.where(log_ratio < 1, small, (log_before + log_ratio).exp() - log_before.exp())
+
+
+def prediction_divergence(
+    logits: Tensor, change: Tensor, direction: Direction = "forward"
+) -> Tensor:
+    """KL divergence between the predicted distributions after and before the step.
+
+    With p = softmax(z) and p⁺ = softmax(z + Δz), ``forward`` is KL(p⁺ ‖ p) = Σ p⁺ log(p⁺ / p) and
+    ``reverse`` is KL(p ‖ p⁺). Both are of second order in Δz. They are summed as terms that are
+    themselves ≥ 0 and of second order, so the leading digits are right however small the change.
+
+    Args:
+        logits: z at the test points, shape (m, classes).
+        change: Δz, shape (n, m, classes).
+        direction: Which of the two.
+
+    Returns:
+        Shape (n, m), ≥ 0, in nats.
+
+    Raises:
+        ValueError: If there are fewer than two classes, or an entry is not finite.
+    """
+    if direction not in ("forward", "reverse"):
+        raise ValueError(f"direction must be 'forward' or 'reverse', not {direction!r}")
+    log_before, log_ratio = _log_probabilities(logits, change)
+    before, after = log_before.exp(), (log_before + log_ratio).exp()
+    if direction == "reverse":
+        before, after, log_ratio = after, before, -log_ratio
+    # Σ p⁺ log(p⁺/p) = Σ (p − p⁺ + p⁺ log(p⁺/p)), as both distributions sum to 1
+    terms = torch.where(
+        log_ratio.abs() < 30,
+        after * _exponential_remainder(-log_ratio.clamp(-30, 30)),
+        before - after + after * log_ratio,
+    )
+    return terms.sum(dim=2)
+
+
+_backends: Any = torch.backends
 _SETTINGS: tuple[Any, ...] = (  # from the general to the special, which overrules
-    torch.backends,
-    torch.backends.cudnn,
-    torch.backends.cuda.matmul,
-    torch.backends.cudnn.conv,
-    torch.backends.cudnn.rnn,
-    torch.backends.mkldnn.matmul,
-    torch.backends.mkldnn.conv,
-    torch.backends.mkldnn.rnn,
+    _backends,
+    _backends.cudnn,
+    _backends.cuda.matmul,
+    _backends.cudnn.conv,
+    _backends.cudnn.rnn,
+    _backends.mkldnn.matmul,
+    _backends.mkldnn.conv,
+    _backends.mkldnn.rnn,
 )
 _lock = Lock()
 _inside = 0
@@ -117,6 +191,7 @@ def tf32_disabled() -> Iterator[None]:
     On CUDA they otherwise may keep 10 of 23 bits (TF32; for convolutions that is torch's default),
     and after ``torch.set_float32_matmul_precision("medium")`` a CPU may keep 7. The settings are
     the process's: threads inside at once share them, and the last one to leave restores them.
+    torch's older switch ``torch.backends.cudnn.allow_tf32`` cannot be read inside.
     """
     global _inside
     with _lock:
@@ -135,3 +210,37 @@ def tf32_disabled() -> Iterator[None]:
             while _inside == 0 and _changed:
                 setting, value = _changed.pop()
                 setting.fp32_precision = value
+
+
+def _log_probabilities(logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+    """The pair log p (m, classes) and log p⁺ − log p (n, m, classes), exact for small changes."""
+    if logits.ndim != 2 or change.ndim != 3 or change.shape[1:] != logits.shape:
+        raise ValueError(
+            "need logits (m, classes) and their change (n, m, classes), got "
+            f"{tuple(logits.shape)} and {tuple(change.shape)}"
+        )
+    if logits.shape[1] < 2:
+        raise ValueError("the softmax of one logit is constant; give the logits of all classes")
+    check_finite(logits, "logits")
+    check_finite(change, "change")
+    log_before = logits.log_softmax(dim=1)
+    # relative to the likeliest class, whose own log-probability hardly moves when saturated
+    top = logits.argmax(dim=1)[None, :, None].expand(len(change), -1, 1)
+    change = change - change.gather(2, top)
+    growth = torch.where(
+        change < 1,
+        log_before.exp() * change.clamp(max=1).expm1(),
+        (log_before + change).exp() - log_before.exp(),
+    ).sum(dim=2, keepdim=True)
+    partition = torch.where(
+        torch.isfinite(growth), growth.log1p(), (log_before + change).logsumexp(dim=2, keepdim=True)
+    )
+    return log_before, change - partition
+
+
+def _exponential_remainder(u: Tensor) -> Tensor:
+    """eᵘ − 1 − u, which is ≥ 0 and u²/2 for small u."""
+    series = torch.ones_like(u)
+    for k in range(13, 2, -1):
+        series = 1 + series * u / k
+    return torch.where(u.abs() < 0.25, u * u / 2 * series, u.expm1() - u)

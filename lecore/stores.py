@@ -1,55 +1,93 @@
-"""Matrices on disk: a Zarr array of checksummed tiles that survives interruption."""
+"""Matrices on disk: a Zarr array of checksummed chunks that survives any interruption."""
 
+import asyncio
+import contextlib
+import json
+import math
+import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from torch import Tensor
 
-from lecore.tiles import Cut, mirrored
+from lecore.tiles import TileCost, cuts_of, largest_tile, mirrored
 
-CHUNK = 1024
-"""Longest side of a chunk; a tile is a whole number of chunks."""
+try:
+    import numcodecs  # type: ignore[import-untyped]
+    import zarr
+    import zarr.codecs
+    import zarr.storage
+except ImportError as error:
+    raise ImportError('a matrix on disk needs Zarr: pip install "lecore[scale]"') from error
+
+CHUNK_BYTES = 2**23
+"""Size of a chunk, at most; a tile is one chunk or several whole ones."""
+
+
+class TileFiles(zarr.storage.LocalStore):
+    """A matrix's files: each is written to the disk whole or not at all, and checked when read.
+
+    For writing, chunks seem missing: a tile replaces whole chunks, and what lies there, perhaps
+    damaged, is of no interest.
+    """
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Read a file."""
+        if not key.startswith("c/"):
+            return await super().get(key, prototype, byte_range)
+        if not self.read_only:
+            return None
+        data = await super().get(key, prototype, byte_range)
+        await asyncio.to_thread(_check, self.root, key, data)
+        return data
+
+    async def set(self, key: str, value: Any) -> None:
+        """Write a file."""
+        self._check_writable()
+        await asyncio.to_thread(_write, self.root / key, value.as_numpy_array())
 
 
 @dataclass(frozen=True)
 class StoredMatrix:
     """A matrix that is being written to disk.
 
-    Each tile's chunks are written first, then an empty file that marks it as finished, so that
+    A tile's chunks are on the disk before the empty file that marks it as finished, so that
     whatever happens only the tiles in hand are lost.
 
     Attributes:
-        path: The Zarr array's folder.
-        step: Rows and columns of a tile.
+        array: The Zarr array, for writing.
         symmetric: Whether the mirror image of each tile is written with it.
+        step: Rows and columns of a tile.
     """
 
-    path: Path
-    step: tuple[int, int]
+    array: Any
     symmetric: bool
-
-    def __contains__(self, cut: Cut) -> bool:
-        return self._mark(cut).exists()
+    step: tuple[int, int]
 
     def put(self, rows: slice, columns: slice, block: Tensor) -> None:
         """Write one tile, and its mirror image if the matrix is symmetric."""
-        array = _zarr().open_array(self.path, mode="r+")
-        array[rows, columns] = block.detach().cpu().numpy()
+        block = block.detach().cpu()
+        self.array[rows, columns] = block.numpy()
         if self.symmetric and rows != columns:
-            array[columns, rows] = mirrored(block).detach().cpu().numpy()
-        mark = self._mark((rows, columns))
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
+            self.array[columns, rows] = mirrored(block).numpy()
+        _write(_mark(self.array.store.root, rows.start, columns.start), b"")
 
-    def finished(self) -> Any:
-        """The array, for reading."""
-        return open_matrix(self.path)
+    def finished(self) -> set[tuple[int, int]]:
+        """First row and column of the tiles that need not be computed."""
+        return _finished(self.array.store.root)
 
-    def _mark(self, cut: Cut) -> Path:
-        return self.path / "finished" / f"{cut[0].start}-{cut[1].start}"
+    def result(self) -> Any:
+        """The whole matrix, when all tiles are written."""
+        path = self.array.store.root
+        if not self.array.attrs["complete"]:
+            self.array.attrs["complete"] = True
+            for leftover in path.rglob(".*"):  # of workers that were killed
+                leftover.unlink(missing_ok=True)
+        return open_matrix(path)
 
 
 def open_store(
@@ -59,6 +97,7 @@ def open_store(
     step: tuple[int, int],
     symmetric: bool,
     fingerprint: str,
+    fixed_step: bool,
 ) -> StoredMatrix:
     """Begin a matrix on disk, or go on with the one that is there.
 
@@ -66,130 +105,163 @@ def open_store(
         path: Its folder.
         shape: (n, m, …).
         dtype: Type of the entries.
-        step: Rows and columns of a tile; a matrix that was begun keeps its own.
+        step: Rows and columns of a tile, at most.
         symmetric: See :func:`lecore.tiles.compute_tiles`.
         fingerprint: Identifies what is computed.
+        fixed_step: Whether a matrix that was begun in other tiles is refused; otherwise it goes
+            on in its own.
 
     Raises:
         ValueError: If something else is there, or Zarr cannot hold the type.
     """
-    zarr = _zarr()
     if dtype not in (torch.float16, torch.float32, torch.float64):
-        raise ValueError(f"Zarr has no {dtype}; take float32")
-    expected = {
+        raise ValueError(f"a Zarr store cannot hold {dtype}; take float16, float32 or float64")
+    chunk, step = _chunks(shape, dtype, step)
+    attributes = {
+        "lecore": version("lecore"),
+        "fingerprint": fingerprint,
         "shape": list(shape),
         "dtype": str(dtype).removeprefix("torch."),
         "symmetric": symmetric,
-        "fingerprint": fingerprint,
-        "lecore": version("lecore"),
+        "tile": list(step),
+        "complete": False,
     }
-    if path.exists():
-        known = _attributes(path)
-        for name, value in expected.items():
-            if known.get(name) != value:
-                what = "model, data or settings" if name == "fingerprint" else name
-                raise ValueError(
-                    f"{path} holds another matrix: its {what} differ"
-                    f"{'' if name == 'fingerprint' else f' ({known.get(name)}, not {value})'}; "
-                    "choose another store, or delete it"
-                )
-        rows, columns = known["tile"]
-        return StoredMatrix(path, (int(rows), int(columns)), symmetric)
-    step = (_whole_chunks(step[0]), _whole_chunks(step[1]))
-    temporary = path.with_name(f".{path.name}.new")
-    zarr.create_array(
-        temporary,
-        shape=shape,
-        chunks=(min(step[0], CHUNK), min(step[1], CHUNK), *shape[2:]),
-        dtype=expected["dtype"],
-        compressors=[zarr.codecs.Crc32cCodec()],
-        fill_value=float("nan"),
-        attributes={**expected, "tile": list(step)},
-        overwrite=True,
-    )
-    temporary.rename(path)
-    return StoredMatrix(path, step, symmetric)
+    path = path.absolute()  # workers may run in other folders
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        _refuse_another(path, attributes, fixed_step)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.new")
+        zarr.create_array(
+            TileFiles(temporary),
+            shape=shape,
+            chunks=(*chunk, *shape[2:]),
+            dtype=attributes["dtype"],
+            compressors=[zarr.codecs.Crc32cCodec()],
+            fill_value=float("nan"),
+            attributes=attributes,
+            overwrite=True,
+        )
+        if path.exists():
+            path.rmdir()
+        temporary.rename(path)
+    array = _open(path, read_only=False)
+    if array.attrs["complete"] and _finished(path) != _tiles(path):
+        array.attrs["complete"] = False
+    rows, columns = array.attrs["tile"]
+    return StoredMatrix(array, symmetric, (int(rows), int(columns)))
 
 
-def open_matrix(path: str | Path) -> Any:
+def open_matrix(path: str | os.PathLike[str]) -> Any:
     """Open a finished matrix for reading.
 
     Args:
         path: What was given as ``Tiles(store=…)``.
 
     Returns:
-        A Zarr array, shape (n, m, …). Reading a damaged chunk raises; :func:`repair` helps.
+        A Zarr array, shape (n, m, …). Reading a damaged part of it raises a ValueError that says
+        how to compute that part again.
 
     Raises:
         ValueError: If there is none, or it is not finished.
     """
-    path = Path(path)
-    left = len(_all_marks(path)) - len(_present_marks(path))
+    path = Path(path).absolute()
+    tiles = _tiles(path)
+    left = len(tiles - _finished(path))
     if left:
-        raise ValueError(f"{path} lacks {left} tiles; repeat the call that began it")
-    return _zarr().open_array(path, mode="r")
+        raise ValueError(
+            f"{path} lacks {left} of {len(tiles)} tiles; repeat the call that began it"
+        )
+    return _open(path, read_only=True)
 
 
-def repair(path: str | Path) -> int:
-    """Read every tile and forget the damaged ones, so that the next call computes them again.
-
-    Args:
-        path: What was given as ``Tiles(store=…)``.
-
-    Returns:
-        Number of damaged tiles.
-    """
-    path = Path(path)
-    array = _zarr().open_array(path, mode="r")
-    rows, columns = _attributes(path)["tile"]
-    damaged = 0
-    for mark in _present_marks(path):
-        i, j = (int(start) for start in mark.split("-"))
-        places = [(slice(i, i + rows), slice(j, j + columns))]
-        if _attributes(path)["symmetric"] and i != j:
-            places.append((places[0][1], places[0][0]))
-        try:
-            intact = not any(bool((array[place] != array[place]).all()) for place in places)
-        except ValueError:  # the checksum does not fit
-            intact = False
-        if not intact:
-            (path / "finished" / mark).unlink()
-            damaged += 1
-    return damaged
+def _open(path: Path, *, read_only: bool) -> Any:
+    # zarr would not write chunks of NaN, its fill value, and they would look lost
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        return zarr.open_array(
+            TileFiles(path, read_only=read_only), mode="r" if read_only else "r+"
+        )
 
 
-def _attributes(path: Path) -> dict[str, Any]:
+def _refuse_another(path: Path, attributes: dict[str, Any], fixed_step: bool) -> None:
+    known = _metadata(path)["attributes"]
+    names = {"lecore": "lecore version", "fingerprint": "model, data or settings"}
+    for key, value in attributes.items():
+        if key == "complete" or (key == "tile" and not fixed_step) or known[key] == value:
+            continue
+        values = "" if key == "fingerprint" else f" ({known[key]} there, {value} here)"
+        raise ValueError(
+            f"{path} holds another matrix, with another {names.get(key, key)}{values}; "
+            "choose another store or delete it"
+        )
+
+
+def _chunks(
+    shape: tuple[int, ...], dtype: torch.dtype, step: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows and columns of a chunk, and those of a tile shortened to whole chunks."""
+    pair = math.prod(shape[2:]) * dtype.itemsize
+    tile = min(step[0], shape[0]), min(step[1], shape[1])
+    r, c = largest_tile(*tile, CHUNK_BYTES, TileCost(0, 0, pair))
+    down, across = -(-tile[0] // r), -(-tile[1] // c)
+    r, c = tile[0] // down, tile[1] // across
+    return (r, c), (r * down, c * across)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
     try:
-        attributes = dict(_zarr().open_array(path, mode="r").attrs)
-    except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"{path} is not a matrix of lecore's; choose another store") from error
-    if "fingerprint" not in attributes:
-        raise ValueError(f"{path} is not a matrix of lecore's; choose another store")
-    return attributes
+        metadata: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())
+        if "tile" in metadata["attributes"]:
+            return metadata
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(f"{path} does not hold a matrix of lecore's")
 
 
-def _all_marks(path: Path) -> set[str]:
-    known = _attributes(path)
-    (n, m, *_), (rows, columns) = known["shape"], known["tile"]
-    return {
-        f"{i}-{j}"
-        for i in range(0, n, rows)
-        for j in range(i if known["symmetric"] else 0, m, columns)
-    }
+def _tiles(path: Path) -> set[tuple[int, int]]:
+    known = _metadata(path)["attributes"]
+    rows, columns, *_ = known["shape"]
+    cuts = cuts_of(rows, columns, known["tile"], known["symmetric"])
+    return {(cut[0].start, cut[1].start) for cut in cuts}
 
 
-def _present_marks(path: Path) -> set[str]:
-    return _all_marks(path) & {mark.name for mark in (path / "finished").glob("*")}
+def _finished(path: Path) -> set[tuple[int, int]]:
+    marks = {mark.name for mark in (path / "finished").glob("*")}
+    return {(i, j) for i, j in _tiles(path) if f"{i}-{j}" in marks}
 
 
-def _whole_chunks(step: int) -> int:
-    return step if step <= CHUNK else step - step % CHUNK
+def _mark(path: Path, row: int, column: int) -> Path:
+    return path / "finished" / f"{row}-{column}"
 
 
-def _zarr() -> Any:
+def _write(path: Path, data: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        import zarr
-        import zarr.codecs
-    except ImportError as error:
-        raise ImportError('a matrix on disk needs Zarr: pip install "lecore[scale]"') from error
-    return zarr
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check(path: Path, key: str, data: Any) -> None:
+    """Refuse a chunk that is lost or does not fit its checksum, naming its tile."""
+    if data is not None:
+        with contextlib.suppress(Exception):
+            numcodecs.CRC32C(location="end").decode(data.as_numpy_array())
+            return
+    metadata = _metadata(path)
+    chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    tile = metadata["attributes"]["tile"]
+    i, j = (
+        int(n) * chunk[axis] // tile[axis] * tile[axis]
+        for axis, n in enumerate(key.split("/")[1:3])
+    )
+    i, j = sorted((i, j)) if metadata["attributes"]["symmetric"] else (i, j)
+    raise ValueError(
+        f"the tile of {path} that begins at row {i} and column {j} is damaged; delete "
+        f"{_mark(path, i, j)} and repeat the call that computed it, to compute this tile again"
+    )

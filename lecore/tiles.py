@@ -1,21 +1,20 @@
-"""Large matrices over pairs of points, tile by tile: on one machine, on disk, or on a cluster."""
+"""Large matrices over pairs of points, computed tile by tile."""
 
+import contextlib
 import errno
-import functools
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple
 
-import cloudpickle
 import psutil
 import torch
-from joblib import Parallel, delayed
 from torch import Tensor
 from tqdm import tqdm
+
+from lecore.workers import unordered
 
 TileFunction = Callable[[slice, slice], Tensor]
 Cut = tuple[slice, slice]
@@ -29,13 +28,17 @@ class Tiles:
 
     Attributes:
         memory: Budget in bytes for the tiles in hand with their working memory; by default half
-            of the memory that is free now.
-        jobs: Tiles at a time on this machine.
+            of what the machine has free beside the result. Give it in a container that may use
+            less than the machine has.
+        jobs: Tiles at a time on this machine; they share the budget.
         backend: Whether they run in ``threads`` or in ``processes``.
-        store: Folder of a Zarr array to write to, which can be larger than memory and is
-            resumed by the same call after an interruption; ``None`` returns a tensor.
-        client: A ``dask.distributed.Client``, whose workers compute the tiles; with a store they
-            must see the same file system.
+        store: Folder of a Zarr array to write to, which can be larger than memory and is resumed
+            by the same call after an interruption; ``None`` returns a tensor. Needs
+            ``pip install "lecore[scale]"``.
+        client: A ``dask.distributed.Client`` whose workers compute the tiles, one a thread, in
+            place of ``jobs``. The budget is then that of one tile, by default half of a thread's
+            share of its worker's memory. Workers need lecore, and with a store they write to it
+            themselves, so they must see the same file system at the same path.
         progress: Whether to show pairs done and time left on standard error.
         shape: Rows and columns of a tile, instead of as many as the budget allows.
     """
@@ -53,29 +56,21 @@ class Tiles:
             raise ValueError("jobs must be 1 or larger and backend 'threads' or 'processes'")
         if self.memory is not None and self.memory < 1:
             raise ValueError(f"memory must be a positive number of bytes, not {self.memory}")
-        if self.shape is not None and min(self.shape) < 1:
-            raise ValueError(f"a tile needs at least one row and column, not {self.shape}")
+        if self.shape is not None and (len(self.shape) != 2 or min(self.shape) < 1):
+            raise ValueError(f"a tile needs at least one row and one column, not {self.shape}")
+
+    @property
+    def workers(self) -> int:
+        """Tiles at a time."""
+        return self.jobs if self.client is None else max(1, sum(self.client.nthreads().values()))
 
 
-class Matrix(Protocol):
-    """Where finished tiles go."""
+class TileCost(NamedTuple):
+    """Working memory of a tile: bytes a row, a column, and an entry with its trailing axes."""
 
-    def put(self, rows: slice, columns: slice, block: Tensor) -> None:
-        """Write one tile."""
-
-
-@dataclass
-class TensorMatrix:
-    """A matrix in memory."""
-
-    tensor: Tensor
-    symmetric: bool
-
-    def put(self, rows: slice, columns: slice, block: Tensor) -> None:
-        """Write one tile, and its mirror image if the matrix is symmetric."""
-        self.tensor[rows, columns] = block
-        if self.symmetric and rows != columns:
-            self.tensor[columns, rows] = mirrored(block)
+    row: int
+    column: int
+    pair: int
 
 
 def compute_tiles(
@@ -95,6 +90,9 @@ def compute_tiles(
 ) -> Any:
     """Compute a matrix tile by tile.
 
+    Whatever stops a run, an interrupt or an error in a tile among it, the tiles finished in a
+    store stay, and the same call goes on with the others.
+
     Args:
         tile: Gives the entries of a slice of rows and one of columns, shape (r, c, *trailing).
             It must be picklable (by cloudpickle) for processes and clusters.
@@ -112,56 +110,186 @@ def compute_tiles(
         fingerprint: Identifies what is computed; a store with another one is refused.
 
     Returns:
-        A tensor, or a Zarr array, of shape (n, m, *trailing).
+        A tensor, or a Zarr array for reading, of shape (n, m, *trailing).
 
     Raises:
         ValueError: If the budget does not hold one entry, the result does not fit into memory,
             or the store holds something else.
-        OSError: If the disk is full; finished tiles stay, and the same call goes on.
+        OSError: If the disk is full.
+        RuntimeError: If worker processes die.
     """
-    step = _tile_shape(rows, columns, tiles, row_bytes, column_bytes, pair_bytes, symmetric)
+    if rows < 1 or columns < 1 or (symmetric and rows != columns):
+        raise ValueError(
+            f"need at least one row and one column, as many of both if symmetric; got {rows} and "
+            f"{columns}"
+        )
+    shape = (rows, columns, *trailing)
+    result_bytes = math.prod(shape) * dtype.itemsize if tiles.store is None else 0
+    budget = _budget(tiles, device, result_bytes)
+    cost = TileCost(row_bytes, column_bytes, pair_bytes)
+    step = _tile_shape(rows, columns, tiles, budget, cost, symmetric)
     if tiles.store is None and tiles.client is None and step[0] >= rows and step[1] >= columns:
         return tile(slice(0, rows), slice(0, columns))
     if tiles.store is None:
-        size = rows * columns * math.prod(trailing) * dtype.itemsize
-        if size > free_memory(device):
-            raise ValueError(
-                f"the result takes {size / 2**30:.1f} GiB and does not fit into free memory; "
-                "pass tiles=Tiles(store=…) to write it to disk"
-            )
-        tensor = torch.empty((rows, columns, *trailing), dtype=dtype, device=device)
-        matrix: Any = TensorMatrix(tensor, symmetric)
-        pending = _cuts(rows, columns, step, symmetric)
-    else:
-        from lecore.stores import open_store
+        tensor = torch.empty(shape, dtype=dtype, device=device)
+        return _fill(TensorMatrix(tensor, symmetric, step), tile, tiles)
+    from lecore.stores import open_store
 
-        matrix = open_store(
-            Path(tiles.store), (rows, columns, *trailing), dtype, step, symmetric, fingerprint
+    with _full_disk_explained(tiles.store):
+        store = open_store(
+            Path(tiles.store), shape, dtype, step, symmetric, fingerprint, tiles.shape is not None
         )
-        pending = [c for c in _cuts(rows, columns, matrix.step, symmetric) if c not in matrix]
-    total = sum(_pairs(cut) for cut in pending)
-    done = 0
-    try:
-        with tqdm(
-            total=total, disable=not tiles.progress, unit="pair", unit_scale=True, leave=False
-        ) as bar:
-            for cut in _finished(tile, matrix, pending, tiles):
-                done += 1
-                bar.update(_pairs(cut))
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC,
-                f"the disk is full; {done} of {len(pending)} tiles were finished and stay in "
-                f"{tiles.store}: make room and repeat the call",
-            ) from error
-        raise
-    return matrix.tensor if tiles.store is None else matrix.finished()
+        return _fill(store, tile, tiles)
+
+
+@dataclass(frozen=True)
+class TensorMatrix:
+    """A matrix in memory, with the interface of :class:`lecore.stores.StoredMatrix`."""
+
+    array: Tensor
+    symmetric: bool
+    step: tuple[int, int]
+
+    def put(self, rows: slice, columns: slice, block: Tensor) -> None:
+        """Write one tile, and its mirror image if the matrix is symmetric."""
+        self.array[rows, columns] = block.detach()
+        if self.symmetric and rows != columns:
+            self.array[columns, rows] = mirrored(block.detach())
+
+    def finished(self) -> set[tuple[int, int]]:
+        """First row and column of the tiles that need not be computed."""
+        return set()
+
+    def result(self) -> Tensor:
+        """The whole matrix, when all tiles are written."""
+        return self.array
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Computes one tile, and writes it if given a store, so that nothing large travels."""
+
+    tile: TileFunction
+    trailing: tuple[int, ...]
+    store: Any
+    travels: bool  # to another process
+
+    def __call__(self, cut: Cut) -> tuple[Cut, Tensor | None]:
+        block = self.tile(*cut)
+        shape = (*(part.stop - part.start for part in cut), *self.trailing)
+        if block.shape != shape:
+            raise ValueError(f"a tile has shape {tuple(block.shape)}, not {shape}")
+        if self.store is not None:
+            self.store.put(*cut, block)
+            return cut, None
+        if self.travels:  # without the rest of a larger tensor that it may be a view of
+            block = block.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return cut, block
+
+
+def _fill(matrix: Any, tile: TileFunction, tiles: Tiles) -> Any:
+    """Compute and write the tiles that a matrix lacks."""
+    rows, columns, *trailing = matrix.array.shape
+    cuts = cuts_of(rows, columns, matrix.step, matrix.symmetric)
+    finished = matrix.finished()
+    pending = [cut for cut in cuts if (cut[0].start, cut[1].start) not in finished]
+    total, left = sum(map(_pairs, cuts)), sum(map(_pairs, pending))
+    in_memory = isinstance(matrix, TensorMatrix)
+    away = tiles.client is not None or tiles.backend == "processes"
+    task = _Task(tile, tuple(trailing), None if in_memory else matrix, away)
+    results = unordered(task, pending, jobs=tiles.jobs, backend=tiles.backend, client=tiles.client)
+    with (
+        contextlib.closing(results),
+        tqdm(
+            total=total,
+            initial=total - left,
+            disable=not tiles.progress,
+            unit="pair",
+            unit_scale=True,
+            leave=False,
+        ) as bar,
+    ):
+        for cut, block in results:
+            if block is not None:
+                matrix.put(*cut, block)
+            bar.update(_pairs(cut))
+    return matrix.result()
 
 
 def mirrored(block: Tensor) -> Tensor:
     """Entry (j, i) from (i, j): the first two axes exchanged, the trailing ones reversed."""
     return block.permute(1, 0, *reversed(range(2, block.ndim)))
+
+
+def cuts_of(rows: int, columns: int, step: tuple[int, int], symmetric: bool) -> list[Cut]:
+    """Tiles row by row, as callers keep what they computed for the last rows."""
+    return [
+        (slice(i, min(i + step[0], rows)), slice(j, min(j + step[1], columns)))
+        for i in range(0, rows, step[0])
+        for j in range(i if symmetric else 0, columns, step[1])
+    ]
+
+
+def largest_tile(rows: int, columns: int, budget: int, cost: TileCost) -> tuple[int, int]:
+    """Rows and columns of the largest tile within a budget: near-square, at least one entry."""
+    # the side s of a square solves s·(row + column) + s²·pair = budget
+    both, pair = cost.row + cost.column, max(1, cost.pair)
+    r = c = max(1, (math.isqrt(both**2 + 4 * pair * budget) - both) // (2 * pair))
+    if r >= rows:  # a short side leaves room for a longer one
+        r = rows
+        c = (budget - r * cost.row) // (cost.column + r * pair)
+    elif c >= columns:
+        c = columns
+        r = (budget - c * cost.column) // (cost.row + c * pair)
+    return min(r, rows), min(c, columns)
+
+
+def _tile_shape(
+    rows: int, columns: int, tiles: Tiles, budget: int, cost: TileCost, symmetric: bool
+) -> tuple[int, int]:
+    """Rows and columns of a tile, in equal cuts, and two tiles or more for each worker."""
+    if tiles.shape is not None:
+        r, c = tiles.shape
+        return (min(r, c), min(r, c)) if symmetric else (r, c)
+    needed = cost.row + cost.column + cost.pair
+    if needed > budget:
+        raise ValueError(
+            f"a tile of one entry needs {needed} bytes and the budget is {budget}; raise memory"
+            + (" or take fewer jobs" if tiles.workers > 1 else "")
+        )
+    r, c = largest_tile(rows, columns, budget, cost)
+    if symmetric:
+        r = c = min(r, c)
+    down, across = -(-rows // r), -(-columns // c)
+    workers = tiles.workers
+    while workers > 1 and (down < rows or across < columns):
+        if (down * (down + 1) // 2 if symmetric else down * across) >= 2 * workers:
+            break
+        if symmetric:
+            down = across = down + 1
+        elif rows * across >= columns * down:
+            down += 1
+        else:
+            across += 1
+    return -(-rows // down), -(-columns // across)
+
+
+def _budget(tiles: Tiles, device: torch.device, result_bytes: int) -> int:
+    """Bytes for one tile."""
+    free = free_memory(device)
+    if result_bytes > free:
+        raise ValueError(
+            f"the result takes {result_bytes / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are free; "
+            "write it to disk with tiles=Tiles(store=…)"
+        )
+    if tiles.client is None:
+        half = (free - result_bytes) // 2
+        return int(half if tiles.memory is None else tiles.memory) // tiles.jobs
+    if tiles.memory is not None:
+        return int(tiles.memory)
+    workers = tiles.client.scheduler_info()["workers"].values()
+    shares = [w["memory_limit"] // w["nthreads"] for w in workers if w["memory_limit"]]
+    return min(shares, default=free) // 2
 
 
 def free_memory(device: torch.device) -> int:
@@ -171,140 +299,19 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _tile_shape(
-    rows: int,
-    columns: int,
-    tiles: Tiles,
-    row_bytes: int,
-    column_bytes: int,
-    pair_bytes: int,
-    symmetric: bool,
-) -> tuple[int, int]:
-    """Rows and columns of a tile: near-square, as large as the budget allows, in equal cuts."""
-    if tiles.shape is not None:
-        r, c = tiles.shape
-        return (min(r, c), min(r, c)) if symmetric else (r, c)
-    budget = free_memory(torch.device("cpu")) // 2 if tiles.memory is None else tiles.memory
-    budget //= tiles.jobs
-    needed = row_bytes + column_bytes + pair_bytes
-    if needed > budget:
-        raise ValueError(
-            f"a tile of one entry needs {needed} bytes and the budget is {budget}; raise memory"
-            + (" or take fewer jobs" if tiles.jobs > 1 else "")
-        )
-    both = row_bytes + column_bytes
-    side = int((math.sqrt(both**2 + 4 * pair_bytes * budget) - both) / (2 * pair_bytes))
-    r = c = max(1, side)
-    if not symmetric:  # a short side leaves room for a longer one
-        if r > rows:
-            r = rows
-            c = max(1, (budget - r * row_bytes) // (column_bytes + r * pair_bytes))
-        elif c > columns:
-            c = columns
-            r = max(1, (budget - c * column_bytes) // (row_bytes + c * pair_bytes))
-    workers = tiles.jobs if tiles.client is None else 2 * len(tiles.client.nthreads())
-    if workers > 1:
-        r = min(r, -(-rows // workers))
-        c = min(c, r) if symmetric else c
-        r = min(r, c) if symmetric else r
-    return _equal(rows, r), _equal(columns, c)
-
-
-def _equal(length: int, step: int) -> int:
-    """The shortest step that needs no more cuts."""
-    return -(-length // -(-length // step))
-
-
-def _cuts(rows: int, columns: int, step: tuple[int, int], symmetric: bool) -> list[Cut]:
-    """Tiles row by row; callers keep what they computed for the last rows."""
-    return [
-        (slice(i, min(i + step[0], rows)), slice(j, min(j + step[1], columns)))
-        for i in range(0, rows, step[0])
-        for j in range(i if symmetric else 0, columns, step[1])
-    ]
-
-
 def _pairs(cut: Cut) -> int:
     return (cut[0].stop - cut[0].start) * (cut[1].stop - cut[1].start)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One tile with, where the worker writes it itself, the store."""
-
-    tile: TileFunction
-    store: Matrix | None
-
-    def __call__(self, cut: Cut) -> tuple[Cut, Tensor | None]:
-        block = self.tile(*cut)
-        if self.store is None:
-            return cut, block
-        self.store.put(*cut, block)
-        return cut, None
-
-
-def _finished(tile: TileFunction, matrix: Any, pending: list[Cut], tiles: Tiles) -> Iterator[Cut]:
-    """Compute the tiles and yield each when it is written."""
-    task = _Task(tile, None if isinstance(matrix, TensorMatrix) else matrix)
-    if tiles.client is not None:
-        results = _on_cluster(task, pending, tiles.client)
-    elif tiles.jobs == 1:
-        results = map(task, pending)
-    elif tiles.backend == "threads":
-        results = Parallel(n_jobs=tiles.jobs, backend="threading", return_as="generator_unordered")(
-            delayed(task)(cut) for cut in pending
-        )
-    else:
-        results = _in_processes(task, pending, tiles.jobs)
-    for cut, block in results:
-        if block is not None:
-            matrix.put(*cut, block)
-        yield cut
-
-
-def _in_processes(
-    task: _Task, pending: list[Cut], jobs: int
-) -> Iterator[tuple[Cut, Tensor | None]]:
-    # the task travels once, in a file of our own, and not with every tile
-    with tempfile.TemporaryDirectory(prefix="lecore-") as folder:
-        path = Path(folder, "task")
-        path.write_bytes(cloudpickle.dumps(task))
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        yield from Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")(
-            delayed(_from_file)(str(path), threads, cut) for cut in pending
-        )
-
-
-def _from_file(path: str, threads: int, cut: Cut) -> tuple[Cut, Tensor | None]:
-    return _load(path, threads)(cut)
-
-
-@functools.lru_cache(maxsize=1)
-def _load(path: str, threads: int) -> _Task:
-    torch.set_num_threads(threads)
-    task: _Task = cloudpickle.loads(Path(path).read_bytes())
-    return task
-
-
-def _on_cluster(
-    task: _Task, pending: list[Cut], client: Any
-) -> Iterator[tuple[Cut, Tensor | None]]:
-    from dask.distributed import as_completed
-
-    # submitted rather than scattered: the scheduler can hand it out again when a worker dies
-    shared = client.submit(_itself, task, pure=False)
-    futures = [client.submit(_run, shared, cut, pure=False, retries=3) for cut in pending]
+@contextlib.contextmanager
+def _full_disk_explained(store: str | os.PathLike[str]) -> Iterator[None]:
     try:
-        for future in as_completed(futures):
-            yield future.result()
-            future.release()
-    finally:
-        client.cancel(futures)
-
-
-def _itself(task: _Task) -> _Task:
-    return task
-
-
-def _run(task: _Task, cut: Cut) -> tuple[Cut, Tensor | None]:
-    return task(cut)
+        yield
+    except OSError as error:
+        if errno.errorcode.get(error.errno or 0) not in ("ENOSPC", "EDQUOT"):
+            raise
+        raise OSError(
+            error.errno,
+            f"the disk of {os.fspath(store)} is full; finished tiles stay there: make room and "
+            "repeat the call, which goes on with the others",
+        ) from error

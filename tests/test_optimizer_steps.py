@@ -1,12 +1,14 @@
 """Every step is compared with torch.optim's own, in float64."""
 
 import copy
+import pickle
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import grad, jacrev, vjp, vmap
 
 from lecore import linearized_change, losses, models, prediction_change
 from lecore.optimizer_steps import sgd_change, weight_change
@@ -32,12 +34,30 @@ def used(optimizer: torch.optim.Optimizer, model: nn.Module, steps: int) -> None
 
 
 def torch_step(model, optimizer, x, y):
-    """Weights after torch's own step on one example, from copies of model and optimiser."""
+    """Model after torch's own step on one example, from copies of model and optimiser."""
     model, optimizer = copy.deepcopy((model, optimizer))
     optimizer.zero_grad()
     losses.squared_error(model(x[None])[0], y).backward()
     optimizer.step()
     return model
+
+
+def gradient_of(model, x, y):
+    """Gradient of one example by name."""
+    parameters = dict(model.named_parameters())
+    gradient = torch.autograd.grad(
+        losses.squared_error(model(x[None])[0], y), list(parameters.values())
+    )
+    return dict(zip(parameters, gradient, strict=True))
+
+
+def assert_steps_agree(model, optimizer):
+    x, y = points(1)
+    step = weight_change(optimizer, model, torch.float64)(gradient_of(model, x[0], y[0]))
+    after = dict(torch_step(model, optimizer, x[0], y[0]).named_parameters())
+    assert step.keys() == after.keys()
+    for name, w in model.named_parameters():
+        torch.testing.assert_close(w + step[name], after[name], rtol=1e-12, atol=1e-13)
 
 
 RULES = {
@@ -48,6 +68,11 @@ RULES = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.8, 0.95), weight_decay=0.2),
     "amsgrad": lambda p: torch.optim.Adam(p, lr=0.1, amsgrad=True, maximize=True),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.2),
+    "decoupled": lambda p: torch.optim.Adam(p, weight_decay=0.2, decoupled_weight_decay=True),
+    "tensor rate": lambda p: torch.optim.AdamW(
+        p, lr=torch.tensor(0.1, dtype=torch.float64), foreach=False
+    ),
+    "fused": lambda p: torch.optim.Adam(p, lr=0.1, fused=True),
 }
 
 
@@ -57,14 +82,15 @@ def test_a_step_is_the_one_torch_takes(rule, steps):
     model = small()
     optimizer = RULES[rule](model.parameters())
     used(optimizer, model, steps)
-    state = copy.deepcopy(optimizer.state_dict())
+    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
     x, y = points()
     change = prediction_change(model, x, y, optimizer=optimizer)
     after = [torch_step(model, optimizer, a, b)(x) for a, b in zip(x, y, strict=True)]
     expected = (torch.stack(after) - model(x)).detach()
     torch.testing.assert_close(change, expected, rtol=1e-9, atol=1e-12)
-    for a, b in zip(_leaves(state), _leaves(optimizer.state_dict()), strict=True):
-        assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+    for before, now in ((weights, model.state_dict()), (state, optimizer.state_dict())):
+        for a, b in zip(_leaves(before), _leaves(now), strict=True):
+            assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
 
 
 def _leaves(value):
@@ -75,25 +101,72 @@ def _leaves(value):
     return [] if value is None else [value]
 
 
-@settings(max_examples=15, deadline=None)
+rates = st.floats(1e-4, 1.0)
+decays = st.sampled_from([0.0, 0.01, 0.7])
+
+
+@settings(max_examples=40, deadline=None)
 @given(
-    rate=st.floats(1e-4, 1.0),
-    betas=st.tuples(st.floats(0.0, 0.99), st.floats(0.5, 0.999)),
-    decay=st.floats(0.0, 1.0),
+    rates=st.tuples(rates, rates),
+    decays=st.tuples(decays, decays),
+    momentum=st.sampled_from([0.0, 0.5, 0.99]),
+    dampening=st.floats(0.0, 1.0),
+    nesterov=st.booleans(),
+    maximize=st.booleans(),
+    steps=st.integers(0, 3),
 )
-def test_adam_with_any_settings(rate, betas, decay):
+def test_sgd_with_any_settings(rates, decays, momentum, dampening, nesterov, maximize, steps):
     model = small()
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, betas=betas, weight_decay=decay)
-    used(optimizer, model, 2)
-    x, y = points(1)
-    gradient = torch.autograd.grad(
-        losses.squared_error(model(x)[0], y[0]), list(model.parameters())
+    nesterov = nesterov and momentum > 0
+    optimizer = torch.optim.SGD(
+        [
+            {"params": [p], "lr": rate, "weight_decay": decay}
+            for p, rate, decay in zip(list(model.parameters())[:2], rates, decays, strict=True)
+        ],
+        momentum=momentum,
+        dampening=0 if nesterov else dampening,
+        nesterov=nesterov,
+        maximize=maximize,
     )
-    names = [name for name, _ in model.named_parameters()]
-    step = weight_change(optimizer, model)(dict(zip(names, gradient, strict=True)))
-    after = dict(torch_step(model, optimizer, x[0], y[0]).named_parameters())
-    for name, w in model.named_parameters():
-        torch.testing.assert_close(w + step[name], after[name], rtol=1e-9, atol=1e-12)
+    used(optimizer, model, steps)
+    assert_steps_agree(model, optimizer)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from([torch.optim.Adam, torch.optim.AdamW]),
+    rates=st.tuples(rates, rates),
+    decays=st.tuples(decays, decays),
+    betas=st.tuples(st.floats(0.0, 0.99), st.floats(0.5, 0.999)),
+    epsilon=st.sampled_from([1e-12, 1e-8, 0.1]),
+    amsgrad=st.booleans(),
+    maximize=st.booleans(),
+    steps=st.integers(0, 3),
+)
+def test_adam_with_any_settings(kind, rates, decays, betas, epsilon, amsgrad, maximize, steps):
+    model = small()
+    first, *others = model.parameters()
+    optimizer = kind(
+        [
+            {"params": [first], "lr": rates[0], "weight_decay": decays[0], "betas": betas},
+            {"params": others, "lr": rates[1], "weight_decay": decays[1]},
+        ],
+        eps=epsilon,
+        amsgrad=amsgrad,
+        maximize=maximize,
+    )
+    used(optimizer, model, steps)
+    assert_steps_agree(model, optimizer)
+
+
+def test_the_rate_of_a_scheduler_is_the_present_one():
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    used(optimizer, model, 1)
+    schedule.step()
+    step = weight_change(optimizer, model, torch.float64)({"1.bias": torch.ones(4).double()})
+    assert step["1.bias"].tolist() == [-0.05] * 4
 
 
 def test_parameter_groups_with_rates_of_their_own_and_parameters_in_no_group():
@@ -103,11 +176,72 @@ def test_parameter_groups_with_rates_of_their_own_and_parameters_in_no_group():
         [{"params": [first.weight], "lr": 0.5}, {"params": [second.weight]}], lr=0.1
     )
     gradient = {name: torch.ones_like(p) for name, p in model.named_parameters()}
-    step = weight_change(optimizer, model)(gradient)
+    step = weight_change(optimizer, model, torch.float64)(gradient)
     assert float(step["1.weight"][0, 0]) == -0.5
     assert float(step["3.weight"][0, 0]) == pytest.approx(-0.1)
     assert not step["1.bias"].any()
     assert not step["3.bias"].any()
+    assert not optimizer.state
+
+
+def test_tied_and_fixed_weights():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+    model[2].weight = model[0].weight
+    model[2].bias.requires_grad_(False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    x, y = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    change = prediction_change(model, x, y, optimizer=optimizer)
+    after = [torch_step(model, optimizer, a, b)(x) for a, b in zip(x, y, strict=True)]
+    torch.testing.assert_close(change, (torch.stack(after) - model(x)).detach())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_steps_pass_through_function_transforms(rule):
+    model, (x, y) = small(), points()
+    optimizer = RULES[rule](model.parameters())
+    used(optimizer, model, 2)
+    step = weight_change(optimizer, model, torch.float64)
+    gradients = [gradient_of(model, a, b) for a, b in zip(x, y, strict=True)]
+    stacked = {name: torch.stack([g[name] for g in gradients]) for name in gradients[0]}
+    together = vmap(step)(stacked)
+    for i, gradient in enumerate(gradients):
+        for name, change in step(gradient).items():
+            torch.testing.assert_close(together[name][i], change)
+    # Every rule acts on each weight by itself, so a derivative is a difference quotient
+    name, by = "3.bias", 1e-6
+    result, pull = vjp(step, gradients[0])
+    (derivative,) = pull({k: torch.ones_like(v) * (k == name) for k, v in result.items()})
+    nudged = {k: v + by * (k == name) for k, v in gradients[0].items()}
+    quotient = (step(nudged)[name] - result[name]) / by
+    torch.testing.assert_close(derivative[name], quotient, rtol=1e-4, atol=1e-8)
+    jacobian = jacrev(step)(gradients[0])[name][name]
+    torch.testing.assert_close(jacobian, derivative[name].diag())
+
+
+def test_the_step_is_taken_from_the_present_and_travels():
+    model, (x, y) = small(), points(1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, amsgrad=True)
+    used(optimizer, model, 2)
+    step, gradient = weight_change(optimizer, model, torch.float64), gradient_of(model, x[0], y[0])
+    before = step(gradient)
+    received = pickle.loads(pickle.dumps(step))(gradient)
+    used(optimizer, model, 3)
+    for name, change in step(gradient).items():
+        assert torch.equal(change, before[name])
+        assert torch.equal(change, received[name])
+
+
+def test_precision_is_the_one_asked_for():
+    model = small().float()
+    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        optimizer = kind(model.parameters(), lr=0.1, weight_decay=0.1)
+        x, y = (t.float() for t in points())
+        ((model(x) - y) ** 2).sum().backward()
+        optimizer.step()
+        gradient = {name: torch.ones_like(p).double() for name, p in model.named_parameters()}
+        step = weight_change(optimizer, model, torch.float64)(gradient)
+        assert all(change.dtype == torch.float64 for change in step.values())
+        assert not any(change.requires_grad for change in step.values())
 
 
 def test_plain_sgd_is_the_learning_rate_given_directly():
@@ -119,6 +253,7 @@ def test_plain_sgd_is_the_learning_rate_given_directly():
         )
     gradient = {"w": torch.tensor([2.0])}
     assert float(sgd_change(0.5)(gradient)["w"]) == -1.0
+    assert float(grad(lambda g: sgd_change(0.5)(g)["w"].sum())(gradient)["w"]) == -0.5
 
 
 def test_linearisation_along_adams_step_is_its_derivative():
@@ -132,11 +267,21 @@ def test_linearisation_along_adams_step_is_its_derivative():
     )
 
 
+class Halved(torch.optim.SGD):
+    """A subclass may do anything."""
+
+
 def test_unfit_optimisers_are_named():
     model, (x, y) = small(), points()
-    with pytest.raises(ValueError, match="RMSprop is not known; take SGD, Adam or AdamW"):
-        prediction_change(model, x, y, optimizer=torch.optim.RMSprop(model.parameters()))
-    with pytest.raises(ValueError, match="not the model's"):
-        prediction_change(model, x, y, optimizer=torch.optim.SGD(small().parameters(), lr=1))
+    for kind in (torch.optim.RMSprop, torch.optim.LBFGS, Halved):
+        with pytest.raises(ValueError, match=f"{kind.__name__} is not known; take SGD, Adam or"):
+            prediction_change(model, x, y, optimizer=kind(model.parameters(), lr=0.1))
+    others = [*model.parameters(), *small().parameters()]
+    with pytest.raises(ValueError, match="4 parameters of the optimizer are not the model's"):
+        prediction_change(model, x, y, optimizer=torch.optim.SGD(others, lr=1))
+    hooked = torch.optim.SGD(model.parameters(), lr=1)
+    hooked.register_step_pre_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="step hooks"):
+        prediction_change(model, x, y, optimizer=hooked)
     with pytest.raises(ValueError, match="either learning_rate"):
         prediction_change(model, x, y)
