@@ -4,6 +4,7 @@ The science lies flat in this package: :mod:`~lecore.manifolds`, :mod:`~lecore.i
 :mod:`~lecore.sampling`, :mod:`~lecore.models`, :mod:`~lecore.losses`, :mod:`~lecore.training`,
 :mod:`~lecore.changes`, :mod:`~lecore.tangent_kernel`, :mod:`~lecore.similarity`,
 :mod:`~lecore.algorithm_one`, :mod:`~lecore.kernel_kmeans`, :mod:`~lecore.clustering`,
+:mod:`~lecore.tiles`, :mod:`~lecore.sketches`, :mod:`~lecore.tracking`,
 :mod:`~lecore.uncertainty`. The book's machinery is ``lecore.companion``.
 
 The three calls that measure any network::

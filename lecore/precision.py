@@ -196,12 +196,11 @@ def tf32_disabled() -> Iterator[None]:
     global _inside
     with _lock:
         _inside += 1
-        if _inside == 1:
-            for setting in _SETTINGS:
-                # one that follows a more general setting reads "ieee" by now, and stays as it is
-                if setting.fp32_precision != "ieee":
-                    _changed.append((setting, setting.fp32_precision))
-                    setting.fp32_precision = "ieee"
+        for setting in _SETTINGS:
+            # one that follows a more general setting reads "ieee" by now, and stays as it is
+            if setting.fp32_precision != "ieee":
+                _changed.append((setting, setting.fp32_precision))
+                setting.fp32_precision = "ieee"
     try:
         yield
     finally:

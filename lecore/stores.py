@@ -202,7 +202,7 @@ def _chunks(
     """Rows and columns of a chunk, and those of a tile shortened to whole chunks."""
     pair = math.prod(shape[2:]) * dtype.itemsize
     tile = min(step[0], shape[0]), min(step[1], shape[1])
-    r, c = largest_tile(*tile, CHUNK_BYTES, TileCost(0, 0, pair))
+    r, c = largest_tile(*tile, max(CHUNK_BYTES, pair), TileCost(0, 0, pair))
     down, across = -(-tile[0] // r), -(-tile[1] // c)
     r, c = tile[0] // down, tile[1] // across
     return (r, c), (r * down, c * across)

@@ -1,0 +1,301 @@
+"""Matrices in tiles against entry-by-entry loops, however they are cut and wherever they run."""
+
+import itertools
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lecore.tiles
+from lecore.tiles import TileCost, Tiles, compute_tiles, largest_tile
+
+
+@dataclass(frozen=True)
+class Products:
+    """Integer entries u(i, c) · v(j, k), exact in float64; symmetric as a tangent kernel is."""
+
+    trailing: tuple[int, ...] = ()
+    symmetric: bool = False
+    calls: Path | None = None
+    seconds: float = 0
+    fails_at: tuple[int, int] | None = None
+    failure: type[BaseException] = ZeroDivisionError
+
+    def entry(self, i, j, *output):
+        c, k = (*output, 0, 0)[:2]
+        row = 7 * i + 3 * c + 1
+        return row * (7 * j + 3 * k + 1 if self.symmetric else 11 * j + 5 * k + 2)
+
+    def loop(self, rows, columns):
+        shape = (rows, columns, *self.trailing)
+        entries = [self.entry(*index) for index in itertools.product(*map(range, shape))]
+        return torch.tensor(entries, dtype=torch.float64).view(shape)
+
+    def __call__(self, rows, columns):
+        if self.calls is not None:
+            (self.calls / f"{rows.start}-{columns.start} {os.getpid()} {uuid4()}").touch()
+        time.sleep(self.seconds)
+        if (rows.start, columns.start) == self.fails_at:
+            raise self.failure("this tile fails")
+        sizes = (rows.stop - rows.start, columns.stop - columns.start, *self.trailing)
+        offset = (rows.start, columns.start, *(0 for _ in self.trailing))
+        shape = (s + o for s, o in zip(sizes, offset, strict=True))
+        index = np.indices(tuple(shape))[:, rows.start :, columns.start :]
+        return torch.from_numpy(np.broadcast_to(self.entry(*index), sizes).astype(float))
+
+
+def compute(tile, rows, columns, tiles, **options):
+    defaults = {
+        "dtype": torch.float64,
+        "trailing": tile.trailing,
+        "symmetric": tile.symmetric,
+        "row_bytes": 8,
+        "column_bytes": 8,
+        "pair_bytes": 8,
+        "fingerprint": "products",
+    }
+    return compute_tiles(tile, rows, columns, tiles=tiles, **defaults | options)
+
+
+def calls(folder):
+    """Which tiles were computed, once for each call."""
+    return sorted(file.name.split()[0] for file in folder.iterdir())
+
+
+SIZES = st.integers(1, 9)
+
+
+@given(SIZES, SIZES, st.tuples(SIZES, SIZES), st.sampled_from([(), (3,), (2, 3)]))
+def test_any_cut_gives_the_same_matrix(rows, columns, shape, trailing):
+    tile = Products(trailing)
+    assert torch.equal(compute(tile, rows, columns, Tiles(shape=shape)), tile.loop(rows, columns))
+
+
+@given(SIZES, st.tuples(SIZES, SIZES), st.sampled_from([(), (3, 3)]))
+def test_a_symmetric_matrix_is_computed_on_and_above_the_diagonal(rows, shape, trailing):
+    tile, seen = Products(trailing, symmetric=True), []
+
+    def watched(row_part, column_part):
+        assert column_part.start >= row_part.start
+        seen.append(row_part.start)
+        return tile(row_part, column_part)
+
+    watched.trailing, watched.symmetric = trailing, True
+    matrix = compute(watched, rows, rows, Tiles(shape=shape))
+    assert torch.equal(matrix, tile.loop(rows, rows))
+    assert seen == sorted(seen)  # row by row
+    cuts = -(-rows // min(shape))
+    assert len(seen) == cuts * (cuts + 1) // 2
+
+
+@settings(deadline=None)  # it starts threads
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(1, 50)),
+    st.integers(0, 5000),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_tiles_keep_to_the_budget(rows, columns, cost, extra, jobs, symmetric):
+    columns = rows if symmetric else columns
+    budget, covered = sum(cost) + extra, torch.zeros(rows, columns)
+
+    def tile(row_part, column_part):
+        r, c = row_part.stop - row_part.start, column_part.stop - column_part.start
+        assert r * cost[0] + c * cost[1] + r * c * cost[2] <= budget
+        covered[row_part, column_part] += 1
+        return torch.zeros(r, c)
+
+    row_bytes, column_bytes, pair_bytes = cost
+    compute_tiles(
+        tile,
+        rows,
+        columns,
+        tiles=Tiles(memory=budget * jobs, jobs=jobs),
+        dtype=torch.float32,
+        row_bytes=row_bytes,
+        column_bytes=column_bytes,
+        pair_bytes=pair_bytes,
+        symmetric=symmetric,
+    )
+    assert bool((covered.maximum(covered.T) if symmetric else covered).eq(1).all())
+
+
+@given(SIZES, SIZES, st.tuples(SIZES, SIZES, SIZES), st.integers(0, 900))
+def test_the_largest_tile_is_as_large_as_it_can_be(rows, columns, cost, extra):
+    budget = sum(cost) + extra
+
+    def fits(r, c):
+        return r * cost[0] + c * cost[1] + r * c * cost[2] <= budget
+
+    r, c = largest_tile(rows, columns, budget, TileCost(*cost))
+    assert fits(r, c)
+    assert r <= rows
+    assert c <= columns
+    if r == rows:
+        assert c == columns or not fits(r, c + 1)
+    elif c == columns:
+        assert not fits(r + 1, c)
+    else:
+        assert r == c
+        assert not fits(r + 1, c + 1)
+
+
+def test_one_tile_is_handed_through():
+    block = torch.zeros(3, 4, dtype=torch.float64)
+
+    def tile(rows, columns):
+        assert (rows, columns) == (slice(0, 3), slice(0, 4))
+        return block
+
+    tile.trailing, tile.symmetric = (), False
+    assert compute(tile, 3, 4, Tiles()) is block
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_every_job_has_tiles_even_if_one_would_hold_all(tmp_path, symmetric):
+    tile = Products(symmetric=symmetric, calls=tmp_path)
+    assert torch.equal(compute(tile, 9, 9, Tiles(jobs=2)), tile.loop(9, 9))
+    assert 4 <= len(calls(tmp_path)) <= 6
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_jobs_give_the_same_matrix(tmp_path, backend):
+    tile = Products((2, 2), symmetric=True, calls=tmp_path)
+    matrix = compute(tile, 10, 10, Tiles(jobs=2, backend=backend, shape=(3, 3)))
+    assert torch.equal(matrix, tile.loop(10, 10))
+    assert len(calls(tmp_path)) == 10
+    here = {int(file.name.split()[1]) == os.getpid() for file in tmp_path.iterdir()}
+    assert here == {backend == "threads"}
+
+
+@pytest.mark.parametrize("tiles", [Tiles(), Tiles(jobs=2), Tiles(jobs=2, backend="processes")])
+def test_errors_keep_their_type(tiles):
+    with pytest.raises(ZeroDivisionError, match="this tile fails"):
+        compute(Products(fails_at=(0, 0)), 4, 4, tiles)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Takes its process along."""
+
+    trailing: tuple[int, ...] = ()
+    symmetric: bool = False
+
+    def __call__(self, rows, columns):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs:UserWarning")
+def test_dead_processes_are_explained():
+    with pytest.raises(RuntimeError, match=r"for lack of memory; .*take fewer jobs"):
+        compute(Deadly(), 4, 4, Tiles(jobs=2, backend="processes"))
+
+
+def test_progress_counts_pairs(capsys):
+    compute(Products(seconds=0.15), 10, 10, Tiles(shape=(5, 5), progress=True))
+    assert "75.0/100" in capsys.readouterr().err
+    compute(Products(), 10, 10, Tiles(shape=(5, 5)))
+    assert capsys.readouterr().err == ""
+
+
+def test_bad_input_is_refused(monkeypatch):
+    for bad in ({"jobs": 0}, {"backend": "fork"}, {"memory": 0}, {"shape": (0, 3)}):
+        with pytest.raises(ValueError, match=r"must be|needs"):
+            Tiles(**bad)
+    tile = Products()
+    with pytest.raises(ValueError, match=r"needs 24 bytes and the budget is 23; raise memory$"):
+        compute(tile, 2, 2, Tiles(memory=23))
+    with pytest.raises(ValueError, match="budget is 23; raise memory or take fewer jobs"):
+        compute(tile, 2, 2, Tiles(memory=46, jobs=2))
+    with pytest.raises(ValueError, match="at least one row"):
+        compute(tile, 0, 2, Tiles())
+    with pytest.raises(ValueError, match="as many of both if symmetric; got 3 and 2"):
+        compute(Products(symmetric=True), 3, 2, Tiles())
+    with pytest.raises(ValueError, match=r"a tile has shape \(1, 1\), not \(1, 1, 2\)"):
+        compute(tile, 2, 2, Tiles(shape=(1, 1)), trailing=(2,))
+    monkeypatch.setattr(lecore.tiles, "free_memory", lambda device: 799)
+    with pytest.raises(ValueError, match=r"GiB are free; write it to disk .*store="):
+        compute(tile, 10, 10, Tiles(shape=(5, 5)))
+    assert compute(tile, 3, 3, Tiles()).shape == (3, 3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_results_on_the_gpu():
+    tile = Products((2,))
+    options = {"device": torch.device("cuda")}
+    for tiles in (Tiles(shape=(2, 3)), Tiles(shape=(2, 3), jobs=2, backend="processes")):
+        matrix = compute(tile, 5, 7, tiles, **options)
+        assert matrix.is_cuda
+        assert torch.equal(matrix.cpu(), tile.loop(5, 7))
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit="1GiB",
+            dashboard_address=None,
+            silence_logs="CRITICAL",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_a_cluster_gives_the_same_matrix(client, tmp_path):
+    tile = Products((2, 2), symmetric=True, calls=tmp_path, seconds=0.05)
+    matrix = compute(tile, 8, 8, Tiles(client=client))
+    assert torch.equal(matrix, tile.loop(8, 8))
+    processes = {file.name.split()[1] for file in tmp_path.iterdir()}
+    assert len(processes) == 2  # few tiles, but both workers have some
+    with pytest.raises(ZeroDivisionError, match="this tile fails"):
+        compute(Products(fails_at=(0, 0)), 4, 4, Tiles(client=client, shape=(2, 2)))
+
+
+def test_a_cluster_writes_to_the_store_itself(client, tmp_path):
+    pytest.importorskip("zarr")
+    tile = Products(symmetric=True)
+    matrix = compute(tile, 8, 8, Tiles(client=client, store=tmp_path / "matrix", shape=(3, 3)))
+    assert np.array_equal(matrix[:], tile.loop(8, 8).numpy())
+
+
+def test_killed_workers_lose_only_their_tiles(client, tmp_path):
+    tile = Products(calls=tmp_path, seconds=0.1)
+    tiles = Tiles(client=client, shape=(2, 2))
+    victims = list(client.run(os.getpid).values())
+
+    class KillsThemAll(lecore.tiles.TensorMatrix):
+        def put(self, rows, columns, block):
+            super().put(rows, columns, block)
+            while victims and len(calls(tmp_path)) >= 5:
+                os.kill(victims.pop(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lecore.tiles, "TensorMatrix", KillsThemAll)
+        matrix = compute(tile, 8, 8, tiles)
+    assert not victims
+    assert torch.equal(matrix, tile.loop(8, 8))
+    # 16 tiles, of which each worker had at most one in hand and one not fetched
+    assert set(calls(tmp_path)) == {f"{i}-{j}" for i in range(0, 8, 2) for j in range(0, 8, 2)}
+    assert len(calls(tmp_path)) <= 16 + 4
+
+
+def test_a_tile_that_kills_its_workers_is_explained(client):
+    client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+    with pytest.raises(RuntimeError, match="workers died computing tiles"):
+        compute(Deadly(), 4, 4, Tiles(client=client, shape=(4, 4)))
