@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import vjp
+from torch.nn.functional import embedding_bag, pad
 
 BLOCK_BYTES = 2**24
 """Hidden values held at a time; small enough for the allocator to reuse without page faults."""
@@ -23,8 +24,8 @@ ROW_BLOCKS = 5
 SINGLED_OUT = 2
 """Update points of each test point whose flips are added one by one."""
 
-FLIP_ROWS = 256
-"""Units whose flips are added at a time; their rows stay in the processor's cache."""
+FLIP_CHUNK = 32
+"""Units whose flips are summed together."""
 
 ACTIVATIONS = (
     nn.ReLU, nn.Identity, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Softplus, nn.SiLU, nn.ELU, nn.LeakyReLU,
@@ -175,6 +176,8 @@ def two_layer_change(
     values = x.new_zeros(len(x), len(columns))
     mixed = x.new_zeros(len(x), len(columns))
     flips = x.new_zeros(len(columns), len(x))
+    signs = [rows for rows in (step.gt(0).nonzero()[:, 0], step.lt(0).nonzero()[:, 0]) if len(rows)]
+    farthest = shift.abs().amax(0)
     for units in network.blocks(len(x) + (0 if test_x is None else len(columns))):
         z = network.hidden(x, units)
         test_z = z if test_x is None else network.hidden(test_x, units)
@@ -186,7 +189,10 @@ def two_layer_change(
             _add_products(values, value, None if test_x is None else test_z.relu_())
             mixed.addmm_(value, test_slope.T)
             slope = slope + value * step[:, None]
-        _add_flips(flips, slope.mul_(a[units].abs()), shift, threshold)
+        slope.mul_(a[units].abs())
+        near = torch.nonzero(farthest > threshold.abs().amin(1))[:, 0]
+        for rows in signs if len(near) else ():  # on images, units of one side flip for each sign
+            flips[near[:, None], rows] += _flips(slope[rows], shift[rows][:, near], threshold[near])
     if test_x is None:
         _mirror(slopes)
         _mirror(values)
@@ -203,18 +209,15 @@ def _threshold(z: Tensor, a: Tensor) -> Tensor:
     return torch.where(z == 0, a.sign() * torch.finfo(z.dtype).tiny, -z / a)
 
 
-def _add_flips(total: Tensor, weight: Tensor, shift: Tensor, threshold: Tensor) -> None:
-    """Add Σ_r weight[i, r] |κ_ij − t_jr| over the units r that flip to total[j, i].
+def _flips(weight: Tensor, shift: Tensor, threshold: Tensor) -> Tensor:
+    """Σ_r weight[i, r] |κ_ij − t_jr| over the units r that flip, shape (m, n).
 
     Args:
-        total: Shape (m, n).
         weight: Shape (n, units); 0 where the unit is off at the update point.
         shift: κ, shape (n, m).
         threshold: t, shape (m, units).
     """
-    reach, nearest = shift.abs().amax(0), threshold.abs().amin(1)
-    if not bool((reach > nearest).any()):
-        return
+    total = shift.new_zeros(shift.shape[1], len(shift))
     # a point's own step moves it much farther than others do: its few farthest update points
     # go one by one, so that the rest have closer bounds
     shift = shift.clone()
@@ -223,18 +226,60 @@ def _add_flips(total: Tensor, weight: Tensor, shift: Tensor, threshold: Tensor) 
         alone = shift.gather(0, farthest).T
         beyond = (threshold.sign() * alone).sub_(threshold.abs()).clamp_min_(0)
         own = beyond.mul_(weight[farthest[0]]).sum(1, keepdim=True)
-        total.scatter_add_(1, farthest.T, own)
+        total.scatter_(1, farthest.T, own)
         shift.scatter_(0, farthest, 0.0)
-    highest, lowest = shift.amax(0)[:, None], shift.amin(0)[:, None]
-    within = (threshold > 0) & (threshold < highest) | (threshold < 0) & (threshold > lowest)
     by_unit, by_test = weight.T.contiguous(), shift.T.contiguous()
-    ones = shift.new_ones(1, FLIP_ROWS)
-    for j in torch.nonzero(within.any(1))[:, 0].tolist():
-        for unit in torch.nonzero(within[j])[:, 0].split(FLIP_ROWS):
-            t = threshold[j, unit]
-            beyond = torch.addr(-t.abs()[:, None], t.sign(), by_test[j]).clamp_min_(0)
-            beyond *= by_unit.index_select(0, unit)
-            total[j] += (ones[:, : len(unit)] @ beyond)[0]
+    for sign in (1, -1):
+        ahead = torch.where(sign * threshold > 0, sign * threshold, torch.inf)
+        _add_passed(total, by_unit, (sign * by_test).clamp_min_(0), ahead)
+    return total
+
+
+def _add_passed(total: Tensor, by_unit: Tensor, reach: Tensor, ahead: Tensor) -> None:
+    """Add Σ_r by_unit[r, i] (κ_ij − t_jr) over the units with t_jr < κ_ij to total[j, i].
+
+    Each test point's units are sorted by t and summed in chunks, Σ weight and Σ weight·t; a pair
+    takes the running sums of the chunks that it passed and, unit by unit, the one it reached.
+
+    Args:
+        total: Shape (m, n).
+        by_unit: Weights, shape (units, n).
+        reach: κ ≥ 0, shape (m, n).
+        ahead: t > 0, infinite for units that do not count, shape (m, units).
+    """
+    within = (ahead < reach.amax(1, keepdim=True)).sum(1)
+    near = torch.nonzero(within)[:, 0]
+    if len(near) == 0:
+        return
+    units, n = int(within.max()), by_unit.shape[1]
+    reach, (ahead, order) = reach[near], ahead[near].topk(units, largest=False)
+    passed = torch.searchsorted(ahead, reach)
+    needed = passed.amax(1) // FLIP_CHUNK + 1
+    # the rest of the last chunk is out of reach
+    spare = -units % FLIP_CHUNK + FLIP_CHUNK
+    ahead = pad(ahead, (0, spare), value=torch.inf).unflatten(1, (-1, FLIP_CHUNK))
+    order = pad(order, (0, spare)).unflatten(1, (-1, FLIP_CHUNK))
+    bytes_a_chunk = 2 * n * by_unit.element_size()
+    batch = max(1, BLOCK_BYTES // (bytes_a_chunk * max(int(needed.max()), FLIP_CHUNK // 2)))
+    for j in needed.argsort().split(batch):  # alike ones together
+        kappa, chunk = reach[j], passed[j] // FLIP_CHUNK
+        t, unit = (part[j, : int(needed[j].max())] for part in (ahead, order))
+        factors = torch.stack([torch.ones_like(t), t.nan_to_num(posinf=0)], 2)
+        sums = embedding_bag(
+            unit[:, :, None].expand_as(factors).reshape(-1, FLIP_CHUNK),
+            by_unit,
+            per_sample_weights=factors.view(-1, FLIP_CHUNK),
+            mode="sum",
+        )
+        running = sums.view(*factors.shape[:3], n).cumsum_(1)
+        last = (chunk - 1).clamp_min_(0)[:, None, None].expand(-1, 1, 2, -1)
+        weight, weight_t = running.gather(1, last)[:, 0].unbind(1)
+        whole = torch.where(chunk > 0, kappa * weight - weight_t, 0.0)
+        row = torch.arange(len(j), device=j.device)[:, None]
+        column = torch.arange(n, device=j.device)[:, None]
+        part = (kappa[:, :, None] - t[row, chunk]).clamp_min_(0)
+        part *= by_unit.view(-1).take(unit[row, chunk].mul_(n).add_(column))
+        total[near[j]] += whole.add_(part.sum(2))
 
 
 def _activated(network: TwoLayer, x: Tensor, units: slice) -> tuple[Tensor, Tensor]:
