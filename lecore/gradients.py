@@ -9,7 +9,7 @@ a parameter used in any other way falls back to an ordinary per-example gradient
 """
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from lecore.layer_calls import HANDLED, METADATA, Call, positions
 from lecore.losses import Loss
 from lecore.snapshot import Parameters, Snapshot
 
-CHUNK_BYTES = 2**25
+CHUNK_BYTES = 2**24
 """Activations held at a time; small enough for the allocator to reuse without page faults."""
 
 
@@ -165,6 +165,7 @@ def gradient_factors(
     inputs: Tensor,
     targets: Tensor | None = None,
     loss: Loss | None = None,
+    form: Callable[[Factors], Factors] | None = None,
 ) -> Factors:
     """Factors of the per-example gradients of every output, or of a loss.
 
@@ -174,6 +175,7 @@ def gradient_factors(
         inputs: Shape (n, …).
         targets: Targets of the loss, shape (n, …).
         loss: If given, the one "output" differentiated is the loss of the prediction.
+        form: What to make of the factors of each chunk of examples.
     """
     signals = 1 if loss else structure.outputs
     chunk = max(1, CHUNK_BYTES // max(1, structure.activation_bytes * (1 + signals)))
@@ -185,6 +187,8 @@ def gradient_factors(
             piece = _factors_of(
                 structure, *_capture(network, structure, inputs[part], own_targets, loss)
             )
+            if form is not None:
+                piece = form(piece)
             if len(chunks) == 1:
                 return piece
             if assembled is None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from lecore.gradients import Factors, Structure, find_structure, gradient_factors
-from lecore.layer_kernels import gram_is_cheaper, layer_kernel, only_output, traced
+from lecore.layer_kernels import Extent, layer_kernel, only_output, traced, written_out
 from lecore.losses import Loss
 from lecore.precision import tf32_disabled
 from lecore.snapshot import Snapshot, check_loss, fingerprint, labels, points
@@ -118,8 +118,9 @@ class KernelTile:
                 other = x if other is None else other
                 other_prediction = two_layer_prediction(self.two_layer, other)[:, None]
         else:
-            left = self._row_factors(rows)
-            right = left if same else self._factors(Side(self.columns.inputs), columns)
+            extents = self._extents(rows.stop - rows.start, columns.stop - columns.start)
+            left = self._row_factors(rows, extents)
+            right = left if same else self._factors(Side(self.columns.inputs), columns, extents)
             kernel = layer_kernel(left, right, self._names(left))[:, :, 0, 0]
             prediction, other_prediction = left.prediction, right.prediction
         if self.rows.loss is not None:
@@ -129,9 +130,10 @@ class KernelTile:
         return kernel.view(*kernel.shape, *(1 for _ in self._trailing()))
 
     def _several(self, rows: slice, columns: slice, same: bool) -> Tensor:
-        left = self._row_factors(rows)
+        extents = self._extents(rows.stop - rows.start, columns.stop - columns.start)
+        left = self._row_factors(rows, extents)
         same = same and self.rows.loss is self.columns.loss
-        right = left if same else self._factors(self.columns, columns)
+        right = left if same else self._factors(self.columns, columns, extents)
         if self.form == "diagonal":
             blocks = []
             for output in range(self.structure.outputs):
@@ -139,9 +141,6 @@ class KernelTile:
                 b = a if same else only_output(right, output)
                 blocks.append(layer_kernel(a, b, self._names(a))[:, :, 0, 0])
             return torch.stack(blocks, dim=2)
-        if self.form == "trace":
-            left = traced(left)
-            right = left if same else traced(right)
         kernel = layer_kernel(left, right, self._names(left))
         return (
             kernel[:, :, 0, 0]
@@ -149,18 +148,31 @@ class KernelTile:
             else kernel.view(*kernel.shape[:2], *self._trailing())
         )
 
-    def _row_factors(self, rows: slice) -> Factors:
+    def _row_factors(self, rows: slice, extents: tuple[Extent, Extent]) -> Factors:
         # tiles come row by row, so a row block's factors serve for all its columns
         if self._last is None or self._last[0] != rows:
             side = self.rows if self.structure.outputs > 1 else Side(self.rows.inputs)
-            self._last = rows, self._factors(side, rows)
+            self._last = rows, self._factors(side, rows, extents)
         return self._last[1]
 
-    def _factors(self, side: Side, part: slice) -> Factors:
+    def _factors(
+        self, side: Side, part: slice, extents: tuple[Extent, Extent] | None = None
+    ) -> Factors:
+        """Factors of some of the points, written out where that pays in a tile so large."""
+
+        def form(factors: Factors) -> Factors:
+            factors = traced(factors) if self.form == "trace" else factors
+            return written_out(factors, *extents) if extents else factors
+
         targets = None if side.targets is None else side.targets[part]
         return gradient_factors(
-            self.network.copy(), self.structure, side.inputs[part], targets, side.loss
+            self.network.copy(), self.structure, side.inputs[part], targets, side.loss, form
         )
+
+    def _extents(self, n: int, m: int) -> tuple[Extent, Extent]:
+        outputs = self.structure.outputs if self.form == "full" else 1
+        rows, columns = (1 if side.loss else outputs for side in self._sides())
+        return (n, rows), (m, columns)
 
     def _trailing(self) -> tuple[int, ...]:
         outputs = self.structure.outputs
@@ -179,17 +191,14 @@ class KernelTile:
         pair = 4 * size * max(1, torch.Size(self._trailing()).numel())
         if self.two_layer:
             return size * self.rows.inputs[0].numel() * 2, pair
-        one = slice(0, 1)
-        factors = self._factors(self.columns, one)
-        total = dense = 0
-        for outer in factors.outer.values():
-            total += outer.read.nbytes + outer.signal.nbytes
-            if not gram_is_cheaper(outer, outer) or outer.read.shape[2] > 1:
-                inputs = outer.read.shape[1] * (outer.read.shape[3] + 1)
-                signals = outer.signal.shape[1] * outer.signal.shape[4]
-                dense = max(dense, inputs * signals * size)
-        total += sum(gradient.nbytes for gradient in factors.direct.values())
-        return 2 * total + 2 * dense, pair
+        whole = self._extents(len(self.rows.inputs), len(self.columns.inputs))
+        point = max(
+            sum(outer.read.nbytes + outer.signal.nbytes for outer in factors.outer.values())
+            + sum(gradient.nbytes for gradient in factors.direct.values())
+            for extents in (whole, None)
+            for factors in [self._factors(self.columns, slice(0, 1), extents)]
+        )
+        return 2 * point, pair
 
     @staticmethod
     def _names(factors: Factors) -> list[str]:

@@ -175,8 +175,9 @@ def _patches(
         ),
     )
     d = len(places)
-    order = (0, 1, *range(3, 3 + d), 2, *range(3 + d, 3 + 2 * d))
-    return view.permute(order).reshape(n, groups, torch.Size(places).numel(), -1)
+    # places last in memory: copied in runs
+    order = (0, 1, 2, *range(3 + d, 3 + 2 * d), *range(3, 3 + d))
+    return view.permute(order).reshape(n, groups, -1, torch.Size(places).numel()).transpose(2, 3)
 
 
 def _nothing() -> Tensor:

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from lecore.gradients import Factors, Outer
 
+Extent = tuple[int, int]
+"""Number of points and of outputs."""
+
 SYMMETRIC_BLOCKS = 4
 """Row blocks of a symmetric kernel, of which only the upper triangle is computed."""
 
@@ -34,19 +37,16 @@ def layer_kernel(rows: Factors, columns: Factors, names: list[str]) -> Tensor:
     Returns:
         Shape (n, m, c, k).
     """
-    (n, c), (m, k) = _extent(rows), _extent(columns)
+    (n, c), (m, k) = extents = _extent(rows), _extent(columns)
     total = rows.prediction.new_zeros(n * c, m * k)
     symmetric = rows is columns
     for name in names:
-        if name in rows.direct:
-            left, right = rows.direct[name], columns.direct[name]
-        elif gram_is_cheaper(rows.outer[name], columns.outer[name]):
-            _add_gram(total, rows.outer[name], columns.outer[name], symmetric)
+        outers = rows.outer.get(name), columns.outer.get(name)
+        if outers[0] and outers[1] and gram_is_cheaper(outers[0], *extents):
+            _add_gram(total, outers[0], outers[1], symmetric)
             continue
-        else:
-            left = dense_gradient(rows.outer[name])
-            right = left if symmetric else dense_gradient(columns.outer[name])
-        left, right = left.flatten(0, 1), right.flatten(0, 1)
+        left = _gradient(rows, name)
+        right = left if symmetric else _gradient(columns, name)
         for part, rest in _blocks(n, symmetric):
             i, j = _scaled(part, c), _scaled(rest, k)
             total[i, j].addmm_(left[i], right[j].T)
@@ -80,28 +80,48 @@ def only_output(factors: Factors, output: int) -> Factors:
     )
 
 
-def gram_is_cheaper(left: Outer, right: Outer) -> bool:
+def written_out(factors: Factors, rows: Extent, columns: Extent) -> Factors:
+    """The same with gradients in place of factors where Gram matrices would take longer.
+
+    Args:
+        factors: Of row or column points.
+        rows: Number of row points and outputs.
+        columns: Likewise.
+    """
+    outer = {k: o for k, o in factors.outer.items() if gram_is_cheaper(o, rows, columns)}
+    direct = {k: dense_gradient(o) for k, o in factors.outer.items() if k not in outer}
+    return Factors(factors.prediction, outer, {**factors.direct, **direct})
+
+
+def gram_is_cheaper(outer: Outer, rows: Extent, columns: Extent) -> bool:
     """Whether Gram matrices over positions beat gradients written out, by operations."""
-    (n, groups, t, inputs), (m, _, s, _) = left.read.shape, right.read.shape
-    if not left.read.is_floating_point():  # an embedding compares indices, its table is long
+    if not outer.read.is_floating_point():  # an embedding compares indices, its table is long
         return True
-    c, k, units = left.signal.shape[1], right.signal.shape[1], left.signal.shape[-1]
-    gram = n * m * groups * t * s * (inputs + c * k * (units + ELEMENTWISE_COST))
+    _, groups, t, inputs = outer.read.shape
+    units = outer.signal.shape[-1]
+    left, right = rows[0] * rows[1], columns[0] * columns[1]
+    gram = (
+        groups * t * t * (rows[0] * columns[0] * inputs + left * right * (units + ELEMENTWISE_COST))
+    )
     size = groups * inputs * units
-    dense = n * m * c * k * size
-    dense += (n * c * (t + ELEMENTWISE_COST) + m * k * (s + ELEMENTWISE_COST)) * size
+    dense = (left * right + (left + right) * (t + ELEMENTWISE_COST)) * size
     return gram <= dense
 
 
 def dense_gradient(outer: Outer) -> Tensor:
     """Gradients written out, Σ_t signal ⊗ (read, 1), shape (n, outputs, size)."""
-    read, signal = outer.read, outer.signal
-    n, c, groups, t, units = signal.shape
-    if outer.bias:
-        read = torch.cat([read, read.new_ones(n, groups, t, 1)], dim=-1)
-    left = signal.permute(0, 2, 1, 4, 3).reshape(n * groups, c * units, t)
-    gradient = torch.bmm(left, read.reshape(n * groups, t, -1))
-    return gradient.view(n, groups, c, -1).transpose(1, 2).flatten(2)
+    n, c, groups, t, units = outer.signal.shape
+    left = outer.signal.permute(0, 2, 1, 4, 3).reshape(n * groups, c * units, t)
+    gradient = torch.bmm(left, outer.read.flatten(0, 1))
+    weight = gradient.view(n, groups, c, -1).transpose(1, 2).flatten(2)
+    if not outer.bias:
+        return weight
+    return torch.cat([weight, outer.signal.sum(3).flatten(2)], dim=2)
+
+
+def _gradient(factors: Factors, name: str) -> Tensor:
+    known = factors.direct.get(name)
+    return (dense_gradient(factors.outer[name]) if known is None else known).flatten(0, 1)
 
 
 def _add_gram(total: Tensor, left: Outer, right: Outer, symmetric: bool) -> None:
