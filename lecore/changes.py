@@ -14,7 +14,7 @@ from torch.func import grad, jvp, vmap
 from lecore.kernel_tiles import Side, kernel_tile, labelled
 from lecore.losses import Loss, squared_error
 from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
-from lecore.precision import tf32_disabled, warn_below_rounding
+from lecore.precision import all_finite, tf32_disabled, warn_below_rounding
 from lecore.snapshot import Parameters, Snapshot, check_loss, fingerprint, points, snapshot
 from lecore.tiles import Tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_change, two_layer_form, two_layer_prediction
@@ -145,7 +145,7 @@ class StepTile:
         """Δ of these rows and columns."""
         with torch.no_grad(), tf32_disabled():
             change = (self._two_layer if self.two_layer else self._generic)(rows, columns)
-        if not bool(torch.isfinite(change).all()):
+        if not all_finite(change):
             raise ValueError(
                 f"steps on rows {rows.start} to {rows.stop - 1} give changes that are not finite; "
                 "take a smaller learning rate"

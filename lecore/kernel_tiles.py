@@ -10,7 +10,7 @@ from torch.func import grad, vmap
 from lecore.gradients import Factors, Structure, find_structure, gradient_factors
 from lecore.layer_kernels import Extent, layer_kernel, only_output, traced, written_out
 from lecore.losses import Loss
-from lecore.precision import tf32_disabled
+from lecore.precision import all_finite, tf32_disabled
 from lecore.snapshot import Snapshot, check_loss, fingerprint, labels, points
 from lecore.tiles import Tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_form, two_layer_kernel, two_layer_prediction
@@ -100,7 +100,7 @@ class KernelTile:
             same = self.rows.inputs is self.columns.inputs and rows == columns
             one_output = self.structure.outputs == 1
             block = (self._one_output if one_output else self._several)(rows, columns, same)
-            if not bool(torch.isfinite(block).all()):
+            if not all_finite(block):
                 raise ValueError(
                     f"rows {rows.start} to {rows.stop - 1} have entries that are not finite: "
                     "gradients overflow; take a larger dtype, or a network that has not diverged"
@@ -214,6 +214,10 @@ def kernel_tile(
     scale: float = 1.0,
 ) -> KernelTile:
     """Choose the route for a model: matrix products for two layers, else structured gradients."""
-    structure = find_structure(network, rows.inputs[:1])
     two_layer = two_layer_form(model, network.parameters, network.fixed)
-    return KernelTile(network, structure, rows, columns, form, two_layer, scale)
+    if two_layer is not None:
+        return KernelTile(
+            network, Structure([], [], 1, True, 0), rows, columns, form, two_layer, scale
+        )
+    structure = find_structure(network, rows.inputs[:1])
+    return KernelTile(network, structure, rows, columns, form, None, scale)

@@ -101,14 +101,20 @@ def warn_below_rounding(
         )
 
 
+def all_finite(tensor: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity."""
+    # a sum is several times quicker, and not finite if one entry is not
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+
+
 def check_finite(tensor: Tensor, name: str) -> None:
     """Refuse NaN and infinities.
 
     Raises:
         ValueError: With their number.
     """
-    bad = int((~torch.isfinite(tensor)).sum())
-    if bad:
+    if not all_finite(tensor):
+        bad = int((~torch.isfinite(tensor)).sum())
         raise ValueError(
             f"{bad} of {tensor.numel()} entries of {name} are not finite; "
             "take a smaller learning rate, or a network that has not diverged"

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lecore.losses import Loss
+from lecore.precision import all_finite
 
 Parameters = dict[str, Tensor]
 
@@ -100,7 +101,7 @@ def snapshot(model: nn.Module, dtype: torch.dtype | None = None) -> Snapshot:
         k: t.detach().to(dtype) if t.is_floating_point() else t.detach() for k, t in tensors.items()
     }
     for name in trainable:
-        if not bool(torch.isfinite(cast[name]).all()):
+        if not all_finite(cast[name]):
             raise ValueError(f"parameter {name!r} is not finite; the training has diverged")
     return Snapshot(
         _skeleton(model),
@@ -120,7 +121,7 @@ def points(network: Snapshot, inputs: Tensor, what: str = "inputs") -> Tensor:
     if not inputs.is_floating_point():
         return inputs.to(network.device)
     inputs = inputs.to(network.device, network.dtype)
-    if not bool(torch.isfinite(inputs).all()):
+    if not all_finite(inputs):
         bad = int((~torch.isfinite(inputs.flatten(1)).all(1)).sum())
         raise ValueError(f"{bad} of {len(inputs)} {what} are not finite; drop or repair them")
     return inputs

@@ -13,19 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import vjp
-from torch.nn.functional import embedding_bag, pad
 
-BLOCK_BYTES = 2**24
+from lecore.relu_flips import added_by_flips, flip_thresholds
+
+BLOCK_BYTES = 2**23
 """Hidden values held at a time; small enough for the allocator to reuse without page faults."""
 
 ROW_BLOCKS = 5
 """Row blocks of a symmetric Gram matrix, of which only the upper triangle is computed."""
-
-SINGLED_OUT = 2
-"""Update points of each test point whose flips are added one by one."""
-
-FLIP_CHUNK = 32
-"""Units whose flips are summed together."""
 
 ACTIVATIONS = (
     nn.ReLU, nn.Identity, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Softplus, nn.SiLU, nn.ELU, nn.LeakyReLU,
@@ -52,17 +47,22 @@ class TwoLayer:
     activation: nn.Module
     trains: tuple[bool, bool, bool, bool]
 
-    def blocks(self, points: int) -> Iterator[slice]:
-        """Slices of the hidden units, so many that their values at all points fit a block."""
-        width = len(self.output_weight)
-        step = max(64, BLOCK_BYTES // (max(points, 1) * self.hidden_weight.element_size()))
+    def block_size(self, points: float) -> int:
+        """Hidden units whose values at so many points fit a block."""
+        size = max(64, int(BLOCK_BYTES / (max(points, 1) * self.hidden_weight.element_size())))
+        return min(size, len(self.output_weight))
+
+    def blocks(self, points: float) -> Iterator[slice]:
+        """Slices of so many hidden units."""
+        width, step = len(self.output_weight), self.block_size(points)
         return (slice(start, min(start + step, width)) for start in range(0, width, step))
 
-    def hidden(self, x: Tensor, units: slice) -> Tensor:
+    def hidden(self, x: Tensor, units: slice, out: Tensor | None = None) -> Tensor:
         """Hidden values z before the activation, shape (n, units)."""
+        weight = self.hidden_weight[units].T
         if self.hidden_bias is None:
-            return x @ self.hidden_weight[units].T
-        return torch.addmm(self.hidden_bias[units], x, self.hidden_weight[units].T)
+            return torch.mm(x, weight, out=out)
+        return torch.addmm(self.hidden_bias[units], x, weight, out=out)
 
     def input_kernel(self, x: Tensor, test_x: Tensor) -> Tensor:
         """x_i·x_j + 1: the share of the hidden weights and of the hidden biases."""
@@ -121,11 +121,14 @@ def two_layer_kernel(
     slopes = x.new_zeros(len(x), len(columns))
     values = x.new_zeros(len(x), len(columns))
     prediction = x.new_zeros(len(x))
-    for units in network.blocks(len(x) + (0 if test_x is None else len(columns))):
-        value, slope = _activated(network, x, units)
+    points = len(x) + (0 if test_x is None else len(columns))
+    # the same memory for each block: new pages cost as much as the activation
+    spaces = [part.new_empty(2, len(part), network.block_size(points)) for part in (x, columns)]
+    for units in network.blocks(points):
+        value, slope = _activated(network, x, units, spaces[0])
         prediction.addmv_(value, network.output_weight[units])
         other_value, other_slope = (
-            (None, None) if test_x is None else _activated(network, test_x, units)
+            (None, None) if test_x is None else _activated(network, test_x, units, spaces[1])
         )
         if network.trains[0] or network.trains[1]:
             _add_products(slopes, slope, other_slope)
@@ -178,13 +181,14 @@ def two_layer_change(
     flips = x.new_zeros(len(columns), len(x))
     signs = [rows for rows in (step.gt(0).nonzero()[:, 0], step.lt(0).nonzero()[:, 0]) if len(rows)]
     farthest = shift.abs().amax(0)
-    for units in network.blocks(len(x) + (0 if test_x is None else len(columns))):
+    # larger blocks than for products alone: flips cost something for each block
+    for units in network.blocks((len(x) + (0 if test_x is None else len(columns))) / 4):
         z = network.hidden(x, units)
         test_z = z if test_x is None else network.hidden(test_x, units)
         value, slope = z.relu(), _relu_slope(z, a[units])
         test_slope = slope if test_x is None else _relu_slope(test_z, a[units])
         _add_products(slopes, slope, None if test_x is None else test_slope)
-        threshold = _threshold(test_z, a[units])
+        threshold = flip_thresholds(test_z, a[units])
         if network.trains[2]:
             _add_products(values, value, None if test_x is None else test_z.relu_())
             mixed.addmm_(value, test_slope.T)
@@ -192,7 +196,9 @@ def two_layer_change(
         slope.mul_(a[units].abs())
         near = torch.nonzero(farthest > threshold.abs().amin(1))[:, 0]
         for rows in signs if len(near) else ():  # on images, units of one side flip for each sign
-            flips[near[:, None], rows] += _flips(slope[rows], shift[rows][:, near], threshold[near])
+            flips[near[:, None], rows] += added_by_flips(
+                slope[rows], shift[rows][:, near], threshold[near]
+            )
     if test_x is None:
         _mirror(slopes)
         _mirror(values)
@@ -204,93 +210,21 @@ def two_layer_change(
     return change
 
 
-def _threshold(z: Tensor, a: Tensor) -> Tensor:
-    """κ at which each unit flips, t = −z/a; a unit with z = 0 is off, and d > 0 switches it on."""
-    return torch.where(z == 0, a.sign() * torch.finfo(z.dtype).tiny, -z / a)
-
-
-def _flips(weight: Tensor, shift: Tensor, threshold: Tensor) -> Tensor:
-    """Σ_r weight[i, r] |κ_ij − t_jr| over the units r that flip, shape (m, n).
-
-    Args:
-        weight: Shape (n, units); 0 where the unit is off at the update point.
-        shift: κ, shape (n, m).
-        threshold: t, shape (m, units).
-    """
-    total = shift.new_zeros(shift.shape[1], len(shift))
-    # a point's own step moves it much farther than others do: its few farthest update points
-    # go one by one, so that the rest have closer bounds
-    shift = shift.clone()
-    for _ in range(min(SINGLED_OUT, len(shift))):
-        farthest = shift.abs().argmax(0, keepdim=True)
-        alone = shift.gather(0, farthest).T
-        beyond = (threshold.sign() * alone).sub_(threshold.abs()).clamp_min_(0)
-        own = beyond.mul_(weight[farthest[0]]).sum(1, keepdim=True)
-        total.scatter_(1, farthest.T, own)
-        shift.scatter_(0, farthest, 0.0)
-    by_unit, by_test = weight.T.contiguous(), shift.T.contiguous()
-    for sign in (1, -1):
-        ahead = torch.where(sign * threshold > 0, sign * threshold, torch.inf)
-        _add_passed(total, by_unit, (sign * by_test).clamp_min_(0), ahead)
-    return total
-
-
-def _add_passed(total: Tensor, by_unit: Tensor, reach: Tensor, ahead: Tensor) -> None:
-    """Add Σ_r by_unit[r, i] (κ_ij − t_jr) over the units with t_jr < κ_ij to total[j, i].
-
-    Each test point's units are sorted by t and summed in chunks, Σ weight and Σ weight·t; a pair
-    takes the running sums of the chunks that it passed and, unit by unit, the one it reached.
-
-    Args:
-        total: Shape (m, n).
-        by_unit: Weights, shape (units, n).
-        reach: κ ≥ 0, shape (m, n).
-        ahead: t > 0, infinite for units that do not count, shape (m, units).
-    """
-    within = (ahead < reach.amax(1, keepdim=True)).sum(1)
-    near = torch.nonzero(within)[:, 0]
-    if len(near) == 0:
-        return
-    units, n = int(within.max()), by_unit.shape[1]
-    reach, (ahead, order) = reach[near], ahead[near].topk(units, largest=False)
-    passed = torch.searchsorted(ahead, reach)
-    needed = passed.amax(1) // FLIP_CHUNK + 1
-    # the rest of the last chunk is out of reach
-    spare = -units % FLIP_CHUNK + FLIP_CHUNK
-    ahead = pad(ahead, (0, spare), value=torch.inf).unflatten(1, (-1, FLIP_CHUNK))
-    order = pad(order, (0, spare)).unflatten(1, (-1, FLIP_CHUNK))
-    bytes_a_chunk = 2 * n * by_unit.element_size()
-    batch = max(1, BLOCK_BYTES // (bytes_a_chunk * max(int(needed.max()), FLIP_CHUNK // 2)))
-    for j in needed.argsort().split(batch):  # alike ones together
-        kappa, chunk = reach[j], passed[j] // FLIP_CHUNK
-        t, unit = (part[j, : int(needed[j].max())] for part in (ahead, order))
-        factors = torch.stack([torch.ones_like(t), t.nan_to_num(posinf=0)], 2)
-        sums = embedding_bag(
-            unit[:, :, None].expand_as(factors).reshape(-1, FLIP_CHUNK),
-            by_unit,
-            per_sample_weights=factors.view(-1, FLIP_CHUNK),
-            mode="sum",
-        )
-        running = sums.view(*factors.shape[:3], n).cumsum_(1)
-        last = (chunk - 1).clamp_min_(0)[:, None, None].expand(-1, 1, 2, -1)
-        weight, weight_t = running.gather(1, last)[:, 0].unbind(1)
-        whole = torch.where(chunk > 0, kappa * weight - weight_t, 0.0)
-        row = torch.arange(len(j), device=j.device)[:, None]
-        column = torch.arange(n, device=j.device)[:, None]
-        part = (kappa[:, :, None] - t[row, chunk]).clamp_min_(0)
-        part *= by_unit.view(-1).take(unit[row, chunk].mul_(n).add_(column))
-        total[near[j]] += whole.add_(part.sum(2))
-
-
-def _activated(network: TwoLayer, x: Tensor, units: slice) -> tuple[Tensor, Tensor]:
-    """σ(z) and a σ′(z), shape (n, units) each."""
-    value, pull = vjp(network.activation, network.hidden(x, units))[:2]
+def _activated(network: TwoLayer, x: Tensor, units: slice, space: Tensor) -> tuple[Tensor, Tensor]:
+    """σ(z) and a σ′(z), shape (n, units) each, written over the space if that can be."""
+    space = space[..., : units.stop - units.start]
+    z = network.hidden(x, units, space[0])
+    if type(network.activation) is nn.ReLU:
+        slope = _relu_slope(z, network.output_weight[units], space[1])
+        return z.relu_(), slope
+    value, pull = vjp(network.activation, z)[:2]
     (slope,) = pull(network.output_weight[units].expand_as(value))
     return value, slope
 
 
-def _relu_slope(z: Tensor, a: Tensor) -> Tensor:
-    return torch.where(z > 0, a, 0.0)
+def _relu_slope(z: Tensor, a: Tensor, out: Tensor | None = None) -> Tensor:
+    # one type throughout is far quicker than a mask
+    return torch.gt(z, 0, out=torch.empty_like(z) if out is None else out).mul_(a)
 
 
 def _add_products(total: Tensor, left: Tensor, right: Tensor | None) -> None:

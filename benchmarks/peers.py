@@ -1,0 +1,116 @@
+"""What a user could pick instead, each written as plainly as it allows."""
+
+import copy
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, jvp, vjp, vmap
+
+from benchmarks.bars import NotMeasuredError
+from lecore.losses import Loss
+
+PEERS = Path("_build/peers")
+
+
+class PlainLoop:
+    """The papers' algorithm: reset the weights, take one SGD step, predict everything.
+
+    Each call does the next update point and returns its row of Δ, shape (m, outputs).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        learning_rate: float,
+        loss: Loss,
+        rows: Iterable[int] | None = None,
+    ) -> None:
+        self.model, self.x, self.y, self.loss = copy.deepcopy(model), x, y, loss
+        self.weights = copy.deepcopy(self.model.state_dict())
+        self.optimizer = torch.optim.SGD(self.model.parameters(), learning_rate)
+        with torch.no_grad():
+            self.before = self.model(x)
+        self.rows = itertools.cycle(range(len(x)) if rows is None else rows)
+
+    def __call__(self) -> Tensor:
+        row = next(self.rows)
+        self.model.load_state_dict(self.weights)
+        self.optimizer.zero_grad()
+        self.loss(self.model(self.x[row, None])[0], self.y[row]).backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            return self.model(self.x) - self.before
+
+
+def jacobian(model: nn.Module, x: Tensor) -> Tensor:
+    """Per-example Jacobians by ``torch.func``, flattened, shape (n · outputs, parameters)."""
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+
+    def predict(weights: dict[str, Tensor], point: Tensor) -> Tensor:
+        return functional_call(model, weights, (point[None],))[0]
+
+    parts = vmap(jacrev(predict), (None, 0))(weights, x)
+    return torch.cat([part.flatten(2).flatten(0, 1) for part in parts.values()], 1)
+
+
+def jacobian_tile(model: nn.Module, rows: Tensor, columns: Tensor) -> Tensor:
+    """Jacobian contraction, shape (n · outputs, m · outputs)."""
+    left = jacobian(model, rows)
+    return left @ (left if rows is columns else jacobian(model, columns)).T
+
+
+def ntk_vector_tile(model: nn.Module, rows: Tensor, columns: Tensor) -> Tensor:
+    """NTK-vector products, the other algorithm of the ``torch.func`` tutorial.
+
+    Shape (n, m, outputs, outputs).
+    """
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+
+    def predict(weights: dict[str, Tensor], point: Tensor) -> Tensor:
+        return functional_call(model, weights, (point[None],))[0]
+
+    def pair(one: Tensor, other: Tensor) -> Tensor:
+        out, pull = vjp(lambda w: predict(w, one), weights)
+
+        def product(vector: Tensor) -> Tensor:
+            return jvp(lambda w: predict(w, other), (weights,), pull(vector))[1]
+
+        return vmap(product)(torch.eye(len(out), dtype=out.dtype, device=out.device))
+
+    return vmap(vmap(pair, (None, 0)), (0, None))(rows, columns)
+
+
+def nngeometry_gram(model: nn.Module, x: Tensor, batch: int) -> Callable[[], Tensor]:
+    """nngeometry's Gram matrix of all per-example gradients, shape (outputs, n, outputs, n).
+
+    Raises:
+        NotMeasuredError: If it cannot be installed; it goes into a folder of its own.
+    """
+    folder = PEERS / "nngeometry"
+    if not (folder / "nngeometry").exists():
+        # it needs torch alone
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        command += ["--target", str(folder), "nngeometry==0.4"]
+        if subprocess.run(command, capture_output=True).returncode:
+            raise NotMeasuredError("nngeometry cannot be installed")
+    sys.path.insert(0, str(folder))
+    try:
+        from nngeometry.gram import GramMatrix
+        from nngeometry.layercollection import LayerCollection
+    finally:
+        sys.path.pop(0)
+    layers = LayerCollection.from_model(model)
+    loader: Any = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=batch)
+
+    def gram() -> Tensor:
+        return GramMatrix(model, loader, lambda d: model(d), layer_collection=layers).to_torch()
+
+    return gram

@@ -1,0 +1,184 @@
+"""Tangent kernels of the papers' convolutional networks, against every tool that computes them."""
+
+import functools
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import neural_tangents_client, peers
+from benchmarks.bars import Measured, NotMeasuredError, Settings, Times, bar
+from benchmarks.data import digits
+from benchmarks.timing import interleaved, peak_memory, seconds
+from lecore import empirical_ntk, models
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A kernel to compute.
+
+    Attributes:
+        name: Of the network, as neural-tangents' side knows it.
+        network: The network.
+        x: Its points.
+        outputs: Its outputs.
+    """
+
+    name: str
+    network: nn.Module
+    x: Tensor
+    outputs: int
+
+    def lecore(self) -> Tensor:
+        return empirical_ntk(self.network, self.x, dtype=torch.float32)
+
+    def pairs(self, batch: int) -> int:
+        """Tiles on and above the diagonal."""
+        count = math.ceil(len(self.x) / batch)
+        return count * (count + 1) // 2
+
+    def contraction(self, batch: int) -> Callable[[], None]:
+        """All tiles of Jacobian contraction by ``torch.func``."""
+
+        def run() -> None:
+            parts = self.x.split(batch)
+            for i, rows in enumerate(parts):
+                for columns in parts[i:]:
+                    peers.jacobian_tile(self.network, rows, columns)
+
+        return run
+
+    def tile(self, function: Callable[..., Tensor], batch: int) -> Callable[[], Tensor]:
+        """One tile off the diagonal."""
+        rows, columns = self.x[:batch], self.x[batch : 2 * batch]
+        return lambda: function(self.network, rows, columns)
+
+
+@functools.cache
+def cnn(device: torch.device, points: int = 1000) -> Problem:
+    """He & Su's CNN."""
+    return Problem("mnist_cnn", models.mnist_cnn().to(device), digits(points, device=device), 1)
+
+
+@functools.cache
+def resnet(device: torch.device, points: int = 300) -> Problem:
+    """Dan et al.'s ResNet-18 without normalisation, three classes."""
+    network = models.resnet18().eval().to(device)
+    return Problem("resnet18", network, digits(points, 32, 3, device), 3)
+
+
+@bar("cnn-best-peer", at_least=8, against="the fastest of four peers")
+def cnn_speed(settings: Settings) -> Measured:
+    """tangent kernel of the CNN at 1000 × 1000 points"""
+    problem = cnn(settings.device)
+    whole = {
+        "torch.func contraction": (problem.contraction(250), 1.0),
+        "nngeometry": (_nngeometry(problem, 500), 1.0),
+    }
+    part = {"NTK-vector products": (problem.tile(peers.ntk_vector_tile, 20), problem.pairs(20))}
+    return _fastest(settings, problem, whole, part, {"implementation": 3, "batch": 250})
+
+
+@bar("resnet-best-peer", at_least=5, against="the fastest of four peers")
+def resnet_speed(settings: Settings) -> Measured:
+    """tangent kernel of ResNet-18, 300 × 300 points, 3 × 3 outputs"""
+    problem = resnet(settings.device)
+    few = Problem("resnet18", problem.network, problem.x[:20], 3)
+    part = {
+        "torch.func contraction": (problem.tile(peers.jacobian_tile, 30), problem.pairs(30)),
+        "NTK-vector products": (problem.tile(peers.ntk_vector_tile, 10), problem.pairs(10)),
+        "nngeometry": (_nngeometry(few, 20), (len(problem.x) / 20) ** 2),
+    }
+    return _fastest(settings, problem, {}, part, {"implementation": 3, "batch": 10, "points": 30})
+
+
+@bar("cnn-memory", at_most=3, unit="GiB", against="")
+def cnn_memory(settings: Settings) -> Measured:
+    """peak memory of the process, for the same"""
+    return _memory(settings, _run_cnn)
+
+
+@bar("resnet-memory", at_most=3, unit="GiB", against="")
+def resnet_memory(settings: Settings) -> Measured:
+    """peak memory of the process, for the same"""
+    return _memory(settings, _run_resnet)
+
+
+Candidates = dict[str, tuple[Callable[[], Any] | None, float]]
+
+
+def _fastest(
+    settings: Settings,
+    problem: Problem,
+    whole: Candidates,
+    part: Candidates,
+    tangents: dict[str, Any],
+) -> Measured:
+    """Ratio to the fastest peer; slow ones are timed once, on a part, and extrapolated."""
+    runs = {name: run for name, (run, _) in whole.items() if run is not None}
+    times: Times = interleaved(settings, lecore=problem.lecore, **runs)
+    totals = {name: statistics.median(values) for name, values in times.items()}
+    mine = totals.pop("lecore")
+    notes = []
+    for name, (run, scale) in part.items():
+        if run is not None:
+            times[name] = [seconds(run, settings.device)]
+            totals[name] = scale * times[name][0]
+            notes.append(f"{name} once, on 1/{scale:.0f} of the work")
+    missing = [name for name, (run, _) in (whole | part).items() if run is None]
+    try:
+        totals["neural-tangents"] = _neural_tangents(settings, problem, tangents, times)
+        if "points" in tangents:
+            notes.append(f"neural-tangents on {tangents['points']} points")
+    except NotMeasuredError as reason:
+        missing.append(str(reason))
+    best = min(totals, key=lambda name: totals[name])
+    told = ", ".join(f"{name} {total:.3g} s" for name, total in totals.items())
+    note = f"lecore {mine:.3g} s, {told}; fastest: {best}"
+    for more in ("; ".join(notes), "".join(f"; without {name}" for name in missing)):
+        note += f"; {more}" if more and not more.startswith(";") else more
+    return Measured(totals[best] / mine, times, note)
+
+
+def _neural_tangents(
+    settings: Settings, problem: Problem, request: dict[str, Any], times: Times
+) -> float:
+    if settings.device.type != "cpu":
+        raise NotMeasuredError("neural-tangents (for CPUs only)")
+    data = neural_tangents_client.write_network(problem.name, problem.network, problem.x)
+    repeats = 1 if "points" in request else settings.repeats
+    found = [
+        neural_tangents_client.kernel_seconds(problem.name, data, **request) for _ in range(repeats)
+    ]
+    times["neural-tangents"] = found
+    points = request.get("points", len(problem.x))
+    count = math.ceil(points / request["batch"])
+    return statistics.median(found) * problem.pairs(request["batch"]) / (count * (count + 1) // 2)
+
+
+def _nngeometry(problem: Problem, batch: int) -> Callable[[], Any] | None:
+    try:
+        return peers.nngeometry_gram(problem.network, problem.x, batch)
+    except NotMeasuredError:
+        return None
+
+
+def _memory(settings: Settings, run: Callable[[], None]) -> Measured:
+    if settings.device.type != "cpu":
+        raise NotMeasuredError("measured on CPUs only")
+    peak, before = peak_memory(run)
+    return Measured(peak / GIB, note=f"{before / GIB:.2f} GiB before the call")
+
+
+def _run_cnn() -> None:
+    cnn(torch.device("cpu")).lecore()
+
+
+def _run_resnet() -> None:
+    resnet(torch.device("cpu")).lecore()
