@@ -41,8 +41,11 @@ def main(bars: tuple[str, ...], device: str, repeats: int, listed: bool, output:
         settings = Settings(torch.empty(0, device=device).device, repeats)
     except (RuntimeError, AssertionError) as error:
         raise click.UsageError(f"device {device!r} is not available here") from error
-    known = json.loads(output.read_text()) if output.exists() else []
-    results = {result["id"]: result for result in known if result["id"] in BARS}
+    try:
+        known = json.loads(output.read_text()) if output.exists() else []
+        results = {result["id"]: result for result in known if result["id"] in BARS}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise click.UsageError(f"{output} holds no results; delete it or take another") from error
     click.echo(HEAD)
     missed = False
     for name in bars or BARS:

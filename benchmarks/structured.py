@@ -89,11 +89,11 @@ def cnn_speed(settings: Settings) -> Measured:
 def resnet_speed(settings: Settings) -> Measured:
     """tangent kernel of ResNet-18, 300 × 300 points, 3 × 3 outputs"""
     problem = resnet(settings.device)
-    few = Problem("resnet18", problem.network, problem.x[:20], 3)
+    few = Problem("resnet18", problem.network, problem.x[:60], 3)
     part = {
         "torch.func contraction": (problem.tile(peers.jacobian_tile, 30), problem.pairs(30)),
         "NTK-vector products": (problem.tile(peers.ntk_vector_tile, 10), problem.pairs(10)),
-        "nngeometry": (_nngeometry(few, 20), (len(problem.x) / 20) ** 2),
+        "nngeometry": (_nngeometry(few, 60), (len(problem.x) / 60) ** 2),
     }
     return _fastest(settings, problem, {}, part, {"implementation": 3, "batch": 10, "points": 30})
 

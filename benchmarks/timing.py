@@ -1,16 +1,17 @@
 """Interleaved times, and peak memory of a process of its own."""
 
 import multiprocessing
-import resource
+import re
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from benchmarks.bars import Settings, Times
+from benchmarks.bars import NotMeasuredError, Settings, Times
 
 
 def interleaved(settings: Settings, **functions: Callable[[], Any]) -> Times:
@@ -39,6 +40,8 @@ def medians(times: Times) -> dict[str, float]:
 
 def peak_memory(function: Callable[..., Any], *arguments: Any) -> tuple[int, int]:
     """Bytes that a process of its own holds at most, and those it held before the call."""
+    if not Path("/proc/self/status").exists():
+        raise NotMeasuredError("peak memory is measured on Linux only")
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measured, (function, arguments))
@@ -47,7 +50,9 @@ def peak_memory(function: Callable[..., Any], *arguments: Any) -> tuple[int, int
 def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, int]:
     before = psutil.Process().memory_info().rss
     function(*arguments)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, before
+    # not ru_maxrss, which a process inherits from the one that started it
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024, before  # type: ignore[index]
 
 
 def _wait(device: torch.device) -> None:
