@@ -14,7 +14,13 @@ from torch.func import grad, jvp, vmap
 from lecore.kernel_tiles import Side, kernel_tile, labelled
 from lecore.losses import Loss, squared_error
 from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
-from lecore.precision import all_finite, tf32_disabled, warn_below_rounding
+from lecore.precision import (
+    PRODUCT_DTYPES,
+    Precision,
+    all_finite,
+    float32_products,
+    warn_below_rounding,
+)
 from lecore.snapshot import Parameters, Snapshot, check_loss, fingerprint, points, snapshot
 from lecore.tiles import Tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_change, two_layer_form, two_layer_prediction
@@ -32,7 +38,7 @@ def prediction_change(
     learning_rate: float | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     loss: Loss = squared_error,
-    dtype: torch.dtype | None = None,
+    dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
 ) -> Any:
     """Change of all predictions after one step on one point, exactly, for every update point.
@@ -59,8 +65,8 @@ def prediction_change(
         tiles: How the work is cut up, where it runs and where the result goes.
 
     Returns:
-        Δ, shape (n, m, outputs): a tensor on the model's device, or a Zarr array if ``tiles``
-        names a store.
+        Δ of shape (n, m, outputs), as a tensor on the model's device, or as a Zarr array if
+        ``tiles`` names a store.
 
     Raises:
         ValueError: If the model, the data or the result are unfit; see the message.
@@ -83,7 +89,7 @@ def linearized_change(
     learning_rate: float | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     loss: Loss = squared_error,
-    dtype: torch.dtype | None = None,
+    dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
 ) -> Any:
     """First-order part of :func:`prediction_change`, with the same arguments and result.
@@ -108,12 +114,12 @@ def output_gradient(
     targets: Tensor,
     *,
     loss: Loss = squared_error,
-    dtype: torch.dtype | None = None,
+    dtype: Precision | None = None,
 ) -> Tensor:
     """∂L(f, y)/∂f at each point, shape (n, outputs): the denominator of He & Su's equation (3)."""
     network = snapshot(model, dtype)
     rows = labelled(network, inputs, targets, loss)
-    with torch.no_grad(), tf32_disabled():
+    with torch.no_grad(), float32_products(network.products):
         return rows.loss_gradient(slice(None), network.predict(rows.inputs))
 
 
@@ -143,7 +149,7 @@ class StepTile:
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""
-        with torch.no_grad(), tf32_disabled():
+        with torch.no_grad(), float32_products(self.network.products):
             change = (self._two_layer if self.two_layer else self._generic)(rows, columns)
         if not all_finite(change):
             raise ValueError(
@@ -252,7 +258,8 @@ def _compute(
     )
     if two_layer is None and not linearized and isinstance(change, Tensor):
         with torch.no_grad():
-            warn_below_rounding(change, network.predict(columns))
+            prediction = network.predict(columns)
+        warn_below_rounding(change, prediction, PRODUCT_DTYPES.get(network.products))
     return change
 
 

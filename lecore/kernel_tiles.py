@@ -10,7 +10,7 @@ from torch.func import grad, vmap
 from lecore.gradients import Factors, Structure, find_structure, gradient_factors
 from lecore.layer_kernels import Extent, layer_kernel, only_output, traced, written_out
 from lecore.losses import Loss
-from lecore.precision import all_finite, tf32_disabled
+from lecore.precision import all_finite, float32_products
 from lecore.snapshot import Snapshot, check_loss, fingerprint, labels, points
 from lecore.tiles import Tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_form, two_layer_kernel, two_layer_prediction
@@ -96,7 +96,7 @@ class KernelTile:
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """The tile of these rows and columns."""
-        with torch.no_grad(), tf32_disabled():
+        with torch.no_grad(), float32_products(self.network.products):
             same = self.rows.inputs is self.columns.inputs and rows == columns
             one_output = self.structure.outputs == 1
             block = (self._one_output if one_output else self._several)(rows, columns, same)

@@ -14,6 +14,11 @@ import torch
 from torch import Tensor
 
 Direction = Literal["forward", "reverse"]
+Products = Literal["ieee", "tf32", "bf16"]
+"""Of two float32 numbers: in full, or from their leading 10 bits (on CUDA) or 7 bits (on CPUs)."""
+
+Precision = torch.dtype | Literal["tf32", "bf16"]
+"""Precision of a calculation; ``tf32`` and ``bf16`` are float32 with shorter products."""
 
 
 class RoundingWarning(UserWarning):
@@ -185,28 +190,48 @@ _SETTINGS: tuple[Any, ...] = (  # from the general to the special, which overrul
     _backends.mkldnn.conv,
     _backends.mkldnn.rnn,
 )
+PRODUCT_DTYPES = {"tf32": torch.float16, "bf16": torch.bfloat16}
+"""Types with as many leading bits."""
+
+_SHORTENED: dict[str, tuple[Any, ...]] = {
+    "ieee": (),
+    "tf32": (_backends.cuda.matmul, _backends.cudnn.conv, _backends.cudnn.rnn),
+    "bf16": (_backends.mkldnn.matmul, _backends.mkldnn.conv, _backends.mkldnn.rnn),
+}
 _lock = Lock()
 _inside = 0
+_kind: Products = "ieee"
 _changed: list[tuple[Any, str]] = []
 
 
 @contextmanager
-def tf32_disabled() -> Iterator[None]:
-    """Compute float32 matrix products and convolutions in full float32, and restore the settings.
+def float32_products(kind: Products = "ieee") -> Iterator[None]:
+    """Fix how float32 matrix products and convolutions are computed, and restore the settings.
 
-    On CUDA they otherwise may keep 10 of 23 bits (TF32; for convolutions that is torch's default),
-    and after ``torch.set_float32_matmul_precision("medium")`` a CPU may keep 7. The settings are
-    the process's: threads inside at once share them, and the last one to leave restores them.
-    torch's older switch ``torch.backends.cudnn.allow_tf32`` cannot be read inside.
+    Without it they may keep 10 of 23 bits on CUDA (TF32; for convolutions that is torch's
+    default), and after ``torch.set_float32_matmul_precision("medium")`` a CPU may keep 7. The
+    settings are the process's: threads inside at once share them, and the last one to leave
+    restores them. torch's older switch ``torch.backends.cudnn.allow_tf32`` cannot be read inside.
+
+    Args:
+        kind: ``ieee`` for full products, or ``tf32`` or ``bf16``.
+
+    Raises:
+        RuntimeError: If another thread is inside with another kind.
     """
-    global _inside
+    global _inside, _kind
     with _lock:
-        _inside += 1
+        if _inside and kind != _kind:
+            raise RuntimeError(
+                f"a calculation with {_kind} products runs in this process; wait for its end"
+            )
+        _inside, _kind = _inside + 1, kind
         for setting in _SETTINGS:
             # one that follows a more general setting reads "ieee" by now, and stays as it is
-            if setting.fp32_precision != "ieee":
+            wanted = kind if setting in _SHORTENED[kind] else "ieee"
+            if setting.fp32_precision != wanted:
                 _changed.append((setting, setting.fp32_precision))
-                setting.fp32_precision = "ieee"
+                setting.fp32_precision = wanted
     try:
         yield
     finally:

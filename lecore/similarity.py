@@ -65,7 +65,8 @@ def relative_similarity_as_coded(
     update point has a similarity in [1/√K, 1] and not 1; where probabilities saturate, ε decides.
 
     Args:
-        change: Change of the probabilities, shape (n, m, K); see :func:`softmax_change`.
+        change: Change of the probabilities, shape (n, m, K); see
+            :func:`lecore.precision.softmax_change`.
         own_change: As in :func:`relative_similarity`.
         epsilon: ε.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lecore.gradients import Factors, find_structure, gradient_factors
 from lecore.layer_kernels import dense_gradient
+from lecore.precision import Precision, float32_products
 from lecore.snapshot import Snapshot, points, snapshot
 
 
@@ -37,7 +38,7 @@ def gradient_sketch(
     *,
     features: int = 4096,
     seed: int = 0,
-    dtype: torch.dtype | None = torch.float32,
+    dtype: Precision | None = torch.float32,
     chunk_size: int = 16,
 ) -> Tensor:
     """Random features of the gradients ∂f_c(x_i)/∂w.
@@ -65,7 +66,7 @@ def gradient_sketch(
     inputs = points(network, inputs)
     structure = find_structure(network, inputs[:1])
     sketches = []
-    with torch.no_grad():
+    with torch.no_grad(), float32_products(network.products):
         for part in inputs.split(chunk_size):
             factors = gradient_factors(network, structure, part)
             sketch = factors.prediction.new_zeros(len(part), structure.outputs, features)

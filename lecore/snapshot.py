@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lecore.losses import Loss
-from lecore.precision import all_finite
+from lecore.precision import Precision, Products, all_finite
 
 Parameters = dict[str, Tensor]
 
@@ -23,11 +23,13 @@ class Snapshot:
         skeleton: A copy of the model without weights; the caller's model is never run.
         parameters: What a step changes, by name.
         fixed: Buffers and parameters with ``requires_grad=False``, by name.
+        products: How float32 matrix products are computed.
     """
 
     skeleton: nn.Module
     parameters: Parameters
     fixed: Parameters
+    products: Products = "ieee"
 
     def predict(self, inputs: Tensor, parameters: Parameters | None = None) -> Tensor:
         """f(x) at these or at other weights, shape (n, outputs)."""
@@ -43,7 +45,7 @@ class Snapshot:
 
     def copy(self) -> "Snapshot":
         """One of its own for a thread: running a model swaps tensors in and out of it."""
-        return Snapshot(copy.deepcopy(self.skeleton), self.parameters, self.fixed)
+        return replace(self, skeleton=copy.deepcopy(self.skeleton))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -61,13 +63,14 @@ class Snapshot:
         return sum(p.numel() * p.element_size() for p in self.parameters.values())
 
 
-def snapshot(model: nn.Module, dtype: torch.dtype | None = None) -> Snapshot:
+def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
     """Take a snapshot of a model, cast to a precision.
 
     Args:
         model: Any module that maps (n, …) to (n, outputs).
         dtype: Precision of the calculation; float64 if left out (float32 on Apple's MPS, which
-            has no float64).
+            has no float64). ``tf32`` on CUDA and ``bf16`` on CPUs are float32 with shorter and
+            faster products.
 
     Raises:
         ValueError: If nothing is trainable, a layer in training mode would mix up examples or
@@ -95,6 +98,14 @@ def snapshot(model: nn.Module, dtype: torch.dtype | None = None) -> Snapshot:
     trainable = {k for k, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise ValueError("the model has no parameter with requires_grad=True")
+    products: Products = "ieee"
+    if isinstance(dtype, str):
+        kind = next(iter(devices)).type
+        known = {"cuda": "tf32", "cpu": "bf16"}.get(kind)
+        if dtype != known:
+            cure = f"take {known!r} or a torch.dtype" if known else "take a torch.dtype"
+            raise ValueError(f"{kind} has no products of kind {dtype!r}; {cure}")
+        products, dtype = dtype, torch.float32
     if dtype is None:
         dtype = torch.float32 if next(iter(devices)).type == "mps" else torch.float64
     cast = {
@@ -107,6 +118,7 @@ def snapshot(model: nn.Module, dtype: torch.dtype | None = None) -> Snapshot:
         _skeleton(model),
         {k: t for k, t in cast.items() if k in trainable},
         {k: t for k, t in cast.items() if k not in trainable},
+        products,
     )
 
 
@@ -167,7 +179,7 @@ def check_loss(network: Snapshot, loss: Loss, inputs: Tensor, targets: Tensor) -
 def fingerprint(network: Snapshot, *things: object) -> str:
     """A digest of weights, structure, points and settings, to recognise a stored result."""
     digest = hashlib.blake2b(repr(network.skeleton).encode(), digest_size=16)
-    for thing in (network.parameters, network.fixed, *things):
+    for thing in (network.products, network.parameters, network.fixed, *things):
         for part in thing.items() if isinstance(thing, dict) else [("", thing)]:
             name, value = part
             digest.update(str(name).encode())

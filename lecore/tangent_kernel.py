@@ -9,7 +9,7 @@ from lecore.gradients import find_structure, gradient_factors
 from lecore.kernel_tiles import Form, Side, kernel_tile, labelled
 from lecore.layer_kernels import layer_kernel
 from lecore.losses import Loss
-from lecore.precision import tf32_disabled
+from lecore.precision import Precision, float32_products
 from lecore.snapshot import points, snapshot
 from lecore.tiles import Tiles
 
@@ -20,7 +20,7 @@ def empirical_ntk(
     test_inputs: Tensor | None = None,
     *,
     form: Form = "full",
-    dtype: torch.dtype | None = None,
+    dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
 ) -> Any:
     """Θ[i, j, c, k] = ⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩ (Jacot et al., 2018).
@@ -36,12 +36,13 @@ def empirical_ntk(
         test_inputs: Column points x_j, shape (m, …); the row points if left out, which takes
             about half the time.
         form: ``full``; ``trace`` sums the entries with c = k; ``diagonal`` keeps only them.
-        dtype: Precision of the calculation; float64 if left out.
+        dtype: Precision of the calculation; float64 if left out. ``tf32`` (on CUDA) and
+            ``bf16`` (on CPUs) are float32 with shorter products: see :func:`precision_error`.
         tiles: How the work is cut up, where it runs and where the result goes.
 
     Returns:
-        Shape (n, m, outputs, outputs), (n, m) or (n, m, outputs) by form: a tensor on the
-        model's device, or a Zarr array if ``tiles`` names a store.
+        Shape (n, m, outputs, outputs), (n, m) or (n, m, outputs) by form, as a tensor on the
+        model's device, or as a Zarr array if ``tiles`` names a store.
 
     Raises:
         ValueError: If the model, the inputs or the result are unfit; see the message.
@@ -60,7 +61,7 @@ def empirical_ntk_by_layer(
     inputs: Tensor,
     test_inputs: Tensor | None = None,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: Precision | None = None,
 ) -> dict[str, Tensor]:
     """The share of each layer in :func:`empirical_ntk`; the shares sum to the whole.
 
@@ -85,7 +86,7 @@ def empirical_ntk_by_layer(
     modules: dict[str, list[str]] = {}
     for name in [*left.outer, *left.direct]:
         modules.setdefault(name.rpartition(".")[0], []).append(name)
-    with torch.no_grad(), tf32_disabled():
+    with torch.no_grad(), float32_products(network.products):
         return {module: layer_kernel(left, right, names) for module, names in modules.items()}
 
 
@@ -97,7 +98,7 @@ def loss_kernel(
     test_targets: Tensor | None = None,
     *,
     loss: Loss,
-    dtype: torch.dtype | None = None,
+    dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
 ) -> Any:
     """⟨∂L_i/∂w, ∂L_j/∂w⟩: the kernel contracted with the loss gradient at both points.
@@ -112,7 +113,8 @@ def loss_kernel(
         test_inputs: Column points, shape (m, …); the row points if left out.
         test_targets: Their targets.
         loss: Loss of one prediction, see :mod:`lecore.losses`.
-        dtype: Precision of the calculation; float64 if left out.
+        dtype: Precision of the calculation; float64 if left out. ``tf32`` (on CUDA) and
+            ``bf16`` (on CPUs) are float32 with shorter products: see :func:`precision_error`.
         tiles: How the work is cut up, where it runs and where the result goes.
 
     Returns:
@@ -125,6 +127,26 @@ def loss_kernel(
     if test_inputs is not None and test_targets is not None:
         columns = labelled(network, test_inputs, test_targets, loss)
     return kernel_tile(model, network, rows, columns, "trace").compute(tiles)
+
+
+def precision_error(
+    model: nn.Module, inputs: Tensor, *, dtype: Precision, sample: int = 64
+) -> float:
+    """Largest error of the tangent kernel in a precision, as a part of its largest entry.
+
+    Measured against float64 on the first points; a way to see what ``bf16`` or ``tf32`` cost
+    before a large run.
+
+    Args:
+        model: As in :func:`empirical_ntk`.
+        inputs: Shape (n, …).
+        dtype: The precision.
+        sample: How many points, at most.
+    """
+    few = inputs[:sample]
+    exact = empirical_ntk(model, few)
+    error = empirical_ntk(model, few, dtype=dtype).double() - exact
+    return float(error.abs().max() / exact.abs().max())
 
 
 def stability_limit(kernel: Tensor) -> float:

@@ -20,7 +20,7 @@ Measure = Callable[[nn.Module], Tensor]
 
 
 class Tracker:
-    """Callback of :func:`lecore.train` that measures a network every few steps.
+    """Callback of :func:`lecore.training.train` that measures a network every few steps.
 
     It works in any other training loop too: call ``tracker(step, model)`` after each step. The
     network is measured in eval mode and left as it was.

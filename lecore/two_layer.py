@@ -158,7 +158,7 @@ def two_layer_change(
     """Exact change of a ReLU network's predictions after one SGD step on each point.
 
     Where no hidden unit flips, relu(z + d) − relu(z) = d·1[z > 0], which sums to matrix products.
-    A unit that flips adds |z + d|. Unit r flips at x_j exactly if κ_ij lies beyond
+    A unit that flips adds ``|z + d|``. Unit r flips at x_j exactly if κ_ij lies beyond
     t_jr = −z_jr/a_r (on the side of 0 where t_jr lies), so the units that can flip for any update
     point are found by comparing t with the extremes of κ. All terms are differences: nothing
     cancels, however small the step.

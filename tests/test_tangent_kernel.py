@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lecore import Tiles, empirical_ntk, losses, models, prediction_change
+from lecore import Tiles, empirical_ntk, linearized_change, losses, models, prediction_change
+from lecore.precision import float32_products
 from lecore.tangent_kernel import (
     empirical_ntk_by_layer,
     loss_kernel,
+    precision_error,
     stability_limit,
 )
 from lecore.wide_networks import (
@@ -129,3 +131,26 @@ def test_activation_patterns():
     torch.testing.assert_close(overlap.diagonal(), torch.ones(5, dtype=torch.float64))
     i, j = pattern[0], pattern[1]
     assert float(overlap[0, 1]) == pytest.approx(float(i @ j / (i.norm() * j.norm())))
+
+
+@pytest.mark.parametrize("network", [models.two_layer(64, 512), models.mnist_cnn()])
+def test_shorter_products_are_asked_for_and_leave_no_trace(network, tmp_path):
+    side = 8 if isinstance(network[0], torch.nn.Flatten) else 28
+    x = torch.rand(12, 1, side, side, generator=torch.Generator().manual_seed(0))
+    full = precision_error(network, x, dtype=torch.float32)
+    assert precision_error(network, x, dtype=torch.float64) == 0
+    assert 0 < full < 1e-5
+    assert full <= precision_error(network, x, dtype="bf16") < 0.05  # equal on older processors
+    assert precision_error(network, x, dtype=torch.float32) == full
+    change = linearized_change(network, x, torch.ones(12, 1), learning_rate=1.0, dtype="bf16")
+    assert change.dtype == torch.float32
+    for wrong in ("tf32", "fp8"):
+        with pytest.raises(ValueError, match=f"cpu has no products of kind '{wrong}'; take 'bf16'"):
+            empirical_ntk(network, x, dtype=wrong)
+    with float32_products("bf16"), pytest.raises(RuntimeError, match="with bf16 products runs"):
+        empirical_ntk(network, x)
+    pytest.importorskip("zarr")
+    tiles = Tiles(store=tmp_path / "kernel")
+    empirical_ntk(network, x, dtype="bf16", tiles=tiles)
+    with pytest.raises(ValueError, match="holds another matrix"):
+        empirical_ntk(network, x, dtype=torch.float32, tiles=tiles)
