@@ -15,10 +15,10 @@ from torch import Tensor
 
 Direction = Literal["forward", "reverse"]
 Products = Literal["ieee", "tf32", "bf16"]
-"""Of two float32 numbers: in full, or from their leading 10 bits (on CUDA) or 7 bits (on CPUs)."""
+"""Products of float32 numbers, in full or from leading bits, 10 (on CUDA) or 7 (on CPUs)."""
 
 Precision = torch.dtype | Literal["tf32", "bf16"]
-"""Precision of a calculation; ``tf32`` and ``bf16`` are float32 with shorter products."""
+"""What a calculation runs in; ``tf32`` and ``bf16`` are float32 with shorter products."""
 
 
 class RoundingWarning(UserWarning):

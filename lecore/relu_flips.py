@@ -1,7 +1,7 @@
 """What hidden ReLU units that change sides add to a prediction change.
 
 Unit r flips at test point j after a step on update point i exactly if κ_ij passes
-t_jr = −z_jr/a_r on its side of 0, and then adds weight_ir |κ_ij − t_jr|. With the units of each
+t_jr = −z_jr/a_r on its side of 0, and then adds ``weight_ir |κ_ij − t_jr|``. With the units of each
 test point sorted by t, a pair needs the running sums of weight and weight·t up to κ_ij.
 """
 
@@ -25,7 +25,7 @@ def flip_thresholds(z: Tensor, a: Tensor) -> Tensor:
 
 
 def added_by_flips(weight: Tensor, shift: Tensor, threshold: Tensor) -> Tensor:
-    """Σ_r weight[i, r] |κ_ij − t_jr| over the units r that flip, shape (m, n).
+    """``Σ_r weight[i, r] |κ_ij − t_jr|`` over the units r that flip, shape (m, n).
 
     Args:
         weight: Shape (n, units); 0 where the unit is off at the update point.
