@@ -5,12 +5,13 @@ update point ``i``: rows are update points.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
+from lecore.dense_steps import Dense, dense_change, dense_form
 from lecore.kernel_tiles import Side, kernel_tile, labelled
 from lecore.losses import Loss, squared_error
 from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
@@ -27,6 +28,9 @@ from lecore.two_layer import TwoLayer, two_layer_change, two_layer_form, two_lay
 
 STEP_BYTES = 2**28
 """Memory that the changed weights of the update points in hand may take."""
+
+VECTORIZED_BYTES = 2**19
+"""Weights up to which a CPU evaluates several changed networks at once."""
 
 
 def prediction_change(
@@ -46,8 +50,9 @@ def prediction_change(
     He & Su (2020), equation (1): w⁺ = w − η ∂L(f(x_i, w), y_i)/∂w, and
     Δ[i, j, c] = f_c(x_j, w⁺) − f_c(x_j, w). Every step starts from the same weights and the same
     optimiser state. Parameters with ``requires_grad=False`` stay fixed. Neither the model nor the
-    optimiser is changed. ReLU networks with one hidden layer and one output take the route of
-    :mod:`lecore.two_layer`, which forms no weights; all others evaluate the changed network.
+    optimiser is changed. Plain SGD steps of fully connected networks take the routes of
+    :mod:`lecore.two_layer` (one ReLU layer, one output) and :mod:`lecore.dense_steps`, which form
+    no weights; all others evaluate the changed network.
 
     Args:
         model: Any module that maps (n, …) to (n, outputs), in eval mode if it has dropout or
@@ -77,7 +82,9 @@ def prediction_change(
     form = two_layer_form(model, network.parameters, network.fixed)
     if optimizer is not None or form is None or type(form.activation) is not nn.ReLU:
         form = None
-    return _compute(network, rows, test_inputs, step, learning_rate, form, False, tiles)
+    layers = dense_form(model, network.parameters, network.fixed) if optimizer is None else None
+    routes = Routes(learning_rate, form, layers)
+    return _compute(network, rows, test_inputs, step, routes, False, tiles)
 
 
 def linearized_change(
@@ -102,7 +109,7 @@ def linearized_change(
     rows = labelled(network, inputs, targets, loss)
     step = _step(model, network, learning_rate, optimizer)
     if learning_rate is None:
-        return _compute(network, rows, test_inputs, step, learning_rate, None, True, tiles)
+        return _compute(network, rows, test_inputs, step, Routes(), True, tiles)
     columns = rows.inputs if test_inputs is None else points(network, test_inputs, "test_inputs")
     tile = kernel_tile(model, network, rows, Side(columns), scale=-learning_rate)
     return tile.compute(tiles)
@@ -123,6 +130,38 @@ def output_gradient(
         return rows.loss_gradient(slice(None), network.predict(rows.inputs))
 
 
+class Routes(NamedTuple):
+    """Forms of a network that a plain SGD step needs no changed weights for.
+
+    Attributes:
+        learning_rate: η.
+        two_layer: One ReLU layer and one output.
+        layers: Any fully connected network.
+    """
+
+    learning_rate: float | None = None
+    two_layer: TwoLayer | None = None
+    layers: list[Dense] | None = None
+
+    def __bool__(self) -> bool:
+        return self.two_layer is not None or self.layers is not None
+
+    @property
+    def width(self) -> int:
+        """Values of one point in all layers, if these are held."""
+        if self.layers is None or self.two_layer is not None:
+            return 0
+        return sum(len(layer.weight) for layer in self.layers)
+
+    @property
+    def keeps_digits(self) -> bool:
+        """Whether no two nearly equal numbers are subtracted."""
+        if self.layers is None:
+            return self.two_layer is not None
+        plain = (nn.ReLU, nn.Identity, type(None))
+        return all(isinstance(layer.activation, plain) for layer in self.layers)
+
+
 @dataclass
 class StepTile:
     """Takes the steps of some update points and evaluates the test points after each.
@@ -132,8 +171,7 @@ class StepTile:
         rows: Update points.
         columns: Test points, shape (m, …).
         step: Weight change of one gradient.
-        learning_rate: Its η, for the two-layer route.
-        two_layer: The network in that form, if that route is taken.
+        routes: Forms of the network that need no changed weights.
         linearized: Whether to differentiate along the step instead.
         vectorized: Whether several steps are evaluated at once.
     """
@@ -142,15 +180,19 @@ class StepTile:
     rows: Side
     columns: Tensor
     step: WeightChange
-    learning_rate: float | None
-    two_layer: TwoLayer | None
+    routes: Routes
     linearized: bool
     vectorized: bool
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""
         with torch.no_grad(), float32_products(self.network.products):
-            change = (self._two_layer if self.two_layer else self._generic)(rows, columns)
+            if self.routes.two_layer is not None:
+                change = self._two_layer(self.routes.two_layer, rows, columns)
+            elif self.routes.layers is not None:
+                change = self._dense(self.routes.layers, rows, columns)
+            else:
+                change = self._generic(rows, columns)
         if not all_finite(change):
             raise ValueError(
                 f"steps on rows {rows.start} to {rows.stop - 1} give changes that are not finite; "
@@ -158,15 +200,23 @@ class StepTile:
             )
         return change
 
-    def _two_layer(self, rows: slice, columns: slice) -> Tensor:
-        assert self.two_layer is not None
-        assert self.learning_rate is not None
+    def _two_layer(self, network: TwoLayer, rows: slice, columns: slice) -> Tensor:
+        assert self.routes.learning_rate is not None
         x = self.rows.inputs[rows].flatten(1)
         same = self.columns is self.rows.inputs and rows == columns
-        gradient = self.rows.loss_gradient(rows, two_layer_prediction(self.two_layer, x)[:, None])
+        gradient = self.rows.loss_gradient(rows, two_layer_prediction(network, x)[:, None])
         test_x = None if same else self.columns[columns].flatten(1)
-        step = -self.learning_rate * gradient[:, 0]
-        return two_layer_change(self.two_layer, x, step, test_x)[:, :, None]
+        step = -self.routes.learning_rate * gradient[:, 0]
+        return two_layer_change(network, x, step, test_x)[:, :, None]
+
+    def _dense(self, layers: list[Dense], rows: slice, columns: slice) -> Tensor:
+        assert self.routes.learning_rate is not None
+        x, test_x = self.rows.inputs[rows].flatten(1), self.columns[columns].flatten(1)
+
+        def loss_gradient(prediction: Tensor) -> Tensor:
+            return self.rows.loss_gradient(rows, prediction)
+
+        return dense_change(layers, x, loss_gradient, self.routes.learning_rate, test_x)
 
     def _generic(self, rows: slice, columns: slice) -> Tensor:
         network, test_inputs = self.network.copy(), self.columns[columns]
@@ -224,8 +274,7 @@ def _compute(
     rows: Side,
     test_inputs: Tensor | None,
     step: WeightChange,
-    learning_rate: float | None,
-    two_layer: TwoLayer | None,
+    routes: Routes,
     linearized: bool,
     tiles: Tiles,
 ) -> Any:
@@ -233,8 +282,8 @@ def _compute(
     assert rows.loss is not None
     assert rows.targets is not None
     outputs = check_loss(network, rows.loss, rows.inputs, rows.targets)
-    vectorized = two_layer is not None or _runs_vectorized(network, rows, columns, step)
-    tile = StepTile(network, rows, columns, step, learning_rate, two_layer, linearized, vectorized)
+    vectorized = bool(routes) or _runs_vectorized(network, rows, columns, step)
+    tile = StepTile(network, rows, columns, step, routes, linearized, vectorized)
     size = columns.element_size() if columns.is_floating_point() else 8
     name = ""
     if tiles.store is not None:
@@ -251,12 +300,12 @@ def _compute(
         dtype=network.dtype,
         trailing=(outputs,),
         device=network.device,
-        row_bytes=size * rows.inputs[0].numel(),
-        column_bytes=size * columns[0].numel(),
-        pair_bytes=size * (6 if two_layer else 3) * outputs,
+        row_bytes=size * (rows.inputs[0].numel() + 2 * routes.width),
+        column_bytes=size * (columns[0].numel() + 3 * routes.width),
+        pair_bytes=size * (6 if routes.two_layer else 3) * outputs,
         fingerprint=name,
     )
-    if two_layer is None and not linearized and isinstance(change, Tensor):
+    if not routes.keeps_digits and not linearized and isinstance(change, Tensor):
         with torch.no_grad():
             prediction = network.predict(columns)
         warn_below_rounding(change, prediction, PRODUCT_DTYPES.get(network.products))
@@ -266,15 +315,17 @@ def _compute(
 def _runs_vectorized(network: Snapshot, rows: Side, columns: Tensor, step: WeightChange) -> bool:
     """Whether several changed networks run at once under vmap, and whether that pays.
 
-    On a CPU, convolutions with weights of their own for each example are slower than a loop.
+    On a CPU, convolutions and large layers with weights of their own for each example are slower
+    than a loop.
     """
-    if network.device.type == "cpu" and any(
-        isinstance(module, nn.modules.conv._ConvNd) for module in network.skeleton.modules()
+    if network.device.type == "cpu" and (
+        network.parameter_bytes > VECTORIZED_BYTES
+        or any(isinstance(m, nn.modules.conv._ConvNd) for m in network.skeleton.modules())
     ):
         return False
     one = slice(0, 1)
     try:
-        StepTile(network, rows, columns[one], step, None, None, False, True)(one, one)
+        StepTile(network, rows, columns[one], step, Routes(), False, True)(one, one)
     except (RuntimeError, NotImplementedError):
         return False
     return True

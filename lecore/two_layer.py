@@ -74,7 +74,7 @@ def two_layer_form(
     model: nn.Module, parameters: dict[str, Tensor], fixed: dict[str, Tensor]
 ) -> TwoLayer | None:
     """The network as one hidden layer with one output, or ``None`` if it is not."""
-    layers = list(model.children()) if type(model) is nn.Sequential else []
+    layers = list(model) if type(model) is nn.Sequential else []
     if layers and type(layers[0]) is nn.Flatten and layers[0].start_dim == 1:
         layers = layers[1:]
     if not (
