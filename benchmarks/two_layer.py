@@ -1,4 +1,4 @@
-"""He & Su's main case: two layers, 40960 ReLU units, 1000 × 1000 relative similarities."""
+"""He & Su's fully connected networks; mostly two layers, 40960 ReLU units, 1000 × 1000 points."""
 
 import copy
 import functools
@@ -154,6 +154,22 @@ def step_error(settings: Settings) -> Measured:
         error = (found - expected).abs().amax((1, 2)) / expected.abs().amax((1, 2))
         worst = max(worst, float(error.max()))
     return Measured(worst)
+
+
+@bar("three-layer-step-loop", at_least=1.5, against="the papers' loop")
+def three_layer_step(settings: Settings) -> Measured:
+    """exact change after one step of a three-layer network, width 1024, 300 × 300, in float64"""
+    points, device = 300, settings.device
+    network = models.three_layer(28 * 28, 1024).to(device).double()
+    x, y = digits(points, device=device).double(), signs(points, device).double()
+    one_step = PlainLoop(network, x, y, SMALL_STEP, squared_error)
+    times = interleaved(
+        settings,
+        lecore=lambda: prediction_change(network, x, y, learning_rate=SMALL_STEP),
+        loop=lambda: steps(one_step),
+    )
+    factor = slowdown(times, "loop", "lecore", points / LOOP_STEPS)
+    return Measured(factor, times, f"loop: {LOOP_STEPS} of {points} steps, extrapolated")
 
 
 def steps(one_step: PlainLoop) -> None:
