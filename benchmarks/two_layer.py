@@ -124,7 +124,7 @@ def error(settings: Settings) -> Measured:
 @bar("two-layer-step-loop", at_least=50, against="the papers' loop")
 def step_loop(settings: Settings) -> Measured:
     """exact change after one step, 1000 × 1000, η = 10⁻⁶, in float64"""
-    return _against_loop(settings, SMALL_STEP)
+    return _against_loop(settings, *problem(settings.device), SMALL_STEP)
 
 
 @bar("two-layer-large-step-loop", at_least=15, against="the papers' loop")
@@ -137,7 +137,7 @@ def large_step_loop(settings: Settings) -> Measured:
     off = float((exact - linear).norm() / exact.norm())
     if off < 0.1:
         raise NotMeasuredError(f"the linearisation is off by {off:.1%} only")
-    found = _against_loop(settings, LARGE_STEP)
+    found = _against_loop(settings, network, x, y, LARGE_STEP)
     return Measured(found.value, found.times, f"η = {LARGE_STEP}, off by {off:.1%}; {found.note}")
 
 
@@ -162,14 +162,7 @@ def three_layer_step(settings: Settings) -> Measured:
     points, device = 300, settings.device
     network = models.three_layer(28 * 28, 1024).to(device).double()
     x, y = digits(points, device=device).double(), signs(points, device).double()
-    one_step = PlainLoop(network, x, y, SMALL_STEP, squared_error)
-    times = interleaved(
-        settings,
-        lecore=lambda: prediction_change(network, x, y, learning_rate=SMALL_STEP),
-        loop=lambda: steps(one_step),
-    )
-    factor = slowdown(times, "loop", "lecore", points / LOOP_STEPS)
-    return Measured(factor, times, f"loop: {LOOP_STEPS} of {points} steps, extrapolated")
+    return _against_loop(settings, network, x, y, SMALL_STEP)
 
 
 def steps(one_step: PlainLoop) -> None:
@@ -178,16 +171,19 @@ def steps(one_step: PlainLoop) -> None:
         one_step()
 
 
-def _against_loop(settings: Settings, rate: float) -> Measured:
-    network, x, y = problem(settings.device)
+def _against_loop(
+    settings: Settings, network: nn.Module, x: Tensor, y: Tensor, rate: float
+) -> Measured:
+    """The exact change in float64 against the loop in the network's own precision."""
     one_step = PlainLoop(network, x, y, rate, squared_error)
     times = interleaved(
         settings,
         lecore=lambda: prediction_change(network, x, y, learning_rate=rate),
         loop=lambda: steps(one_step),
     )
-    factor = slowdown(times, "loop", "lecore", POINTS / LOOP_STEPS)
-    note = f"loop, in float32: {LOOP_STEPS} of {POINTS} steps, extrapolated"
+    factor = slowdown(times, "loop", "lecore", len(x) / LOOP_STEPS)
+    precision = str(x.dtype).removeprefix("torch.")
+    note = f"loop, in {precision}: {LOOP_STEPS} of {len(x)} steps, extrapolated"
     return Measured(factor, times, note)
 
 

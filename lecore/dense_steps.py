@@ -17,10 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
-from lecore.two_layer import ACTIVATIONS
-
 BLOCK_BYTES = 2**24
 """Changes of one layer held at a time; small enough to be reused without page faults."""
+
+
+ACTIVATIONS = (
+    nn.ReLU, nn.Identity, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Softplus, nn.SiLU, nn.ELU, nn.LeakyReLU,
+)  # fmt: skip
 
 
 class Dense(NamedTuple):

@@ -56,17 +56,6 @@ class Factors:
     outer: dict[str, Outer] = field(default_factory=dict)
     direct: dict[str, Tensor] = field(default_factory=dict)
 
-    def rows(self, selection: slice) -> "Factors":
-        """The factors of some of the examples, without copies."""
-        return Factors(
-            self.prediction[selection],
-            {
-                k: Outer(o.read[selection], o.signal[selection], o.bias)
-                for k, o in self.outer.items()
-            },
-            {k: d[selection] for k, d in self.direct.items()},
-        )
-
 
 @dataclass
 class Structure:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
+from lecore.dense_steps import dense_form
 from lecore.gradients import Factors, Structure, find_structure, gradient_factors
 from lecore.layer_kernels import Extent, layer_kernel, only_output, traced, written_out
 from lecore.losses import Loss
@@ -214,7 +215,7 @@ def kernel_tile(
     scale: float = 1.0,
 ) -> KernelTile:
     """Choose the route for a model: matrix products for two layers, else structured gradients."""
-    two_layer = two_layer_form(model, network.parameters, network.fixed)
+    two_layer = two_layer_form(dense_form(model, network.parameters, network.fixed))
     if two_layer is not None:
         return KernelTile(
             network, Structure([], [], 1, True, 0), rows, columns, form, two_layer, scale

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
+from lecore.dense_steps import Dense
 from lecore.relu_flips import added_by_flips, flip_thresholds
 
 BLOCK_BYTES = 2**23
@@ -21,10 +22,6 @@ BLOCK_BYTES = 2**23
 
 ROW_BLOCKS = 5
 """Row blocks of a symmetric Gram matrix, of which only the upper triangle is computed."""
-
-ACTIVATIONS = (
-    nn.ReLU, nn.Identity, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Softplus, nn.SiLU, nn.ELU, nn.LeakyReLU,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,38 +67,21 @@ class TwoLayer:
         return kernel.add_(1) if self.trains[1] else kernel
 
 
-def two_layer_form(
-    model: nn.Module, parameters: dict[str, Tensor], fixed: dict[str, Tensor]
-) -> TwoLayer | None:
+def two_layer_form(layers: list[Dense] | None) -> TwoLayer | None:
     """The network as one hidden layer with one output, or ``None`` if it is not."""
-    layers = list(model) if type(model) is nn.Sequential else []
-    if layers and type(layers[0]) is nn.Flatten and layers[0].start_dim == 1:
-        layers = layers[1:]
-    if not (
-        len(layers) == 3
-        and type(layers[0]) is type(layers[2]) is nn.Linear
-        and type(layers[1]) in ACTIVATIONS
-        and layers[2].out_features == 1
-        and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-    ):
+    if layers is None or len(layers) != 2 or len(layers[1].weight) != 1:
         return None
-    tensors: list[Tensor | None] = []
-    trains = []
-    cast = {
-        id(p): (parameters.get(name, fixed.get(name)), name in parameters)
-        for name, p in model.named_parameters()
-    }
-    for parameter in (layers[0].weight, layers[0].bias, layers[2].weight, layers[2].bias):
-        tensor, train = (None, False) if parameter is None else cast[id(parameter)]
-        tensors.append(tensor)
-        trains.append(train)
-    weight, bias, output_weight, output_bias = tensors
-    assert weight is not None
-    assert output_weight is not None
+    hidden, output = layers
+    if hidden.activation is None or output.activation is not None:
+        return None
     return TwoLayer(
-        weight, bias, output_weight[0], None if output_bias is None else output_bias[0],
-        layers[1], (trains[0], trains[1], trains[2], trains[3]),
-    )  # fmt: skip
+        hidden.weight,
+        hidden.bias,
+        output.weight[0],
+        None if output.bias is None else output.bias[0],
+        hidden.activation,
+        (*hidden.trains, *output.trains),
+    )
 
 
 def two_layer_kernel(

@@ -83,6 +83,18 @@ def test_what_is_no_chain_of_layers_goes_another_way():
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13)
 
 
+def test_a_layer_used_twice_is_one_layer():
+    layer = nn.Linear(1, 1).double()
+    with torch.no_grad():
+        layer.weight.fill_(0.7), layer.bias.fill_(0.2)
+    model, x = nn.Sequential(layer, nn.ReLU(), layer), torch.tensor([[1.0], [2.0]]).double()
+    y = torch.zeros(2, 1).double()
+    expected = obvious_loop(model, x, y, x, 0.01, losses.squared_error)
+    torch.testing.assert_close(prediction_change(model, x, y, learning_rate=0.01), expected)
+    gradient = torch.stack([0.7 * x[:, 0] + 0.7 * x[:, 0] + 0.2, torch.full((2,), 1.7).double()])
+    torch.testing.assert_close(empirical_ntk(model, x)[..., 0, 0], gradient.T @ gradient)
+
+
 def test_one_activation_may_stand_in_several_places():
     torch.manual_seed(0)
     relu, x, y = nn.ReLU(), torch.randn(4, 3).double(), torch.ones(4, 1).double()
