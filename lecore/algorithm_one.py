@@ -1,14 +1,20 @@
 """He & Su's Algorithm 1: both similarities, as printed and as coded."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from lecore.changes import output_gradient, prediction_change
-from lecore.losses import Loss, squared_error
+from lecore.losses import Loss, binary_cross_entropy, squared_error
 from lecore.seeding import seeded
-from lecore.similarity import kernelized_similarity, relative_similarity, symmetrized
+from lecore.similarity import (
+    kernelized_similarity,
+    kernelized_similarity_as_coded,
+    relative_similarity,
+    symmetrized,
+)
 
 
 class Similarities(NamedTuple):
@@ -114,3 +120,74 @@ def similarities_along_walk(
         kernelized[i] = kernelized_similarity(change, gradient, learning_rate)[0]
         before = after
     return Similarities(symmetrized(relative), symmetrized(kernelized))
+
+
+class AsCoded(NamedTuple):
+    """What He & Su's loop measures in float32, and how close it is to the rounding floor.
+
+    Attributes:
+        similarities: Both, symmetrised. Rows that divide by zero hold infinities or NaN.
+        learning_rates: η at which each point's own prediction first moved, shape (n,).
+        own_units: Its move in units in the last place of the prediction, shape (n,).
+    """
+
+    similarities: Similarities
+    learning_rates: Tensor
+    own_units: Tensor
+
+
+@torch.no_grad()
+def similarities_by_tripling(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    loss: Literal["squared", "cross-entropy"],
+    learning_rate: float = 1e-6,
+    largest: float = 1e4,
+    progress: bool = False,
+) -> AsCoded:
+    """The loop of He & Su's code: a float32 step, tripled until the own prediction moves.
+
+    The exact counterparts are :func:`similarities_from_fixed_weights` and
+    :func:`similarities_from_kernel`.
+
+    Args:
+        model: The trained network in float32; for the cross-entropy it ends in a sigmoid.
+        inputs: Primary points, shape (n, …).
+        targets: Their targets, shape (n, 1).
+        loss: Their loss.
+        learning_rate: First η.
+        largest: No step is tried from here on.
+        progress: Whether to show a progress bar on standard error.
+    """
+    parameters = list(model.parameters())
+    static = [p.clone() for p in parameters]
+    each = squared_error if loss == "squared" else binary_cross_entropy
+    before = model(inputs)
+    relative, kernelized = (inputs.new_empty(len(inputs), len(inputs)) for _ in range(2))
+    rates, units = inputs.new_empty(len(inputs)), inputs.new_empty(len(inputs))
+    for i in tqdm(range(len(inputs)), disable=not progress, unit="step", leave=False):
+        x, y = inputs[i : i + 1], targets[i : i + 1]
+        own = model(x)
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(each(model(x)[0], y[0]), parameters)
+        rate = learning_rate
+        while True:
+            for p, start, gradient in zip(parameters, static, gradients, strict=True):
+                torch.add(start, gradient, alpha=-rate, out=p)
+            last = rate * 3 >= largest
+            if last or bool(model(x) != own):  # a cheap look before the dear one
+                change = model(inputs) - before
+                if last or bool(change[i] != 0):
+                    break
+            rate *= 3
+        relative[i] = (change / change[i]).abs()[:, 0]
+        kernelized[i] = kernelized_similarity_as_coded(
+            change[None], before[i : i + 1], y, rate, loss="MSE" if loss == "squared" else "BCE"
+        )[0]
+        rates[i] = rate
+        units[i] = change[i].abs() / (before[i].nextafter(before.new_tensor(9.0)) - before[i])
+        for p, start in zip(parameters, static, strict=True):
+            p.copy_(start)
+    return AsCoded(Similarities(symmetrized(relative), symmetrized(kernelized)), rates, units)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import vmap
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,3 +32,15 @@ def binary_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     """−log softmax(f)_y of logits, with y the index of the class."""
     return F.cross_entropy(prediction, target.long())
+
+
+def batch_loss(loss: Loss) -> Loss:
+    """The mean of a loss over a batch: predictions (n, outputs) and n targets to a scalar."""
+    if loss in (squared_error, half_squared_error, binary_cross_entropy):  # sums already
+
+        def mean(prediction: Tensor, target: Tensor) -> Tensor:
+            return loss(prediction, target.reshape(len(target), -1)) / len(target)
+
+        return mean
+    each = vmap(loss)
+    return lambda prediction, target: each(prediction, target).mean()

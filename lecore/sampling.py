@@ -9,6 +9,28 @@ from numpy.typing import NDArray
 from lecore.images import Images, Pixels
 from lecore.seeding import seeded
 
+Pair = tuple[tuple[int, int], tuple[int, ...]]
+
+MNIST_PAIRS: dict[str, Pair] = {
+    "5v8": ((5, 8), (3, 9)),
+    "4v9": ((4, 9), (5, 7)),
+    "7v9": ((7, 9), (4, 5)),
+    "5v9": ((5, 9), (4, 8)),
+    "3v5": ((3, 5), (8, 9)),
+    "3v8": ((3, 8), (5,)),
+}
+"""He & Su's pairs of digits, in their code's order: primary and auxiliary classes."""
+
+CIFAR10_PAIRS: dict[str, Pair] = {
+    "car v cat": ((1, 3), (2,)),
+    "car v horse": ((1, 7), (3, 2)),
+    "cat v bird": ((2, 3), (1,)),
+    "dog v deer": ((4, 5), (6,)),
+    "car v bird": ((1, 2), (3,)),
+    "deer v frog": ((4, 6), (5,)),
+}
+"""Their pairs of CIFAR-10 classes, in their code's order."""
+
 
 class Sample(NamedTuple):
     """A clustering problem as He & Su pose it.

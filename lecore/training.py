@@ -1,17 +1,17 @@
 """Training loops: SGD or Adam, with callbacks, checkpoints and an early stop for divergence."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 from tqdm import tqdm
 
-from lecore.losses import Loss, squared_error
+from lecore.losses import Loss, batch_loss, squared_error
+from lecore.two_layer_sgd import TwoLayerSGD, two_layer_sgd
 
 Callback = Callable[[int, nn.Module], None]
 
@@ -50,12 +50,16 @@ def train(
     shuffle: Literal["once", "each epoch"] = "once",
     seed: int = 0,
     callback: Callback | None = None,
+    callback_steps: Collection[int] | None = None,
     loss_limit: float = float("inf"),
     checkpoint: Path | None = None,
     checkpoint_every: int = 1000,
     progress: bool = False,
 ) -> History:
     """Train a model in place on the mean of a per-example loss.
+
+    Plain SGD of networks with one hidden layer and one output takes the route of
+    :mod:`lecore.two_layer_sgd`.
 
     Args:
         model: The network; it and the data are used on the model's device.
@@ -70,6 +74,7 @@ def train(
         shuffle: Draw the order of the examples once, as He & Su do, or in each epoch.
         seed: Seed of that order.
         callback: Called as ``callback(step, model)`` before the first step (0) and after each.
+        callback_steps: Only after these steps.
         loss_limit: Largest loss to go on with. A loss that is not finite always stops.
         checkpoint: File to resume from if it exists, and to write to; removed at the end.
         checkpoint_every: Steps between two checkpoints.
@@ -97,16 +102,20 @@ def train(
         trainable, lr=learning_rate, weight_decay=weight_decay
     )
     settings = [learning_rate, batch_size, optimizer, weight_decay, shuffle, seed, len(inputs)]
+    steps: TwoLayerSGD | _Steps | None = None
+    if optimizer == "sgd" and weight_decay == 0:
+        steps = two_layer_sgd(model, inputs, targets, learning_rate=learning_rate, loss=loss)
+    steps = steps or _Steps(model, inputs, targets, update, batch_loss(loss))
+    wanted = range(epochs * len(inputs) + 1) if callback_steps is None else set(callback_steps)
     history = History()
     if checkpoint is not None and checkpoint.exists():
         history = _resume(checkpoint, model, update, settings)
-    if callback and history.steps == 0:
+    if callback and history.steps == 0 and 0 in wanted:
         callback(0, model)
 
     batches = -(-len(inputs) // batch_size)
     order_seed = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(inputs), generator=order_seed).to(device)
-    batch_loss = vmap(loss)
     for step in tqdm(range(epochs * batches), disable=not progress, unit="step", leave=False):
         epoch, batch = divmod(step, batches)
         if shuffle == "each epoch" and batch == 0 and epoch > 0:
@@ -114,23 +123,62 @@ def train(
         if step < history.steps:  # taken before the checkpoint; only the order is replayed
             continue
         rows = order[batch * batch_size : (batch + 1) * batch_size]
-        update.zero_grad()
-        mean_loss = batch_loss(model(inputs[rows]), targets[rows]).mean()
-        mean_loss.backward()
-        value = mean_loss.item()
+        value = steps.evaluate(rows)
         if not value <= loss_limit or value == float("inf"):
+            steps.write_back()
             raise DivergenceError(
                 f"loss is {value:.3g} at step {step}; take a learning rate below {learning_rate:g}"
             )
-        update.step()
+        steps.apply()
         history.losses.append(value)
-        if callback:
+        if (step + 1) % batches == 0 and (epoch + 1) & epoch == 0:  # after 1, 2, 4, 8 … epochs
+            steps.leave_out_silent_units()
+        if callback and step + 1 in wanted:
+            steps.write_back()
             callback(step + 1, model)
         if checkpoint is not None and history.steps % checkpoint_every == 0:
+            steps.write_back()
             _save(checkpoint, model, update, settings, history)
+    steps.write_back()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return history
+
+
+def batches_once(
+    examples: int, batch_size: int | None, seed: int, device: torch.device
+) -> tuple[Tensor, ...]:
+    """Rows of each batch, in the order that is drawn once for all epochs."""
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed))
+    return order.to(device).split(examples if batch_size is None else batch_size)
+
+
+class _Steps:
+    """Steps of any optimiser on any network, by autograd."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        update: torch.optim.Optimizer,
+        loss: Loss,
+    ) -> None:
+        self.model, self.inputs, self.targets = model, inputs, targets
+        self.update, self.loss = update, loss
+
+    def evaluate(self, rows: Tensor) -> float:
+        self.update.zero_grad()
+        mean_loss = self.loss(self.model(self.inputs[rows]), self.targets[rows])
+        mean_loss.backward()
+        return mean_loss.item()
+
+    def apply(self) -> None:
+        self.update.step()
+
+    def leave_out_silent_units(self) -> None: ...
+
+    def write_back(self) -> None: ...
 
 
 def _save(

@@ -1,0 +1,128 @@
+"""What a similarity is worth: clusters by several procedures, judged against the classes."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from lecore.clustering import Option, cluster_similarity, clustering_accuracy
+from lecore.seeding import seeded
+
+Array = NDArray[np.float64]
+
+MANY_STARTS = 30
+"""Starts of "many starts"."""
+
+LUCK = 20
+"""Single starts from different seeds, whose spread shows what a start decides."""
+
+
+class Score(NamedTuple):
+    """How well clusters agree with classes.
+
+    Attributes:
+        accuracy: By the best matching of clusters to classes, in per cent; 50 to 100 for two.
+        rand: Adjusted Rand index (Hubert & Arabie, 1985); 0 by chance, 1 at best.
+        information: Normalised mutual information, in [0, 1].
+    """
+
+    accuracy: float
+    rand: float
+    information: float
+
+
+def score(truth: ArrayLike, labels: ArrayLike) -> Score:
+    """Judge clusters.
+
+    Args:
+        truth: Classes, shape (n,).
+        labels: Clusters, shape (n,).
+    """
+    return Score(
+        100 * clustering_accuracy(truth, labels),
+        float(adjusted_rand_score(truth, labels)),
+        float(normalized_mutual_info_score(truth, labels)),
+    )
+
+
+def similarity_scores(
+    similarity: Array, truth: NDArray[np.int64], option: Option, *, seed: int = 0
+) -> dict[str, Score | list[float]]:
+    """Cluster a similarity into two in the paper's way and in others.
+
+    Args:
+        similarity: Symmetrised, shape (n, n).
+        truth: Class of each point, shape (n,).
+        option: Which similarity it is: ``relative`` goes through K-means on its rows,
+            ``kernelized`` through kernel K-means.
+        seed: Seed of the permutation.
+
+    Returns:
+        Score by procedure. ``official``: He & Su's code, 10 starts of K-means or a single start
+        of kernel K-means, from their seed 0. ``many starts``: the best of
+        :data:`MANY_STARTS` by inertia. ``spectral``: spectral clustering, negative entries
+        as 0. ``permuted``: official, on the similarities of pairs dealt out
+        anew at random. ``single starts``: accuracies in per cent of :data:`LUCK` single starts.
+    """
+
+    def clusters(starts: int, start_seed: int = 0) -> NDArray[np.int64]:
+        return cluster_similarity(similarity, option, n_init=starts, seed=start_seed)
+
+    spectral = SpectralClustering(
+        2, affinity="precomputed", n_init=100, assign_labels="discretize", random_state=0
+    )
+    return {
+        "official": official_score(similarity, truth, option),
+        "many starts": score(truth, clusters(MANY_STARTS)),
+        "spectral": score(truth, spectral.fit_predict(np.maximum(similarity, 0))),
+        "permuted": official_score(permuted(similarity, seed), truth, option),
+        "single starts": [score(truth, clusters(1, start)).accuracy for start in range(LUCK)],
+    }
+
+
+def official_score(similarity: Array, truth: NDArray[np.int64], option: Option) -> Score:
+    """As ``official`` in :func:`similarity_scores`."""
+    starts = 10 if option == "relative" else 1
+    return score(truth, cluster_similarity(similarity, option, n_init=starts))
+
+
+def feature_scores(
+    features: Array, truth: NDArray[np.int64], init: object = "k-means++"
+) -> dict[str, Score | list[float]]:
+    """Cluster features into two by K-means, with the same procedures' names.
+
+    Args:
+        features: Shape (n, features).
+        truth: Class of each point, shape (n,).
+        init: Of ``official``, as scikit-learn's ``KMeans`` takes it.
+    """
+
+    def clusters(starts: int, seed: int = 0, first: object = "k-means++") -> NDArray[np.int64]:
+        estimator = KMeans(2, init=first, n_init=starts, random_state=seed)
+        labels: NDArray[np.int64] = estimator.fit_predict(features)
+        return labels
+
+    return {
+        "official": score(truth, clusters(10, first=init)),
+        "many starts": score(truth, clusters(MANY_STARTS)),
+        "single starts": [score(truth, clusters(1, start)).accuracy for start in range(LUCK)],
+    }
+
+
+def permuted(similarity: Array, seed: int = 0) -> Array:
+    """The similarities of pairs dealt out anew among the pairs, symmetrically."""
+    upper = np.triu_indices(len(similarity), 1)
+    result = np.diag(similarity.diagonal())
+    with seeded(seed) as rng:
+        result[upper] = rng.permutation(similarity[upper])
+    lower: Array = np.triu(result, 1).T
+    return result + lower
+
+
+def within_over_between(similarity: Array, truth: NDArray[np.int64]) -> float:
+    """Mean similarity of pairs of one class over that of pairs of two; self-pairs left out."""
+    same = truth[:, None] == truth
+    np.fill_diagonal(same, False)
+    return float(similarity[same].mean() / similarity[truth[:, None] != truth].mean())
