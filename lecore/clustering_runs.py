@@ -1,6 +1,7 @@
 """The runs behind He & Su's Tables 1 to 8: one network, trained, measured and clustered."""
 
 import time
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from lecore.clustering import Option, seeding_of_2019
 from lecore.images import Images, load, scaled
 from lecore.linear_networks import LinearNetwork, linear_network, train_linear
 from lecore.losses import Loss, binary_cross_entropy, squared_error
-from lecore.sampling import he_su_sample
+from lecore.sampling import Pair, he_su_sample
 from lecore.similarity import normalized_similarity, relative_similarity, symmetrized
 from lecore.tangent_kernel import empirical_ntk, stability_limit
 from lecore.training import DivergenceError, train
@@ -31,6 +32,7 @@ Array = NDArray[np.float64]
 Network = Literal["two-layer", "cnn", "skip", "pixels", "principal", "autoencoder", "resnet152"]
 
 LOSSES: dict[str, Loss] = {"squared": squared_error, "cross-entropy": binary_cross_entropy}
+CONTROLLED = ("relative", "kernelized")
 FEATURES = ("pixels", "principal", "autoencoder", "resnet152")
 
 
@@ -107,6 +109,56 @@ def he_su_run(
     return replace(chosen, **{k: v for k, v in settings.items() if k not in changes})
 
 
+def replicated(run: Run, number: int, *, seed: int = 0) -> list[Run]:
+    """A run on the paper's images, then the same with other seeds on random images."""
+    return [replace(run, seed=seed + r, sample=None if r == 0 else seed + r) for r in range(number)]
+
+
+def comparison_runs(
+    data: str,
+    pairs: Collection[Pair],
+    *,
+    losses: Iterable[str] = tuple(LOSSES),
+    activations: Iterable[str] = ("relu", "linear"),
+    replicates: int = 1,
+    width: int = 40960,
+    coded_width: int = 4096,
+    seed: int = 0,
+    sample: dict[str, Any] | None = None,
+    **training: Any,
+) -> list[Run]:
+    """The runs of He & Su's Tables 1 and 2.
+
+    Args:
+        data: Image set.
+        pairs: Primary and auxiliary classes.
+        losses: Keys of :data:`LOSSES`.
+        activations: Of the networks; ReLU networks with the squared loss are looked at 8 times.
+        replicates: Runs of each kind, see :func:`replicated`.
+        width: Hidden units with the squared loss.
+        coded_width: Hidden units with the cross-entropy, whose float32 steps are taken as well.
+        seed: First seed.
+        sample: ``per_class`` and ``auxiliary_size``, where they are not the paper's.
+        training: Other attributes of the networks' runs.
+    """
+    sample = sample or {}
+    kinds: list[dict[str, Any]] = [{"network": "pixels"}, {"network": "principal"}]
+    for activation in activations:
+        for loss in losses:
+            kind = {"activation": activation, "loss": loss, "width": width} | training
+            if loss == "cross-entropy":
+                kind |= {"width": coded_width, "as_coded": True}
+            elif activation == "relu":
+                kind["looks"] = 8
+            kinds.append(kind)
+    return [
+        run
+        for kind in kinds
+        for pair in pairs
+        for run in replicated(he_su_run(data, *pair, **(kind | sample)), replicates, seed=seed)
+    ]
+
+
 def measure(run: Run, device: str = "cpu") -> dict[str, Any]:
     """Train, measure and cluster.
 
@@ -156,7 +208,7 @@ def _measure_network(
     inputs = torch.cat([primary, auxiliary])
     targets = torch.cat([inputs.new_ones(len(primary), 1), inputs.new_zeros(len(auxiliary), 1)])
     network: Any = build(run, inputs.shape[1:]).to(inputs.device)
-    result: dict[str, Any] = {"looks": []}
+    result: dict[str, Any] = {"looks": []} if run.looks else {}
 
     def look(step: int, model: nn.Module) -> None:
         scores = {
@@ -190,7 +242,10 @@ def _measure_network(
             ).losses  # fmt: skip
         result |= {"largest loss": max(losses), "last loss": float(np.mean(losses[-40:]))}
     with torch.no_grad():
-        right = (network(inputs) > 0.5) == (targets > 0.5)
+        prediction = network(inputs)
+        if not bool(prediction.isfinite().all()):
+            raise DivergenceError("the last step left predictions that are not finite")
+        right = (prediction > 0.5) == (targets > 0.5)
         result["training accuracy"] = 100 * float(right.double().mean())
         if run.network == "two-layer" and run.activation == "relu":
             active = torch.stack([(network[:2](x) > 0).any(dim=0) for x in inputs.split(200)])
@@ -201,7 +256,13 @@ def _measure_network(
         found |= _as_coded(run, network, primary, result)
     finite = {name: s for name, s in found.items() if np.isfinite(s).all()}
     result["scores"] = {
-        name: similarity_scores(s, truth, _option(name), seed=run.seed)
+        name: similarity_scores(
+            s,
+            truth,
+            _option(name),
+            controls=run.loss == "squared" and name in CONTROLLED,
+            seed=run.seed,
+        )
         for name, s in finite.items()
     }
     result["within over between"] = {
@@ -284,8 +345,11 @@ def _as_coded(
     )
     result["tripled"] = float((coded.learning_rates > 1.5e-6).double().mean())
     result["own units"] = quantiles.tolist()
-    named = coded.similarities._asdict()
-    return {f"{name}, as coded": s.double().cpu().numpy() for name, s in named.items()}
+    named = {f"{k}, as coded": s.double() for k, s in coded.similarities._asdict().items()}
+    kernel = named["kernelized, as coded"]
+    if bool((kernel.diagonal() > 0).all()):
+        named["normalized kernelized, as coded"] = normalized_similarity(kernel)
+    return {name: s.cpu().numpy() for name, s in named.items()}
 
 
 def _features(run: Run, primary: Tensor, auxiliary: Tensor) -> Array:

@@ -1,5 +1,7 @@
 """The features that He & Su cluster by K-means for comparison."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -103,6 +105,33 @@ def imagenet_inputs(images: Tensor) -> Tensor:
     mean = x.new_tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
     deviation = x.new_tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
     return (x - mean) / deviation
+
+
+def folder_images(path: str | Path, *, most: int = 50) -> dict[str, Tensor]:
+    """A user's own photographs, one folder a class, as :func:`imagenet_inputs`.
+
+    Args:
+        path: Folder of the class folders.
+        most: Images of each class, in the order of their names.
+
+    Returns:
+        By class, shape (images, 3, 224, 224).
+
+    Raises:
+        ValueError: If there is no class folder with an image.
+    """
+    torchvision = import_torchvision()
+    try:
+        found = torchvision.datasets.ImageFolder(str(path))
+    except OSError as error:
+        raise ValueError(f"{path} must hold a folder of images for each class: {error}") from error
+    to_tensor = torchvision.transforms.functional.pil_to_tensor
+    images: dict[str, list[Tensor]] = {name: [] for name in found.classes}
+    for photograph, label in found:
+        chosen = images[found.classes[label]]
+        if len(chosen) < most:
+            chosen.append(imagenet_inputs(to_tensor(photograph)[None] / 127.5 - 1)[0])
+    return {name: torch.stack(chosen) for name, chosen in images.items()}
 
 
 def at_size_28(images: Tensor) -> Tensor:

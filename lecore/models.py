@@ -4,6 +4,7 @@ Every function takes a ``seed`` and returns the same weights for it on every dev
 map (n, …) to (n, outputs).
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -176,6 +177,32 @@ def mnist_cnn(*, outputs: int = 1, seed: int = 0) -> nn.Sequential:
             nn.ReLU(),
             nn.Linear(500, outputs),
         )
+
+
+def image_cnn(
+    shape: tuple[int, int, int], *, width: int = 32, outputs: int = 10, seed: int = 0
+) -> nn.Sequential:
+    """A small CNN for any images: three times a 3 × 3 convolution and halving, then linear.
+
+    Args:
+        shape: Channels, height and width of an image.
+        width: Channels after the first convolution; doubled by each of the others.
+        outputs: Number of outputs.
+        seed: Seed of the weights.
+
+    Raises:
+        ValueError: If an image has fewer than 8 rows or columns.
+    """
+    channels, height, columns = shape
+    if min(height, columns) < 8:
+        raise ValueError(f"images of {height} × {columns} are too small; need 8 × 8 or more")
+    sizes = [channels, width, 2 * width, 4 * width]
+    with seeded(seed):
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(sizes):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        values = sizes[-1] * (height // 8) * (columns // 8)
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(values, outputs))
 
 
 def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:

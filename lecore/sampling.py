@@ -19,7 +19,7 @@ MNIST_PAIRS: dict[str, Pair] = {
     "3v5": ((3, 5), (8, 9)),
     "3v8": ((3, 8), (5,)),
 }
-"""He & Su's pairs of digits, in their code's order: primary and auxiliary classes."""
+"""Primary and auxiliary classes of He & Su's pairs of digits, in the order of their code."""
 
 CIFAR10_PAIRS: dict[str, Pair] = {
     "car v cat": ((1, 3), (2,)),
@@ -29,7 +29,7 @@ CIFAR10_PAIRS: dict[str, Pair] = {
     "car v bird": ((1, 2), (3,)),
     "deer v frog": ((4, 6), (5,)),
 }
-"""Their pairs of CIFAR-10 classes, in their code's order."""
+"""Primary and auxiliary classes of their pairs of CIFAR-10 classes."""
 
 
 class Sample(NamedTuple):

@@ -29,5 +29,6 @@ def import_torchvision() -> Any:
         torchvision._lecore_operators = library  # they live as long as this object
     import torchvision.datasets
     import torchvision.models
+    import torchvision.transforms
 
     return torchvision

@@ -28,6 +28,13 @@ def test_sizes_of_the_papers_networks():
     assert coder(torch.zeros(2, 1, 28, 28)).shape == (2, 1, 28, 28)
 
 
+def test_the_small_cnn_fits_images_of_any_size():
+    for shape in ((1, 8, 8), (3, 32, 32), (3, 17, 9)):
+        assert models.image_cnn(shape, width=4, outputs=5)(torch.zeros(2, *shape)).shape == (2, 5)
+    with pytest.raises(ValueError, match="need 8 × 8 or more"):
+        models.image_cnn((1, 7, 8))
+
+
 def test_skip_sum_and_sign_output():
     network = models.three_layer_resnet(3, 5)
     x = torch.randn(2, 3)

@@ -21,6 +21,7 @@ from lecore.companion.claims import (
     number,
     read_run,
     reference_results,
+    settled,
     stale_chapters,
 )
 from lecore.companion.execution import staged_path
@@ -187,18 +188,23 @@ def _refresh_prose(root: Path, build: Path, chapter: str) -> None:
 
 def scorecard(root: Path, build: Path) -> str:
     """The scorecard as Markdown: a count, then a table of all claims."""
-    results = check(root, build)
-    counts = Counter(r.verdict for r in results)
+    results, reference = check(root, build), reference_results(root)
+    final = {r.id: settled(r, reference.get(r.id)) for r in results}
+    counts = Counter(r.verdict for r in final.values())
     lines = [" · ".join(f"**{counts[v]}** {v}" for v in VERDICTS), ""]
     lines += ["| claim | what it says | paper | reference run | this build | verdict |"]
     lines += ["|---|---|---|---|---|---|"]
-    written, reference = project.chapters(root), reference_results(root)
+    written = project.chapters(root)
     for r in results:
         name = f"[{r.id}]({r.chapter}.ipynb)" if r.chapter in written else r.id
-        state = f"{r.verdict}: {r.reason}" if r.verdict == NOT_RUN else f"{r.verdict} ({r.profile})"
-        run = reference.get(r.id)
+        run, last = reference.get(r.id), final[r.id]
+        state = last.verdict
+        state += f": {last.reason}" if last.verdict == NOT_RUN else f" ({last.profile} profile)"
+        if last.verdict != NOT_RUN and last.analogue:
+            state += f", on an analogue: {last.analogue}"
         other = f"{measured(run)}, {run.verdict}" if run else "—"
-        cells = (name, f"{r.claim} ({r.place})", number(r.paper), other, measured(r), state)
+        live = "—" if r.verdict == NOT_RUN else f"{measured(r)}, {r.verdict} ({r.profile})"
+        cells = (name, f"{r.claim} ({r.place})", number(r.paper), other, live, state)
         lines.append("| " + " | ".join(c.replace("|", r"\|") for c in cells) + " |")
     return "\n".join(lines) + "\n"
 

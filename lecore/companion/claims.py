@@ -24,7 +24,7 @@ REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_RUN = VERDICTS = (
 
 @dataclass(frozen=True)
 class Result:
-    """A claim beside what was measured.
+    """A claim beside what was measured in one run.
 
     Attributes:
         id: The claim.
@@ -39,6 +39,7 @@ class Result:
         reason: Why it was not run, or empty.
         claim: The sentence.
         place: Where in the paper.
+        analogue: What stands in for the paper's data, or empty.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Result:
     reason: str
     claim: str
     place: str
+    analogue: str = ""
 
     @property
     def changed(self) -> bool:
@@ -141,6 +143,13 @@ def reference_results(root: Path) -> dict[str, Result]:
     return found
 
 
+def settled(here: Result, reference: Result | None) -> Result:
+    """The result that settles a claim: the reference run's where the run here is smaller."""
+    if reference is None or reference.verdict == NOT_RUN or here.profile == reference.profile:
+        return here
+    return reference
+
+
 def _judge(
     claim: Mapping[str, Any], run: Mapping[str, Any], written: list[str], profile: str
 ) -> Result:
@@ -158,7 +167,7 @@ def _judge(
         claim["id"], outcome, expected,
         shown.get("value"), shown.get("low"), shown.get("high"),
         claim["published"], ran_in, chapter, reason,
-        claim["claim"], f"{claim['paper']}, {claim['place']}",
+        claim["claim"], f"{claim['paper']}, {claim['place']}", claim.get("analogue", ""),
     )  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def run(
     """Execute chapters, or those of a part, that are not up to date.
 
     \b
-    lecore run clustering/digits --profile paper
+    lecore run clustering/mnist --profile paper
     lecore run phenomenon --device cuda --jobs 2
     """  # noqa: D301 - \b is click's sign for "as it stands"
     from lecore.companion import execution
@@ -148,14 +148,17 @@ def check(build: Path, profile: str, junit: Path | None, json_file: Path | None)
 
     root = project.project_root()
     project.load_profile(root, profile)
-    results = claims.check(root, build, profile)
+    results, reference = claims.check(root, build, profile), claims.reference_results(root)
+    final = {r.id: claims.settled(r, reference.get(r.id)) for r in results}
     for r in results:
         mark = "✗" if r.changed else "·" if r.expected is None else "✓"
         note = f"expected {r.expected}" if r.changed else r.reason
         note = note or ("no expectation for this profile" if r.expected is None else "")
         here = "" if r.value is None else f"{claims.measured(r)} (paper {claims.number(r.paper)})"
+        if final[r.id].verdict != r.verdict:
+            note = f"{note}; ".lstrip("; ") + f"reference run: {final[r.id].verdict}"
         click.echo(f"{mark} {r.id:8} {r.verdict:15} {here} {note}".rstrip())
-    counts = Counter(r.verdict for r in results)
+    counts = Counter(r.verdict for r in final.values())
     click.echo(f"{len(results)} claims: " + ", ".join(f"{counts[v]} {v}" for v in claims.VERDICTS))
     for stale in claims.stale_chapters(root, build):
         click.echo(f"lecore: {stale} is older than the code; run `lecore run {stale}`", err=True)

@@ -114,7 +114,7 @@ def run(
     todo = [task for task in tasks if task.chapter not in outcome.skipped]
     shutil.rmtree(build / "running", ignore_errors=True)  # left by a run that was killed
     with (
-        _kernel_environment(root, jobs),
+        _kernel_environment(root, build, jobs),
         Progress({t.chapter: _cell_weights(build, t) for t in todo}, len(tasks)) as progress,
     ):
         # every chapter has a kernel process of its own, so threads are enough here
@@ -243,11 +243,12 @@ def _publish(
 
 
 @contextmanager
-def _kernel_environment(root: Path, jobs: int) -> Iterator[None]:
+def _kernel_environment(root: Path, build: Path, jobs: int) -> Iterator[None]:
     """Environment that the kernels inherit: the package, threads, determinism; put back after."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     wanted = {"PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    wanted["LECORE_RUNS"] = os.environ.get("LECORE_RUNS") or str(build / "runs")
     if jobs > 1 or "OMP_NUM_THREADS" not in os.environ:
         wanted["OMP_NUM_THREADS"] = threads
     if "LECORE_DATA" in os.environ:  # the kernels start in other folders

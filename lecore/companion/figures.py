@@ -1,7 +1,14 @@
 """One look for all figures: colour-blind-safe, white ground, readable in print and dark mode."""
 
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
 import matplotlib.pyplot as plt
 import seaborn as sns
+
+from lecore.companion.cells import key
 
 COLOURS = dict(
     zip(
@@ -37,3 +44,71 @@ def use_style() -> None:
             "legend.frameon": False,
         }
     )
+
+
+def table_figure(
+    table: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    records: Mapping[str, Mapping[str, Any]],
+    title: str,
+    *,
+    published: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    label: str = "accuracy (%)",
+) -> Any:
+    """A table as a picture: a panel for each of six columns.
+
+    Args:
+        table: Its name, as given to :func:`lecore.companion.cells.record_cells`.
+        rows: Names of rows, from top to bottom.
+        columns: Names of the six columns.
+        records: Records of the cells.
+        title: Says which run is shown.
+        published: The paper's numbers by row, drawn as bars.
+        label: Of the horizontal axes.
+
+    Returns:
+        The matplotlib figure. Circles are medians, dots single runs, lines their range.
+    """
+    fig, axes = plt.subplots(2, 3, figsize=(10, 1.8 + 0.46 * len(rows)), sharex=True, sharey=True)
+    for column, (ax, name) in enumerate(zip(axes.ravel(), columns, strict=True)):
+        for y, row in enumerate(rows):
+            cell = records.get(key(table, row, name))
+            if cell:
+                colour = _colour(row)
+                ax.plot([cell["low"], cell["high"]], [y, y], color=colour, alpha=0.4, linewidth=3)
+                ax.plot(cell["runs"], [y] * len(cell["runs"]), ".", color=colour, markersize=5)
+                ax.plot(cell["value"], y, "o", color=colour, markersize=6, markeredgecolor="white")
+            if row in published:
+                at = {"color": PAPER, "markersize": 13, "markeredgewidth": 2}
+                ax.plot(published[row][column], y, "|", **at)
+        ax.axvline(50, color=PAPER, linewidth=0.6)
+        title_of = re.sub(r"^(\w+) ?v ?(\w+)$", r"\1 against \2", name)
+        ax.set(title=title_of, yticks=range(len(rows)), yticklabels=rows)
+    axes[0, 0].invert_yaxis()
+    for ax in axes[1]:
+        ax.set_xlabel(label)
+    fig.suptitle(title)
+    return fig
+
+
+def draw_curve(
+    ax: Any, table: str, row: str, records: Mapping[str, Mapping[str, Any]], **style: Any
+) -> None:
+    """A row of a table whose columns are numbers, as a line through medians with its range."""
+    start = key(table, row) + "-"
+    cells = {
+        float(name.removeprefix(start)): cell
+        for name, cell in records.items()
+        if name.startswith(start) and re.fullmatch(r"[0-9.]+", name.removeprefix(start))
+    }
+    x = sorted(cells)
+    (line,) = ax.plot(x, [cells[at]["value"] for at in x], "o-", markersize=4, **style)
+    low, high = ([cells[at][end] for at in x] for end in ("low", "high"))
+    ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+
+
+def _colour(row: str) -> str:
+    if "linear" in row or "random" in row:
+        return COLOURS["linear"]
+    return COLOURS["relu"] if "ReLU" in row or "trained" in row else "black"

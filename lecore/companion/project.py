@@ -178,7 +178,8 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
     """What a chapter's result depends on, as one SHA-256.
 
     Code cells, parameters (the device among them), every module of the project that the code
-    imports, the versions of torch and NumPy, the papers' numbers, and the image files.
+    imports, the versions of torch and NumPy, the papers' numbers, the reference results that the
+    code names, and the image files.
 
     Raises:
         FileNotFoundError: If the image set is not there.
@@ -187,6 +188,10 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
     parts = [*code, json.dumps(values, sort_keys=True), version("torch"), version("numpy")]
     parts += [path.read_text() for path in dependencies(code, root)]
     parts += [path.read_text() for path in sorted((root / "book" / "published").glob("*.json"))]
+    results = root / "book" / "results"
+    for path in sorted(results.rglob("*.json")):
+        if f'"{path.relative_to(results).with_suffix("")}"' in "".join(code):
+            parts.append(path.read_text())
     claims = yaml.safe_load((root / "book" / "claims.yml").read_text())
     parts.append(json.dumps([[claim.get("id"), claim.get("published")] for claim in claims]))
     parts.append(data_fingerprint(values))

@@ -55,8 +55,18 @@ def record(
     for key, number in entry.items():
         if not math.isfinite(number):
             raise ValueError(f"record {name!r}: {key} is {number}; records must be finite")
-    glue(name, {"text/plain": repr(entry["value"])}, entry | details)
     if "low" in entry:
+        entry["digits"] = digits
+    glue_record(name, entry, entry | details)
+
+
+def glue_record(
+    name: str, entry: Mapping[str, Any], record: Mapping[str, Any] | None = None
+) -> None:
+    """Let the text show a number and its interval, if it has one."""
+    glue(name, {"text/plain": repr(entry["value"])}, record)
+    if "low" in entry:
+        digits = entry.get("digits", 2)
         interval = f"{entry['low']:.{digits}f} to {entry['high']:.{digits}f}"
         glue(f"{name}-interval", {"text/plain": f"'{interval}'"})
 

@@ -101,3 +101,16 @@ def test_key_follows_the_images(
     before = key(fresh, "first/images", data="mine")
     (tmp_path / "mine.npz").write_bytes(b"two")
     assert key(fresh, "first/images", data="mine") != before
+
+
+def test_key_holds_the_reference_results_that_the_code_names(fresh: Path) -> None:
+    path = fresh / "book" / "first" / "mean.md"
+    results = fresh / "book" / "results" / "first" / "mean.json"
+    results.parent.mkdir(parents=True)
+    before = key(fresh)
+    results.write_text("1")
+    assert key(fresh) == before
+    append(path, '\n```{code-cell} ipython3\nnamed = "first/mean"\n```\n')
+    named = key(fresh)
+    results.write_text("2")
+    assert len({before, named, key(fresh)}) == 3

@@ -152,3 +152,25 @@ def test_damaged_claims_are_told(
     done = command("check")
     assert done.exit_code == 2
     assert message in done.output
+
+
+def result(profile: str, verdict: str) -> claims.Result:
+    return claims.Result(
+        "HS-1", verdict, None, 1.0, None, None, None, profile, "a", "", "a claim", "a place"
+    )
+
+
+@pytest.mark.parametrize(
+    ("here", "reference", "settled"),
+    [
+        (("quick", "reproduced"), ("paper", "partly"), "partly"),
+        (("paper", "reproduced"), ("paper", "partly"), "reproduced"),
+        (("quick", "reproduced"), ("paper", "not run"), "reproduced"),
+        (("quick", "reproduced"), None, "reproduced"),
+    ],
+)
+def test_a_reference_run_settles_what_a_smaller_run_cannot(
+    here: tuple[str, str], reference: tuple[str, str] | None, settled: str
+) -> None:
+    other = None if reference is None else result(*reference)
+    assert claims.settled(result(*here), other).verdict == settled

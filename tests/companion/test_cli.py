@@ -77,7 +77,7 @@ def test_data_list_and_verify(
 
 def test_help_has_examples(command: Command) -> None:
     assert "lecore run phenomenon --set seeds=2\n" in command("--help").output
-    assert "lecore run clustering/digits --profile paper\n" in command("run", "--help").output
+    assert "lecore run clustering/mnist --profile paper\n" in command("run", "--help").output
 
 
 def test_version_and_completion_script(command: Command) -> None:

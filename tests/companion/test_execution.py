@@ -65,7 +65,9 @@ def test_profile_and_settings_reach_the_page(fresh: Path, command: Command) -> N
     done = command("run", "first/mean", "--profile", "large", "--set", "rate=1e-3", "--seed", "7")
     assert done.exit_code == 0, done.output
     run = records(fresh, "first/mean")
-    assert run["records"]["mean"] == {"value": 2.0, "low": 0.5, "high": 5.0, "n": 5}
+    assert run["records"]["mean"] == {
+        "value": 2.0, "low": 0.5, "high": 5.0, "digits": 2, "n": 5,
+    }  # fmt: skip
     assert run["parameters"] == {"seed": 7, "device": "cpu", "points": 5, "rate": 0.001}
     assert run["profile"] == "large"
 

@@ -1,0 +1,235 @@
+"""Tables of runs: one line a clustering, medians as records, and ours beside the paper's."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from lecore.clustering_runs import Run
+from lecore.companion.project import project_root
+from lecore.companion.records import glue_record, record
+from lecore.sampling import Pair
+from lecore.uncertainty import Interval, over_runs
+
+PROCEDURES = ("official", "many starts", "spectral", "permuted")
+
+
+def clusterings(
+    runs: Sequence[Run], results: Iterable[Mapping[str, Any]], pairs: Mapping[str, Pair]
+) -> pd.DataFrame:
+    """One line for each run, similarity and procedure.
+
+    Args:
+        runs: The runs.
+        results: What :func:`lecore.clustering_runs.measure` gave for them. A run that diverged
+            has no line.
+        pairs: Pairs of classes by name.
+
+    Returns:
+        The settings of the run as columns and its other numbers, ``pair``, ``replicate`` (its
+        seed less the smallest), ``similarity``, ``within over between``, ``procedure``,
+        ``accuracy`` (per cent), ``rand`` and ``information``. Single starts have only an accuracy.
+    """
+    lines = []
+    name_of = {primary: name for name, (primary, _) in pairs.items()}
+    first = min(run.seed for run in runs)
+    for run, result in zip(runs, results, strict=True):
+        numbers = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
+        ratios = result.get("within over between", {})
+        for similarity, scores in result.get("scores", {}).items():
+            common = asdict(run) | numbers
+            common |= {"pair": name_of[run.primary], "replicate": run.seed - first}
+            common |= {"similarity": similarity, "within over between": ratios.get(similarity)}
+            for procedure in set(PROCEDURES) & set(scores):
+                names = ("accuracy", "rand", "information")
+                found = dict(zip(names, scores[procedure], strict=True))
+                lines.append(common | {"procedure": procedure} | found)
+            for start, accuracy in enumerate(scores.get("single starts", [])):
+                single = {"procedure": "single start", "start": start, "accuracy": accuracy}
+                lines.append(common | single)
+    return pd.DataFrame(lines)
+
+
+def accuracies(
+    table: pd.DataFrame, index: str = "pair", value: str = "accuracy", **settings: Any
+) -> pd.Series:
+    """Accuracies of the lines of a table with these settings, a row of one of the paper's tables.
+
+    Args:
+        table: From :func:`clusterings`.
+        index: Column that names the values.
+        value: Column of the values; ``rand`` and ``information`` are the other scores.
+        settings: Values of columns; ``procedure`` is ``official`` if left out.
+
+    Returns:
+        The values, with the first column and the replicate as index.
+    """
+    for name, wanted in ({"procedure": "official"} | settings).items():
+        table = table[table[name] == wanted]
+    return table.set_index([index, "replicate"])[value]
+
+
+def comparison_rows(
+    table: pd.DataFrame, value: str = "accuracy", procedure: str = "official"
+) -> dict[str, pd.Series]:
+    """The rows of He & Su's Tables 1 and 2 that a table of clusterings has, in their order.
+
+    Rows with the cross-entropy are as coded, in float32 steps of the probability.
+
+    Args:
+        table: From :func:`clusterings`.
+        value: As in :func:`accuracies`.
+        procedure: As in :func:`lecore.cluster_scores.similarity_scores`.
+    """
+    same = {"value": value, "procedure": procedure}
+    rows = {
+        name: accuracies(table, network=network, **same)
+        for name, network in (("K-means", "pixels"), ("PCA + K-means", "principal"))
+    }
+    for activation, short in (("linear", "linear"), ("relu", "ReLU")):
+        for loss, ending in (("squared", ""), ("cross-entropy", ", as coded")):
+            for option in ("relative", "kernelized"):
+                rows[f"{loss}, {option} ({short})"] = accuracies(
+                    table, network="two-layer", activation=activation, loss=loss,
+                    similarity=option + ending, **same,
+                )  # fmt: skip
+    return {name: values for name, values in rows.items() if len(values)}
+
+
+def key(*words: str) -> str:
+    """Name of a record from words of any kind: lower case, joined by hyphens."""
+    return re.sub(r"[^a-z0-9.]+", "-", " ".join(words).lower()).strip("-")
+
+
+def record_cells(
+    table: str, rows: Mapping[str, pd.Series], columns: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Record the median, the range and all values of each cell of a table.
+
+    Args:
+        table: Its name.
+        rows: By name of the row, values with the name of the column as (first) index, any number
+            of each.
+        columns: Columns to record; those without a value are left out.
+
+    Returns:
+        The records of the cells, as :func:`reference` gives those of the reference run.
+    """
+    found = {}
+    for row, values in rows.items():
+        for column in columns:
+            cell = values[values.index.get_level_values(0) == column].tolist()
+            if not cell:
+                continue
+            middle = float(pd.Series(cell).median())
+            entry = {"value": middle, "low": min(cell), "high": max(cell)}
+            runs = [round(v, 2) for v in cell]
+            record(key(table, row, column), **entry, digits=1, runs=runs)
+            found[key(table, row, column)] = entry | {"runs": runs}
+    return found
+
+
+def reference(chapter: str) -> dict[str, dict[str, Any]]:
+    """Records of the committed reference run of a chapter; none if there is no such run yet."""
+    path = project_root() / "book" / "results" / f"{chapter}.json"
+    if not path.exists():
+        return {}
+    records: dict[str, dict[str, Any]] = json.loads(path.read_text())["records"]
+    return records
+
+
+def glue_reference(records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let the text show records of a reference run, under their names behind ``reference-``."""
+    for name, entry in records.items():
+        glue_record(f"reference-{name}", entry)
+
+
+def side_by_side(
+    table: str,
+    rows: Iterable[str],
+    columns: Sequence[str],
+    *,
+    published: Mapping[str, Sequence[float]],
+    reference: Mapping[str, Mapping[str, Any]],
+    here: Mapping[str, Mapping[str, Any]],
+) -> Styler:
+    """A table with up to three lines a row: paper, reference run, this build.
+
+    Args:
+        table: Its name, as given to :func:`record_cells`.
+        rows: Names of rows.
+        columns: Names of columns.
+        published: The paper's numbers by row.
+        reference: Records of the reference run.
+        here: Records of this build.
+
+    Returns:
+        The median above the range, or the paper's number, with an arrow if it lies above or below
+        the range of the reference run.
+    """
+    shown: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row in published:
+            shown[row, "paper"] = [
+                f"{number:.1f}{_arrow(number, reference.get(key(table, row, column)))}"
+                for number, column in zip(published[row], columns, strict=True)
+            ]
+        for source, records in (("reference run", reference), ("this build", here)):
+            cells = [records.get(key(table, row, column)) for column in columns]
+            if any(cells):
+                shown[row, source] = [_text(cell) for cell in cells]
+    index = pd.MultiIndex.from_tuples(shown, names=[None, None])
+    frame = pd.DataFrame(list(shown.values()), index=index, columns=list(columns))
+    return frame.style.set_properties(**{"white-space": "pre", "text-align": "right"})
+
+
+def inside(published: float, cell: Mapping[str, Any]) -> bool:
+    """Whether a published number lies within the range of our runs, to its printed digit."""
+    return _arrow(published, cell) == ""
+
+
+def _arrow(published: float, cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    low, high = round(cell["low"], 1), round(cell["high"], 1)
+    return " ↑" if published > high else " ↓" if published < low else ""
+
+
+def pairs_won(
+    better: Sequence[pd.Series], worse: Sequence[pd.Series], *, ties: bool = False
+) -> Interval:
+    """On how many pairs the best of some rows is above the best of others.
+
+    Both sides choose after the fact, so they are compared within each replicate.
+
+    Args:
+        better: Rows, as :func:`accuracies` gives them: accuracies by pair and replicate.
+        worse: Rows that they are compared with.
+        ties: Whether a tie counts as won.
+
+    Returns:
+        Mean over the replicates that all rows have, with Student's t interval.
+    """
+
+    def best(rows: Sequence[pd.Series]) -> pd.DataFrame:
+        return pd.concat(rows).groupby(level=[0, 1]).max()
+
+    numbers = {"better": best(better), "worse": best(worse)}
+    both = pd.concat(numbers, axis=1, join="inner")
+    won = both.better > both.worse
+    if ties:
+        won |= both.better == both.worse
+    counts = won.groupby(level=1).sum()
+    return over_runs(counts.to_numpy(), bounds=(0, both.index.unique(0).size))
+
+
+def _text(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return "—"
+    if len(cell["runs"]) == 1:
+        return f"{cell['value']:.1f}"
+    return f"{cell['value']:.1f}\n{cell['low']:.1f}–{cell['high']:.1f}"

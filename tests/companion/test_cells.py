@@ -1,0 +1,92 @@
+"""Tables of runs."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lecore.clustering_runs import he_su_run
+from lecore.companion import cells, figures
+from lecore.uncertainty import over_runs
+
+PAIRS = ["5v8", "4v9"]
+
+
+def row(*replicates: list[float]) -> pd.Series:
+    index = pd.MultiIndex.from_product([range(len(replicates)), PAIRS]).swaplevel()
+    return pd.Series([v for replicate in replicates for v in replicate], index=index)
+
+
+def test_one_line_for_each_clustering() -> None:
+    runs = [he_su_run("digits", (5, 8), (3,), seed=s) for s in (0, 1)]
+    scores = {"relative": {"official": (60.0, 0.1, 0.2), "single starts": [51.0, 52.0]}}
+    result = {"scores": scores, "within over between": {"relative": 1.5}, "seconds": 3.0}
+    found = [result, {"diverged": "loss is 1e31", "seconds": 1.0}]
+    table = cells.clusterings(runs, found, {"5v8": ((5, 8), (3,))})
+    assert cells.accuracies(table, similarity="relative").to_dict() == {("5v8", 0): 60.0}
+    assert cells.accuracies(table, procedure="single start", loss="cross-entropy").empty
+    assert table.procedure.tolist() == ["official", "single start", "single start"]
+    assert table.accuracy.tolist() == [60.0, 51.0, 52.0]
+    assert table["within over between"].tolist() == [1.5] * 3
+    assert set(table.seed) == {0}
+    assert table.information.iloc[0] == 0.2
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(cells, "record", lambda name, value, **rest: found.update({name: rest}))
+    return found
+
+
+def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None:
+    here = cells.record_cells("table 1", {"K-means": row([50, 60], [53, 70], [58, 80])}, PAIRS)
+    assert here["table-1-k-means-5v8"] == {
+        "value": 53, "low": 50, "high": 58, "runs": [50, 53, 58],
+    }  # fmt: skip
+    assert recorded.keys() == here.keys()
+    one = {"value": 61.0, "low": 61.0, "high": 61.0, "runs": [61.0]}
+    shown = cells.side_by_side(
+        "table 1", ["K-means"], PAIRS, published={"K-means": [50.4, 54.5]},
+        reference={"table-1-k-means-4v9": one}, here=here,
+    )  # fmt: skip
+    shown = shown.data
+    assert shown.loc[("K-means", "paper")].tolist() == ["50.4", "54.5 ↓"]
+    assert shown.loc[("K-means", "reference run")].tolist() == ["—", "61.0"]
+    assert shown.loc[("K-means", "this build"), "5v8"] == "53.0\n50.0–58.0"
+
+
+def test_names_of_records_are_words_joined_by_hyphens() -> None:
+    assert cells.key("table 1", "squared, relative (ReLU)", "car v cat") == (
+        "table-1-squared-relative-relu-car-v-cat"
+    )
+
+
+def test_published_numbers_are_compared_at_their_printed_digit() -> None:
+    cell = {"low": 50.44, "high": 53.0}
+    assert cells.inside(50.4, cell)
+    assert not cells.inside(50.3, cell)
+    assert not cells.inside(53.1, cell)
+
+
+def test_pairs_won_within_each_replicate() -> None:
+    better = [row([60, 50], [60, 90]), row([55, 70], [60, 90])]
+    worse = [row([59, 70], [61, 40])]
+    # replicate 0: 60 > 59, 70 = 70; replicate 1: 60 < 61, 90 > 40
+    assert cells.pairs_won(better, worse).value == 1.0
+    assert cells.pairs_won(better, worse, ties=True) == over_runs([2, 1], bounds=(0, 2))
+
+
+def test_pairs_won_leaves_out_replicates_that_a_row_lacks() -> None:
+    assert cells.pairs_won([row([60, 60], [60, 60])], [row([50, 70])]) == over_runs([1])
+
+
+def test_the_figure_has_a_panel_for_each_column(recorded: dict[str, Any]) -> None:
+    columns = [*PAIRS, "7v9", "5v9", "3v5", "3v8"]
+    here = cells.record_cells("t", {"K-means": row([50, 60], [53, 70])}, PAIRS)
+    fig = figures.table_figure(
+        "t", ["K-means"], columns, here, "title", published={"K-means": [55.0] * 6}
+    )
+    assert [ax.get_title() for ax in fig.axes] == [c.replace("v", " against ") for c in columns]
+    assert np.ravel(fig.axes[0].lines[1].get_xdata()).tolist() == [50, 53]

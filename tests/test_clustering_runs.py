@@ -1,0 +1,146 @@
+"""Runs of He & Su's tables: their settings, and what is measured."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lecore import losses, models
+from lecore.algorithm_one import similarities_by_tripling, similarities_from_fixed_weights
+from lecore.changes import prediction_change
+from lecore.clustering_runs import Run, build, he_su_run, measure, similarities
+from lecore.linear_networks import linear_network
+from lecore.sampling import CIFAR10_PAIRS, MNIST_PAIRS
+from lecore.similarity import relative_similarity, symmetrized
+
+SMALL = {
+    "width": 16, "epochs": 2, "per_class": 12, "auxiliary_size": 24, "rate_share": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "pair", "changes", "rate", "epochs", "batch", "width"),
+    [
+        ("mnist", "5v8", {}, 3e-3, 200, 50, 40960),
+        ("mnist", "3v5", {}, 3e-3, 200, 500, 40960),
+        ("mnist", "5v8", {"activation": "linear"}, 3e-5, 200, 50, 40960),
+        ("mnist", "5v8", {"loss": "cross-entropy"}, 3e-3, 50, 50, 40960),
+        ("mnist", "4v9", {"loss": "cross-entropy", "activation": "linear"}, 3e-3, 50, 50, 40960),
+        ("mnist", "5v8", {"network": "cnn"}, 3e-3, 200, 500, 40960),
+        ("mnist", "5v8", {"network": "skip"}, 3e-3, 200, 500, 4096),
+        ("cifar10", "car v cat", {"loss": "cross-entropy"}, 3e-3, 200, 500, 40960),
+        ("mnist", "5v8", {"width": 8, "epochs": 0}, 3e-3, 0, 50, 8),
+    ],
+)
+def test_the_settings_of_the_paper(data, pair, changes, rate, epochs, batch, width):
+    run = he_su_run(data, *(MNIST_PAIRS | CIFAR10_PAIRS)[pair], **changes)
+    found = (run.learning_rate, run.epochs, run.batch_size, run.width)
+    assert found == (rate, epochs, batch, width)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, {"relative", "kernelized", "normalized kernelized"}),
+        ({"activation": "linear"}, {"relative", "kernelized", "normalized kernelized"}),
+        ({"network": "skip"}, {"relative", "kernelized", "normalized kernelized"}),
+        ({"network": "cnn", "epochs": 1}, {"relative", "kernelized", "normalized kernelized"}),
+        ({"network": "pixels"}, {"features"}),
+        ({"network": "principal"}, {"features"}),
+        ({"network": "autoencoder", "epochs": 1}, {"features"}),
+        ({"loss": "cross-entropy", "as_coded": True}, None),
+    ],
+)
+def test_every_kind_of_run_gives_scores_that_json_can_hold(changes, names):
+    result = measure(he_su_run("digits", (5, 8), (3, 9), **(SMALL | changes)))
+    assert json.loads(json.dumps(result))["scores"].keys() == result["scores"].keys()
+    assert names is None or set(result["scores"]) == names
+    for scores in result["scores"].values():
+        assert 50 <= scores["official"].accuracy <= 100
+    if "rate over limit" in result:
+        assert result["rate over limit"] == pytest.approx(0.5)
+
+
+def test_looks_are_at_the_first_and_last_step_and_untrained_networks_have_none():
+    run = he_su_run("digits", (5, 8), (3, 9), **SMALL, looks=4, batch_size=12)
+    steps = [look["step"] for look in measure(run)["looks"]]
+    assert steps[0] == 0
+    assert steps[-1] == 2 * 4
+    assert steps == sorted(set(steps))
+    assert "looks" not in measure(he_su_run("digits", (5, 8), (3, 9), **(SMALL | {"epochs": 0})))
+
+
+def test_a_run_that_runs_away_says_so():
+    result = measure(he_su_run("digits", (5, 8), (3, 9), **(SMALL | {"rate_share": 1e20})))
+    assert result["diverged"]
+    assert "scores" not in result
+
+
+def test_the_same_run_gives_the_same_numbers():
+    run = he_su_run("digits", (5, 8), (3, 9), **SMALL)
+    first, second = measure(run), measure(run)
+    assert first["scores"] == second["scores"]
+
+
+def test_similarities_of_probabilities_are_those_of_small_steps():
+    run = Run(data="digits", primary=(5, 8), auxiliary=(3,), loss="cross-entropy", width=16)
+    network = build(run, torch.Size([1, 2, 3])).double()
+    x = torch.randn(8, 1, 2, 3, dtype=torch.float64)
+    found = similarities(run, network, x)
+    change = prediction_change(
+        network, x, torch.ones(8, 1), learning_rate=1e-7, loss=losses.binary_cross_entropy
+    )
+    expected = symmetrized(relative_similarity(change)).numpy()
+    np.testing.assert_allclose(found["relative"], expected, rtol=1e-5)
+    of_logits = symmetrized(
+        relative_similarity(
+            prediction_change(network[:-1], x, torch.ones(8, 1) * 9, learning_rate=1e-7)
+        )
+    )
+    np.testing.assert_allclose(found["relative, logits"], of_logits.numpy(), rtol=1e-5)
+
+
+def test_networks_without_width_have_the_same_similarities():
+    for loss in ("squared", "cross-entropy"):
+        run = Run(
+            data="digits", primary=(5, 8), auxiliary=(3,), loss=loss, width=16, activation="linear"
+        )
+        network = build(run, torch.Size([6])).double()
+        x = torch.randn(8, 6, dtype=torch.float64)
+        full, short = (similarities(run, n, x) for n in (network, linear_network(network)))
+        assert full.keys() == short.keys()
+        for name in full:
+            np.testing.assert_allclose(short[name], full[name], rtol=1e-9)
+
+
+def test_unknown_networks_are_refused():
+    run = Run(data="digits", primary=(5, 8), auxiliary=(3,), network="transformer")
+    with pytest.raises(ValueError, match="choose two-layer, cnn or skip"):
+        build(run, torch.Size([1, 8, 8]))
+
+
+def test_tripling_does_nothing_where_float32_suffices():
+    model = models.two_layer(4, 64, seed=3)
+    x, before = torch.randn(6, 4), {k: v.clone() for k, v in model.state_dict().items()}
+    coded = similarities_by_tripling(model, x, torch.ones(6, 1), loss="squared", learning_rate=1e-3)
+    exact = similarities_from_fixed_weights(model, x, torch.ones(6, 1), learning_rate=1e-3)
+    assert torch.equal(coded.learning_rates, torch.full((6,), 1e-3))
+    torch.testing.assert_close(
+        coded.similarities.relative.double(), exact.relative, rtol=1e-3, atol=1e-3
+    )
+    torch.testing.assert_close(
+        coded.similarities.kernelized.double(), exact.kernelized, rtol=1e-3, atol=1e-2
+    )
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_tripling_moves_saturated_probabilities_by_single_units():
+    model = models.two_layer(4, 64, probability=True, seed=3)
+    with torch.no_grad():
+        model[3].bias += 12.0
+    coded = similarities_by_tripling(
+        model, torch.randn(6, 4), torch.ones(6, 1), loss="cross-entropy"
+    )
+    assert (coded.learning_rates > 1e-6).all()
+    assert (coded.own_units <= 8).all()
