@@ -132,7 +132,7 @@ def comparison_runs(
     Args:
         data: Image set.
         pairs: Primary and auxiliary classes.
-        losses: Keys of :data:`LOSSES`.
+        losses: ``squared``, ``cross-entropy`` or both.
         activations: Of the networks; ReLU networks with the squared loss are looked at 8 times.
         replicates: Runs of each kind, see :func:`replicated`.
         width: Hidden units with the squared loss.
