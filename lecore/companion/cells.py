@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from lecore.clustering_runs import Run
 from lecore.companion.project import project_root
 from lecore.companion.records import glue_record, record
 from lecore.sampling import Pair
+from lecore.table_runs import Run
 from lecore.uncertainty import Interval, over_runs
 
 PROCEDURES = ("official", "many starts", "spectral", "permuted")

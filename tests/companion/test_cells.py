@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lecore.clustering_runs import he_su_run
 from lecore.companion import cells, figures
+from lecore.table_runs import he_su_run
 from lecore.uncertainty import over_runs
 
 PAIRS = ["5v8", "4v9"]
