@@ -183,8 +183,15 @@ def side_by_side(
             if any(cells):
                 shown[row, source] = [_text(cell) for cell in cells]
     index = pd.MultiIndex.from_tuples(shown, names=[None, None])
-    frame = pd.DataFrame(list(shown.values()), index=index, columns=list(columns))
-    return frame.style.set_properties(**{"white-space": "pre", "text-align": "right"})
+    return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
+
+
+def styled(frame: pd.DataFrame) -> Styler:
+    """A table for the page: cells of several lines, close together, in the book's own look."""
+    cells = {"white-space": "pre", "text-align": "right", "padding": "0.1rem 0.5rem"}
+    heads = [{"selector": "th", "props": [("white-space", "nowrap"), ("font-size", "0.85em")]}]
+    style = frame.style.set_properties(**cells, **{"font-size": "0.85em"})
+    return style.set_table_styles(heads).set_table_attributes('class="dataframe"')
 
 
 def inside(published: float, cell: Mapping[str, Any]) -> bool:
