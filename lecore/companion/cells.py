@@ -188,10 +188,11 @@ def side_by_side(
 
 def styled(frame: pd.DataFrame) -> Styler:
     """A table for the page: cells of several lines, close together, in the book's own look."""
-    cells = {"white-space": "pre", "text-align": "right", "padding": "0.1rem 0.5rem"}
-    heads = [{"selector": "th", "props": [("white-space", "nowrap"), ("font-size", "0.85em")]}]
-    style = frame.style.set_properties(**cells, **{"font-size": "0.85em"})
-    return style.set_table_styles(heads).set_table_attributes('class="dataframe"')
+    cells = {"white-space": "pre", "text-align": "right", "padding": "0.1rem 0.3rem"}
+    small = {"selector": "th, td", "props": [("font-size", "0.8rem")]}
+    sources = {"selector": "th.level1", "props": [("white-space", "nowrap")]}
+    style = frame.style.set_properties(**cells).set_table_styles([small, sources])
+    return style.set_table_attributes('class="dataframe"')
 
 
 def inside(published: float, cell: Mapping[str, Any]) -> bool:
