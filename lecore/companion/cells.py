@@ -195,6 +195,35 @@ def styled(frame: pd.DataFrame) -> Styler:
     return style.set_table_attributes('class="dataframe"')
 
 
+def mean_scores(table: pd.DataFrame, reference: Mapping[str, Mapping[str, Any]]) -> Styler:
+    """Record the rows of Tables 1 and 2 by several scores, as means over pairs, and show them.
+
+    Args:
+        table: From :func:`clusterings`.
+        reference: Records of the reference run.
+
+    Returns:
+        For each row of :func:`comparison_rows` the mean over pairs of the medians over replicates.
+    """
+    scores = {
+        "accuracy (%)": comparison_rows(table),
+        "many starts (%)": comparison_rows(table, procedure="many starts"),
+        "adjusted Rand": comparison_rows(table, "rand"),
+        "mutual information": comparison_rows(table, "information"),
+    }
+    means: dict[tuple[str, str], dict[str, float]] = {}
+    for score, rows in scores.items():
+        for row, values in rows.items():
+            name, mean = key(score, row), values.groupby(level="pair").median().mean()
+            record(name, mean)
+            if name in reference:
+                means.setdefault((score, "reference run"), {})[row] = reference[name]["value"]
+            means.setdefault((score, "this build"), {})[row] = mean
+    frame = pd.DataFrame(means).loc[list(scores["accuracy (%)"])]
+    digits = {column: "{:.1f}" if "%" in column[0] else "{:.2f}" for column in frame}
+    return styled(frame).format(digits, na_rep="—")
+
+
 def inside(published: float, cell: Mapping[str, Any]) -> bool:
     """Whether a published number lies within the range of our runs, to its printed digit."""
     return _arrow(published, cell) == ""

@@ -57,6 +57,25 @@ def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None
     assert shown.loc[("K-means", "this build"), "5v8"] == "53.0\n50.0–58.0"
 
 
+def test_mean_scores_are_means_over_pairs_of_medians(recorded: dict[str, Any]) -> None:
+    runs = [
+        he_su_run("digits", p, (3,), seed=s, network="pixels")
+        for p in ((5, 8), (4, 9))
+        for s in (0, 1, 2)
+    ]
+    official = [(50.0, 0.0, 0.0), (60.0, 0.1, 0.0), (90.0, 0.2, 0.3), *[(70.0, 0.5, 0.6)] * 3]
+    found = [{"scores": {"features": {"official": s, "many starts": s}}} for s in official]
+    table = cells.clusterings(runs, found, {"5v8": ((5, 8), (3,)), "4v9": ((4, 9), (3,))})
+    shown = cells.mean_scores(table, {"accuracy-k-means": {"value": 80.0}}).data
+    assert shown.loc["K-means", ("accuracy (%)", "reference run")] == 80.0
+    assert shown.loc["K-means", ("accuracy (%)", "this build")] == (60 + 70) / 2
+    assert shown.loc["K-means", ("adjusted Rand", "this build")] == pytest.approx(0.3)
+    assert recorded.keys() == {
+        "accuracy-k-means", "many-starts-k-means", "adjusted-rand-k-means",
+        "mutual-information-k-means",
+    }  # fmt: skip
+
+
 def test_names_of_records_are_words_joined_by_hyphens() -> None:
     assert cells.key("table 1", "squared, relative (ReLU)", "car v cat") == (
         "table-1-squared-relative-relu-car-v-cat"
