@@ -23,14 +23,26 @@ def published(claim_id: str) -> Any:
     raise ValueError(f"no claim {claim_id!r} in claims.yml")
 
 
+def published_numbers(paper: str) -> dict[str, Any]:
+    """All numbers of a paper that are not claims: ``book/published/<paper>.json``.
+
+    Raises:
+        ValueError: If there is no such file.
+    """
+    path = project_root() / "book" / "published" / f"{paper}.json"
+    if not path.exists():
+        raise ValueError(f"no published numbers of {paper!r}")
+    numbers: dict[str, Any] = json.loads(path.read_text())
+    return numbers
+
+
 def published_table(name: str) -> dict[str, list[float]]:
     """A table of He & Su: rows by name, accuracies in per cent in the order of ``pairs``.
 
     Raises:
         ValueError: If there is no such table.
     """
-    path = project_root() / "book" / "published" / "he-su-2020.json"
-    tables: dict[str, Any] = json.loads(path.read_text())["tables"]
+    tables: dict[str, Any] = published_numbers("he-su-2020")["tables"]
     if name not in tables:
         raise ValueError(f"no table {name!r}; there are {', '.join(tables)}")
     rows: dict[str, list[float]] = tables[name]
