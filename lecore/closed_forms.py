@@ -1,7 +1,7 @@
 """S_rel along gradient flow in closed form: ReLU gate, homogeneous and deep linear predictors.
 
 All for one output and the loss (1/2n) Σ_i (y_i − f(x_i))². In the limit of a small step
-S_rel(x, x′) = |Θ(x, x′)| / Θ(x, x) with Θ(x, x′) = ∇f(x)·∇f(x′), so a formula for Θ is one for
+``S_rel(x, x′) = |Θ(x, x′)| / Θ(x, x)`` with Θ(x, x′) = ∇f(x)·∇f(x′), so a formula for Θ is one for
 S_rel, and S_rel(x, x) = 1 in all of them. Theorems of Dan et al. (2021) are about models of these
 kinds; what stands here is derived anew. Linear regression is :mod:`lecore.ridge_flow`.
 """
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 def gate_similarity(weights: Array, x: Array, other: Array) -> Array:
-    """S_rel of f(x) = max(0, w·x): 1{w·x′ > 0} |x·x′| / ‖x‖² where w·x > 0.
+    """S_rel of f(x) = max(0, w·x): ``1{w·x′ > 0} |x·x′| / ‖x‖²`` where w·x > 0.
 
     Args:
         weights: w, shape (…, d).
@@ -84,7 +84,7 @@ def gate_flow(times: ArrayLike, initial: Array, points: Array, targets: Array) -
 
 
 def homogeneous_similarity(weights: Array, x: Array, other: Array, *, degree: int) -> Array:
-    """S_rel of f(x) = Σ_j w_j^d x_j: |Σ_j w_j^(2d−2) x_j x′_j| / Σ_j w_j^(2d−2) x_j².
+    """``S_rel = |Σ_j w_j^(2d−2) x_j x′_j| / Σ_j w_j^(2d−2) x_j²`` of f(x) = Σ_j w_j^d x_j.
 
     Such a predictor is homogeneous of degree d in its weights and linear in its features.
 
