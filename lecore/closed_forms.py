@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
+from scipy.special import exprel
 
 from lecore.ridge_flow import ridge_flow
 
@@ -75,12 +76,14 @@ def gate_flow(times: ArrayLike, initial: Array, points: Array, targets: Array) -
             return path
         k = int(np.argmax(flipped.any(axis=1)))
         roots = {
-            brentq(lambda t, x=points[i], w=piece: w(t)[0] @ x, grid[k - 1], grid[k], xtol=1e-15): i
+            int(i): brentq(
+                lambda t, x=points[i], w=piece: w(t)[0] @ x, grid[k - 1], grid[k], xtol=1e-15
+            )
             for i in np.flatnonzero(flipped[k])
         }
-        start = min(roots)
+        start = min(roots.values())
         weights = piece(start)[0]
-        gates = gates ^ (np.arange(len(gates)) == roots[start])
+        gates = gates ^ np.array([roots.get(i) == start for i in range(len(gates))])
 
 
 def homogeneous_similarity(weights: Array, x: Array, other: Array, *, degree: int) -> Array:
@@ -109,7 +112,7 @@ def homogeneous_flow(
 
     Degree 1 is linear regression. Features with a diagonal second moment do not see one another,
     and for degree 2 each u_j = w_j² then follows a logistic curve,
-    u = c / (1 + (c/u(0) − 1) exp(−4 b t)) with c = b/m, b = (1/n) Σ_i y_i x_ij and
+    1/u(t) = exp(−4 b t)/u(0) + (m/b) (1 − exp(−4 b t)) with b = (1/n) Σ_i y_i x_ij and
     m = (1/n) Σ_i x_ij². Everything else is integrated numerically, to 1e-12.
 
     Args:
@@ -128,9 +131,9 @@ def homogeneous_flow(
     moment, mean = features.T @ features / len(features), features.T @ targets / len(features)
     own = moment.diagonal()
     if degree == 2 and np.abs(moment - np.diag(own)).max() <= 1e-14 * own.max():
-        limit = mean / own
-        growth = np.exp(-4 * np.multiply.outer(times, mean))
-        path: Array = np.sqrt(limit / (1 + (limit / initial**2 - 1) * growth))
+        z = 4 * np.multiply.outer(times, mean)  # exprel(−z) = (1 − exp(−z)) / z
+        inverse = np.exp(-z) / initial**2 + 4 * np.multiply.outer(times, own) * exprel(-z)
+        path: Array = 1 / np.sqrt(inverse)
         return path
 
     def velocity(_: float, w: Array) -> Array:
@@ -198,5 +201,7 @@ def _integrate(velocity: Callable[[float, Array], Array], times: Array, initial:
     solution = solve_ivp(
         velocity, (0.0, times[-1]), initial, "DOP853", times, rtol=1e-12, atol=1e-14
     )
+    if not solution.success:
+        raise ArithmeticError(f"the flow could not be followed: {solution.message}")
     path: Array = solution.y.T
     return path

@@ -13,7 +13,7 @@ import zlib
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.error import URLError
 
 import numpy as np
@@ -177,20 +177,35 @@ def fingerprint(name: str) -> str:
     return total.hexdigest()
 
 
-def scaled(images: Pixels, *, normalized: bool = True) -> NDArray[np.float32]:
+Normalized = bool | Literal["first channel"]
+"""Whether pixels are mapped to [−1, 1], see :func:`scaled`."""
+
+
+def scaled(images: Pixels, *, normalized: Normalized = True) -> NDArray[np.float32]:
     """Pixels as network inputs, channels first.
 
     Args:
         images: Shape (n, h, w) or (n, h, w, c), uint8.
         normalized: Map 0…255 to [−1, 1], as He & Su do; otherwise to [0, 1], as in their
-            Table 8.
+            Table 8. ``first channel`` maps only red to [−1, 1] and leaves green and blue in
+            [0, 1]: what torchvision before 0.2.2 made of a single mean for three channels, and what
+            their CIFAR-10 numbers come from.
 
     Returns:
         Shape (n, c, h, w), float32.
+
+    Raises:
+        ValueError: If ``normalized`` is another word.
     """
+    if normalized not in (True, False, "first channel"):
+        raise ValueError(f"normalized must be True, False or 'first channel', not {normalized!r}")
     x: NDArray[np.float32] = images.astype(np.float32) / np.float32(255)
-    x = x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1)
-    return x * 2 - 1 if normalized else x
+    x = x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1).copy()
+    if normalized:
+        mapped = x[:, :1] if normalized == "first channel" else x
+        mapped *= 2
+        mapped -= 1
+    return x
 
 
 def _npz(name: str) -> Path:

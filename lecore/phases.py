@@ -15,8 +15,8 @@ class Phases(NamedTuple):
     """What "elastic, then inelastic" says about a curve, in numbers.
 
     Attributes:
-        rate_ratio: Mean rate of change in the first tenth of the time over that in the last half;
-            1 for a curve that does not change at all.
+        rate_ratio: Net rate of change in the first tenth of the time over that in the last half; 1
+            for a curve that does not change at all, and 5 is usual for noise.
         plateau_height: Median of the last half over the maximum.
         change: Largest less smallest value, over the first one.
         change_point: Where the two lines of :func:`broken_line` meet, as a part of the time; NaN
@@ -46,9 +46,9 @@ def phases(times: ArrayLike, values: ArrayLike) -> Phases:
         raise ValueError("need times that increase from 0, and positive values")
     grid = np.linspace(0, 1, GRID)
     curve = np.interp(grid, times / times[-1], values)
-    moved = np.abs(np.diff(curve))
-    first, last = moved[: GRID // 10].mean(), moved[GRID // 2 :].mean()
-    still = moved.max() <= 1e-9 * curve.max()  # rounding
+    first = abs(curve[GRID // 10] - curve[0]) / 0.1
+    last = abs(curve[-1] - curve[GRID // 2]) / 0.5
+    still = np.ptp(curve) <= 1e-9 * curve.max()  # rounding
     meet, explained = (np.nan, 1.0) if still else broken_line(grid, curve)
     return Phases(
         1.0 if still else float(first / max(last, 1e-300)),

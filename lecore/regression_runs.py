@@ -39,7 +39,7 @@ class Regression:
         epochs: Passes over the training points.
         points: Training points.
         probes: Of these, and of held-out points, S_rel is measured.
-        looks: How often, evenly in the logarithm of the step.
+        looks: How often, half of them evenly in the step and half in its logarithm.
         seed: Of data, weights and order.
     """
 
@@ -116,9 +116,11 @@ def follow(run: Regression, device: str = "cpu") -> Path:
         device: Where.
 
     Raises:
-        ValueError: If the target is unknown.
+        ValueError: If the target is unknown, or there are more probes than points.
         lecore.training.DivergenceError: If the learning rate is too large.
     """
+    if run.probes > run.points:
+        raise ValueError(f"{run.probes} probes need as many points, not {run.points}")
     inputs, targets = regression_data(run.target, run.points + run.probes, run.seed)
     inputs, targets = inputs.to(device), targets.to(device)
     seen, hidden = inputs[: run.points], inputs[run.points :]
@@ -128,11 +130,12 @@ def follow(run: Regression, device: str = "cpu") -> Path:
     # the limit is for the mean of (f − y)², and half of it has twice the limit
     limit = 2 * stability_limit(empirical_ntk(network, seen, form="trace"))
     steps = run.epochs * -(-run.points // (run.batch_size or run.points))
-    at = np.unique([0, *np.geomspace(1, steps, run.looks).astype(np.int64)])
+    even, early = np.linspace(0, steps, run.looks // 2), np.geomspace(1, steps, run.looks // 2)
+    at = np.unique(np.concatenate([even, early]).astype(np.int64))
     probes, columns = seen[: run.probes], torch.cat([seen[: run.probes], hidden])
 
     def similarity(model: nn.Module) -> Tensor:
-        """S_rel of a small step, which is there when no residual is left to make one."""
+        """S_rel from the tangent kernel, defined even where the residual is 0."""
         kernel = empirical_ntk(model, probes, columns, form="trace", dtype=torch.float32)
         return relative_similarity(kernel[..., None], kernel.diagonal()[:, None])
 

@@ -71,7 +71,7 @@ def ridge_flow(
         initial: W(0), shape (…, K, p).
         features: h, shape (n, p).
         targets: y, one-hot for classes, shape (n, K).
-        penalty: λ ≥ 0; their code has n/K times the penalty of its loss. Directions that neither
+        penalty: λ ≥ 0; their code has n times the penalty of its loss. Directions that neither
             features nor penalty reach stay as they are.
         rate: r > 0; θ² in their code.
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from lecore.images import Normalized
 from lecore.sampling import Pair
 
 Network = Literal["two-layer", "cnn", "skip", "pixels", "principal", "autoencoder", "resnet152"]
@@ -30,7 +31,7 @@ class Run:
         sample: Seed of random images; None takes the first ones, as the paper does.
         per_class: Images of each primary class.
         auxiliary_size: Images of the auxiliary classes together.
-        normalized: Whether pixels lie in [−1, 1], else in [0, 1].
+        normalized: Which pixels lie in [−1, 1], see :func:`lecore.images.scaled`.
         as_coded: Whether to run the paper's float32 loop as well.
         looks: How often to cluster during training, evenly in the logarithm of the step.
     """
@@ -50,7 +51,7 @@ class Run:
     sample: int | None = None
     per_class: int = 500
     auxiliary_size: int = 1000
-    normalized: bool = True
+    normalized: Normalized = True
     as_coded: bool = False
     looks: int = 0
 
@@ -62,7 +63,8 @@ def he_su_run(
 
     Learning rate 3·10⁻³, or 3·10⁻⁵ for linear networks with the squared loss; 200 epochs, or 50 on
     MNIST with cross-entropy; batches of 50 on MNIST, or of 500 for 3 against 5, for the CNN and
-    for the skip network, and on CIFAR-10. The skip network has 4,096 units a layer.
+    for the skip network, and on CIFAR-10, where only the first channel is normalised. The skip
+    network has 4,096 units a layer.
 
     Args:
         data: Image set.
@@ -78,6 +80,7 @@ def he_su_run(
         "epochs": 50 if cross_entropy and data != "cifar10" else 200,
         "batch_size": 500 if large else 50,
         "width": 4096 if chosen.network == "skip" else 40960,
+        "normalized": "first channel" if data == "cifar10" else True,
     }
     return replace(chosen, **{k: v for k, v in settings.items() if k not in changes})
 
@@ -111,7 +114,8 @@ def comparison_runs(
         width: Hidden units with the squared loss.
         coded_width: Hidden units with the cross-entropy, whose float32 steps are taken as well.
         seed: First seed.
-        sample: ``per_class`` and ``auxiliary_size``, where they are not the paper's.
+        sample: What features and networks share where it is not the paper's: ``per_class``,
+            ``auxiliary_size``, ``normalized``.
         training: Other attributes of the networks' runs.
     """
     sample = sample or {}

@@ -83,6 +83,16 @@ def test_gate_flow_through_its_flips(seed):
     assert found == pytest.approx(expected, abs=1e-8)
 
 
+def test_points_that_stand_twice_flip_together():
+    rng = np.random.default_rng(0)
+    x, teacher = rng.normal(size=(6, 3)), 2 * rng.normal(size=3)
+    y, initial = np.maximum(x @ teacher, 0), np.roll(teacher, 1)
+    once = gate_flow(TIMES, initial, x, y)
+    assert ((once[0] @ x.T > 0) != (once[-1] @ x.T > 0)).any(), "the test needs gates that flip"
+    twice = gate_flow(TIMES, initial, np.concatenate([x, x]), np.concatenate([y, y]))
+    assert twice == pytest.approx(once, abs=1e-9)
+
+
 def test_gate_that_is_closed_everywhere_stays(data):
     x, y, _ = data
     x = np.abs(x)
@@ -165,6 +175,14 @@ def test_deep_linear_network_with_real_layers(data, depth):
     assert deep_linear_similarity(initial, x[0], x[0], depth=depth) == pytest.approx(1)
     path = deep_linear_flow(TIMES, initial, x, y, depth=depth)
     assert path == pytest.approx(simulated(model, x, y, product), abs=1e-8)
+
+
+def test_features_without_a_target_or_without_values_do_not_grow():
+    x, y = np.diag([1.0, 2.0, 0.0]), np.array([1.0, 0.0, 3.0])
+    path = homogeneous_flow(TIMES, np.full(3, 0.5), x, y, degree=2)
+    model = Homogeneous(torch.full((3,), 0.5).double(), 2)
+    assert path == pytest.approx(simulated(model, x, y, lambda m: m.weights), abs=1e-8)
+    assert path[:, 2] == pytest.approx(np.full(len(TIMES), 0.5))
 
 
 def test_two_aligned_linear_layers_follow_a_logistic_curve():

@@ -349,6 +349,16 @@ def test_scaled():
     assert scaled(np.zeros((2, 4, 5, 3), np.uint8)).shape == (2, 3, 4, 5)
 
 
+def test_first_channel_alone_as_torchvision_once_did():
+    x = np.full((1, 1, 1, 3), 255, np.uint8)
+    assert scaled(x, normalized="first channel").ravel().tolist() == [1.0, 1.0, 1.0]
+    assert scaled(0 * x, normalized="first channel").ravel().tolist() == [-1.0, 0.0, 0.0]
+    assert scaled(x[..., 0] * 0, normalized="first channel").ravel().tolist() == [-1.0]
+    assert x.max() == 255, "the images are left as they were"
+    with pytest.raises(ValueError, match="'red'"):
+        scaled(x, normalized="red")
+
+
 def numbered(labels):
     """An image set in which every image is its own index."""
     x = np.arange(len(labels), dtype=np.uint8)[:, None, None]

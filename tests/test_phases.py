@@ -22,6 +22,13 @@ def test_an_even_rise_has_no_phases():
     assert found.plateau_height == pytest.approx(8.5 / 11, abs=0.01)
 
 
+@pytest.mark.parametrize("looks", [np.linspace(0, 2000, 40), np.r_[0, np.geomspace(1, 2000, 39)]])
+def test_noise_is_judged_alike_wherever_it_is_looked_at(looks):
+    rng = np.random.default_rng(0)
+    ratios = [phases(looks, rng.uniform(1, 2, len(looks))).rate_ratio for _ in range(300)]
+    assert 3 < np.median(ratios) < 8
+
+
 def test_a_constant_has_no_phases():
     found = phases([0, 3, 7], [2.0, 2.0, 2.0 + 1e-12])
     assert found[:3] == pytest.approx((1, 1, 0))

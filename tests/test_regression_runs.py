@@ -8,7 +8,7 @@ from lecore.models import fully_connected
 from lecore.regression_runs import TARGETS, Regression, follow, regression_data
 from lecore.training import DivergenceError
 
-SMALL = {"width": 16, "epochs": 20, "points": 30, "probes": 6, "looks": 5}
+SMALL = {"width": 16, "epochs": 20, "points": 30, "probes": 6, "looks": 6}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -25,6 +25,11 @@ def test_unfit_data_are_refused():
         regression_data("cosine", 5)
     with pytest.raises(ValueError, match="442"):
         regression_data("diabetes", 443)
+
+
+def test_more_probes_than_points_are_refused():
+    with pytest.raises(ValueError, match="31 probes"):
+        follow(Regression(target="sine", **(SMALL | {"probes": 31})))
 
 
 def test_first_look_is_the_random_network_by_a_plain_loop():
