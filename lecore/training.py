@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lecore.losses import Loss, batch_loss, squared_error
+from lecore.losses import Loss, batch_loss, cross_entropy, squared_error
 from lecore.two_layer_sgd import TwoLayerSGD, two_layer_sgd
 
 Callback = Callable[[int, nn.Module], None]
@@ -26,10 +26,13 @@ class History:
 
     Attributes:
         losses: Mean loss of each step's batch before the step, one number a step.
+        accuracies: Share of that batch classified right; empty unless the loss is
+            :func:`~lecore.losses.cross_entropy`.
         steps: Steps taken, the resumed ones included.
     """
 
     losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
 
     @property
     def steps(self) -> int:  # noqa: D102
@@ -44,6 +47,7 @@ def train(
     learning_rate: float,
     epochs: int,
     batch_size: int | None = None,
+    drop_last: bool = False,
     loss: Loss = squared_error,
     optimizer: Literal["sgd", "adam"] = "sgd",
     weight_decay: float = 0.0,
@@ -67,7 +71,8 @@ def train(
         targets: Shape (n,) or (n, outputs), as the loss wants them.
         learning_rate: Step size, > 0.
         epochs: Passes over the data.
-        batch_size: Examples a step; all of them if left out. The last batch may be smaller.
+        batch_size: Examples a step; all of them if left out.
+        drop_last: Leave out an epoch's last batch if it is smaller.
         loss: Loss of one prediction, see :mod:`lecore.losses`.
         optimizer: ``sgd`` (no momentum) or ``adam``.
         weight_decay: Factor of the penalty's gradient, as in torch.
@@ -81,7 +86,7 @@ def train(
         progress: Whether to show a progress bar on standard error.
 
     Returns:
-        The losses of all steps.
+        The losses of all steps, and of classifiers the accuracies.
 
     Raises:
         DivergenceError: As soon as a loss is not finite or above ``loss_limit``.
@@ -95,17 +100,28 @@ def train(
     batch_size = len(inputs) if batch_size is None else batch_size
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or larger, not {batch_size}")
+    if drop_last and batch_size > len(inputs):
+        raise ValueError(f"a batch of {batch_size} is more than all {len(inputs)} examples")
     device = next(model.parameters()).device
     inputs, targets = inputs.to(device), targets.to(device)
     trainable = [p for p in model.parameters() if p.requires_grad]
     update: torch.optim.Optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](
         trainable, lr=learning_rate, weight_decay=weight_decay
     )
-    settings = [learning_rate, batch_size, optimizer, weight_decay, shuffle, seed, len(inputs)]
+    settings: list[Any] = [
+        learning_rate,
+        batch_size,
+        optimizer,
+        weight_decay,
+        shuffle,
+        seed,
+        len(inputs),
+    ]
+    settings += ["drop_last"] if drop_last else []
     steps: TwoLayerSGD | _Steps | None = None
     if optimizer == "sgd" and weight_decay == 0:
         steps = two_layer_sgd(model, inputs, targets, learning_rate=learning_rate, loss=loss)
-    steps = steps or _Steps(model, inputs, targets, update, batch_loss(loss))
+    steps = steps or _Steps(model, inputs, targets, update, loss)
     wanted = range(epochs * len(inputs) + 1) if callback_steps is None else set(callback_steps)
     history = History()
     if checkpoint is not None and checkpoint.exists():
@@ -113,7 +129,7 @@ def train(
     if callback and history.steps == 0 and 0 in wanted:
         callback(0, model)
 
-    batches = -(-len(inputs) // batch_size)
+    batches = len(inputs) // batch_size if drop_last else -(-len(inputs) // batch_size)
     order_seed = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(inputs), generator=order_seed).to(device)
     for step in tqdm(range(epochs * batches), disable=not progress, unit="step", leave=False):
@@ -131,6 +147,8 @@ def train(
             )
         steps.apply()
         history.losses.append(value)
+        if isinstance(steps, _Steps) and steps.classifies:
+            history.accuracies.append(steps.accuracy)
         if (step + 1) % batches == 0 and (epoch + 1) & epoch == 0:  # after 1, 2, 4, 8 … epochs
             steps.leave_out_silent_units()
         if callback and step + 1 in wanted:
@@ -165,12 +183,17 @@ class _Steps:
         loss: Loss,
     ) -> None:
         self.model, self.inputs, self.targets = model, inputs, targets
-        self.update, self.loss = update, loss
+        self.update, self.loss = update, batch_loss(loss)
+        self.classifies = loss is cross_entropy
+        self.accuracy = 0.0
 
     def evaluate(self, rows: Tensor) -> float:
         self.update.zero_grad()
-        mean_loss = self.loss(self.model(self.inputs[rows]), self.targets[rows])
+        prediction, targets = self.model(self.inputs[rows]), self.targets[rows]
+        mean_loss = self.loss(prediction, targets)
         mean_loss.backward()
+        if self.classifies:
+            self.accuracy = float((prediction.argmax(dim=1) == targets).float().mean())
         return mean_loss.item()
 
     def apply(self) -> None:
@@ -189,6 +212,7 @@ def _save(
         "optimizer": update.state_dict(),
         "settings": settings,
         "losses": history.losses,
+        "accuracies": history.accuracies,
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,4 +233,4 @@ def _resume(path: Path, model: nn.Module, update: torch.optim.Optimizer, setting
         update.load_state_dict(state["optimizer"])
     except Exception as error:
         raise ValueError(f"checkpoint {path} is not of this run ({error}); delete it") from error
-    return History(list(state["losses"]))
+    return History(list(state["losses"]), list(state["accuracies"]))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lecore import models, seeded
+from lecore.losses import cross_entropy
 from lecore.training import DivergenceError, train
 
 
@@ -194,11 +195,40 @@ def test_progress_goes_to_standard_error(capsys):
     assert not torch.equal(before["1.weight"], model.state_dict()["1.weight"])
 
 
+def test_classifiers_leave_the_accuracy_of_each_batch_and_may_drop_the_last(tmp_path):
+    labels = torch.arange(len(X)) % 3
+    settings = {"learning_rate": 0.05, "epochs": 4, "batch_size": 4, "optimizer": "adam"}
+    settings |= {"loss": cross_entropy, "drop_last": True, "seed": 1}
+    model, seen = models.two_layer(2, 8, outputs=3), []
+
+    def look(step, network):
+        if step == 6:
+            raise Stop
+        seen.append(copy.deepcopy(network))
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(Stop):
+        train(model, X, labels, **settings, callback=look, checkpoint=path, checkpoint_every=2)
+    history = train(models.two_layer(2, 8, outputs=3), X, labels, **settings, checkpoint=path)
+    assert history.steps == len(history.accuracies) == 4 * (len(X) // 4)
+    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(1))
+    for step, rows in enumerate(order.split(4)[: len(X) // 4]):
+        right = (seen[step](X[rows]).argmax(dim=1) == labels[rows]).float().mean()
+        assert history.accuracies[step] == right
+    assert train(models.two_layer(2, 8), X, Y, learning_rate=0.1, epochs=1).accuracies == []
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"learning_rate": 0.0}, {"epochs": -1}, {"batch_size": 0}, {"targets": Y[:3]}],
+    [
+        {"learning_rate": 0.0},
+        {"epochs": -1},
+        {"batch_size": 0},
+        {"targets": Y[:3]},
+        {"batch_size": 1000, "drop_last": True},
+    ],
 )
 def test_bad_training_arguments(wrong):
     arguments = {"inputs": X, "targets": Y, "learning_rate": 0.1, "epochs": 1} | wrong
-    with pytest.raises(ValueError, match=r"need a positive|batch_size"):
+    with pytest.raises(ValueError, match=r"need a positive|batch_size|a batch of 1000"):
         train(models.two_layer(2, 8), **arguments)

@@ -5,12 +5,16 @@ import datetime
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lecore.companion import project, provenance
@@ -35,24 +39,42 @@ def compute(
     Returns:
         What ``measure`` gives, in the order of the runs.
     """
-    runs, code = list(runs), code_fingerprint(measure.__module__)
     results = []
-    for run in tqdm(runs, unit="run"):
-        settings = changed_settings(run)
-        parts = [settings, code, version("torch"), device.split(":")[0], fingerprint(run.data)]
-        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        path = runs_folder() / run.data / f"{key[:16]}.json"
-        if path.exists():
-            results.append(json.loads(path.read_text())["result"])
-            continue
-        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        result = measure(run, device)
-        write_json(path, {
-            "run": settings, "result": result, "started": started,
-            "device": provenance.device_name(device), "versions": provenance.versions(),
-            "commit": provenance.commit(project.project_root()),
-        })  # fmt: skip
+    place_of = _places(measure, device)
+    for run in tqdm(list(runs), unit="run"):
+        path = place_of(run).with_suffix(".json")
+        if not path.exists():
+            started = _now()
+            result = measure(run, device)
+            write_json(path, {"result": result} | _origin(run, device, started))
         results.append(json.loads(path.read_text())["result"])  # the same, stored or not
+    return results
+
+
+def compute_arrays(
+    measure: Callable[..., dict[str, NDArray[Any]]], runs: Iterable[Any], device: str = "cpu"
+) -> list[dict[str, NDArray[Any]]]:
+    """As :func:`compute`, for results that are arrays by name.
+
+    ``measure`` gets a folder as its third argument, in which it may leave what it needs to go on
+    after an interruption. The folder is removed when the run is complete.
+    """
+    results = []
+    place_of = _places(measure, device)
+    for run in tqdm(list(runs), unit="run"):
+        place = place_of(run)
+        arrays, scratch = place.with_suffix(".npz"), place.with_suffix(".unfinished")
+        if not arrays.exists():
+            started = _now()
+            scratch.mkdir(parents=True, exist_ok=True)
+            result = measure(run, device, scratch)
+            with (scratch / "result.npz").open("wb") as stream:
+                np.savez_compressed(stream, allow_pickle=False, **result)
+            write_json(place.with_suffix(".json"), _origin(run, device, started))
+            (scratch / "result.npz").replace(arrays)
+            shutil.rmtree(scratch)
+        with np.load(arrays, allow_pickle=False) as stored:
+            results.append({name: stored[name] for name in stored.files})
     return results
 
 
@@ -83,3 +105,28 @@ def code_fingerprint(module: str) -> str:
                     node.body = rest  # type: ignore[attr-defined]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
+
+
+def _places(measure: Callable[..., Any], device: str) -> Callable[[Any], Path]:
+    """Function from a run to where its result lies, without the ending."""
+    code, images = code_fingerprint(measure.__module__), lru_cache(fingerprint)
+
+    def place(run: Any) -> Path:
+        settings, kind = changed_settings(run), device.split(":")[0]
+        parts = [settings, code, version("torch"), kind, images(run.data)]
+        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return runs_folder() / run.data / key[:16]
+
+    return place
+
+
+def _origin(run: Any, device: str, started: str) -> dict[str, Any]:
+    return {
+        "run": changed_settings(run), "started": started,
+        "device": provenance.device_name(device), "versions": provenance.versions(),
+        "commit": provenance.commit(project.project_root()),
+    }  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lecore.companion import stored_runs
@@ -55,6 +56,25 @@ def test_an_interruption_loses_the_run_in_hand_alone(folder: Path) -> None:
     assert len(list((folder / "digits").iterdir())) == 1
     stored_runs.compute(measure, [Run("digits", 2)])
     assert len(CALLS) == 2
+
+
+def test_arrays_come_back_and_an_interrupted_run_goes_on(folder: Path) -> None:
+    def arrays(run: Run, device: str, scratch: Path) -> dict[str, Any]:
+        CALLS.append(run)
+        if not (scratch / "half").exists():
+            (scratch / "half").touch()
+            raise KeyboardInterrupt
+        return {"pair": np.arange(2 * run.size).reshape(2, -1), "name": np.array("a")}
+
+    arrays.__module__ = "lecore.clustering_runs"
+    with pytest.raises(KeyboardInterrupt):
+        stored_runs.compute_arrays(arrays, [Run("digits", 3)])
+    first = stored_runs.compute_arrays(arrays, [Run("digits", 3)])
+    again = stored_runs.compute_arrays(arrays, [Run("digits", 3)])
+    assert len(CALLS) == 2
+    assert first[0]["pair"].tolist() == again[0]["pair"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert str(again[0]["name"]) == "a"
+    assert {path.suffix for path in (folder / "digits").iterdir()} == {".npz", ".json"}
 
 
 def test_other_code_or_device_computes_again(monkeypatch: pytest.MonkeyPatch) -> None:

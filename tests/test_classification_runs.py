@@ -1,0 +1,120 @@
+"""Classifiers in training, probed: against plain loops, and on small files of every set."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lecore import classification_runs
+from lecore.classification_runs import (
+    Classification,
+    classification_problem,
+    follow,
+    sgd_logit_change,
+)
+from lecore.images import load
+from lecore.losses import cross_entropy
+from lecore.models import image_cnn
+from lecore.tangent_kernel import empirical_ntk
+from tests.image_files import MAKERS
+
+SMALL = Classification(
+    data="digits", classes=(0, 2, 4), network="cnn", per_class=20, test_per_class=5,
+    batch_size=16, epochs=2, every=2, probes=3, learning_rate=1e-3,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
+def test_images_from_the_original_formats(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("LECORE_DATA", str(tmp_path))
+    MAKERS[name](tmp_path, monkeypatch)
+    run = Classification(data=name, classes=(1, 0), per_class=1, probes=1)
+    problem, images = classification_problem(run), load(name)
+    assert problem.inputs.shape == (2, 3, 32, 32)
+    assert problem.targets.tolist() == [0, 1]
+    colours = {tuple(c) for c in images.x_train[images.y_train == 1].reshape(-1, 3)} | {(0, 0, 0)}
+    mean, deviation = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    for cropped in (problem.inputs[0], problem.again[0]):
+        pixels = cropped.numpy() * np.reshape(deviation, (3, 1, 1)) + np.reshape(mean, (3, 1, 1))
+        pixels = np.rint(255 * pixels).astype(int).reshape(3, -1).T
+        assert {tuple(pixel) for pixel in pixels} <= colours
+    first = images.x_test[images.y_test == 1][0].transpose(2, 0, 1) / 255
+    expected = (first - np.reshape(mean, (3, 1, 1))) / np.reshape(deviation, (3, 1, 1))
+    np.testing.assert_allclose(problem.held_out[0].numpy(), expected, atol=1e-6)
+
+
+def test_the_problem_is_of_the_seed_and_each_image_is_cropped_once():
+    one, same, other = (
+        classification_problem(replace(SMALL, per_class=9, seed=s)) for s in (0, 0, 1)
+    )
+    assert torch.equal(one.inputs, same.inputs)
+    assert not torch.equal(one.inputs, other.inputs)
+    assert one.targets.tolist() == [0] * 9 + [1] * 9 + [2] * 9
+    assert torch.equal(one.held_out, other.held_out)
+    assert len(one.again) == 15
+    with pytest.raises(ValueError, match=r"no training images of class \[11\]"):
+        classification_problem(replace(SMALL, classes=(0, 11)))
+
+
+def test_looks_are_those_of_plain_loops(tmp_path):
+    found = follow(SMALL, "cpu", tmp_path)
+    assert found["steps"].tolist() == [0, 1, 3, 4, 6]
+    assert found["labels"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] * 2
+    assert found["accuracy"].shape == found["loss"].shape == (6,)
+    assert ((found["epoch_accuracy"] >= 0) & (found["epoch_accuracy"] <= 1)).all()
+    problem = classification_problem(SMALL)
+    rows, held = classification_runs._probes(SMALL, problem)
+    points = torch.cat([problem.inputs[rows], problem.held_out[held]])
+    labels = torch.cat([problem.targets[rows], problem.held_out_targets[held]])
+    before, changes = image_cnn((3, 8, 8), outputs=3)(points), []
+    for i in range(9):
+        clone = image_cnn((3, 8, 8), outputs=3)
+        adam = torch.optim.Adam(clone.parameters(), lr=1e-3)
+        F.cross_entropy(clone(points[i : i + 1]), labels[i : i + 1]).backward()
+        adam.step()
+        changes.append((clone(points) - before).detach())
+    np.testing.assert_allclose(found["adam"][0], torch.stack(changes), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found["logits"][0], before.detach(), atol=1e-6)
+    theta = torch.tensor(found["kernel"][0])
+    network = image_cnn((3, 8, 8), outputs=3)
+    torch.testing.assert_close(theta.double(), empirical_ntk(network, points), rtol=1e-3, atol=1e-3)
+    assert np.abs(found["exact"] - found["first_order"]).max() < 0.2 * np.abs(found["exact"]).max()
+
+
+def test_sgd_logit_change_is_the_small_step():
+    from lecore import linearized_change
+
+    torch.manual_seed(0)
+    network = image_cnn((1, 8, 8), width=2, outputs=3).double()
+    x, y = torch.randn(5, 1, 8, 8).double(), torch.tensor([0, 1, 2, 0, 1])
+    expected = linearized_change(network, x, y, loss=cross_entropy, learning_rate=0.1)
+    found = sgd_logit_change(network(x).detach(), y, empirical_ntk(network, x), 0.1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    whole = follow(SMALL, "cpu", tmp_path / "whole")
+    kernel, calls = classification_runs.empirical_ntk, []
+
+    def interrupted(*args, **settings):
+        calls.append(None)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return kernel(*args, **settings)
+
+    monkeypatch.setattr(classification_runs, "empirical_ntk", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        follow(SMALL, "cpu", tmp_path / "half")
+    resumed = follow(SMALL, "cpu", tmp_path / "half")
+    assert set(resumed) == set(whole)
+    for name, values in whole.items():
+        np.testing.assert_allclose(resumed[name], values, rtol=1e-4, atol=1e-5)
+
+
+def test_too_few_images_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="fewer than 30"):
+        follow(replace(SMALL, probes=30), "cpu", tmp_path)
+    with pytest.raises(ValueError, match="a batch of 100"):
+        follow(replace(SMALL, batch_size=100), "cpu", tmp_path)
