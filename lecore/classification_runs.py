@@ -1,5 +1,6 @@
 """Classifiers in training, probed as by Dan et al. (2021): what a step on one point changes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,8 +17,8 @@ from lecore.models import image_cnn, resnet18
 from lecore.seeding import seeded
 from lecore.tangent_kernel import empirical_ntk
 from lecore.torchvision_import import import_torchvision
-from lecore.tracking import Tracker, eval_mode
-from lecore.training import train
+from lecore.tracking import Tracker
+from lecore.training import Callback, History, train
 
 MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """Of the channels, as Dan et al. take them for each of their three sets."""
@@ -130,30 +131,32 @@ def follow(run: Classification, device: str, scratch: Path) -> dict[str, NDArray
         ``steps_per_epoch``.
 
     Raises:
-        ValueError: If the set lacks a class, or has too few images for a batch or the probes.
+        ValueError: If the set lacks a class, has too few images for a batch or the probes, or
+            there is no epoch.
     """
-    problem = Problem(*(tensor.to(device) for tensor in classification_problem(run)))
-    probes = _probes(run, problem)
-    points = torch.cat([problem.inputs[probes[0]], problem.held_out[probes[1]]])
-    labels = torch.cat([problem.targets[probes[0]], problem.held_out_targets[probes[1]]])
-    size, outputs = len(probes[0]), len(run.classes)
-    network = resnet18(outputs=outputs, seed=run.seed)
-    if run.network == "cnn":
-        shape = problem.inputs.shape[1:]
-        network = image_cnn((shape[0], shape[1], shape[2]), outputs=outputs, seed=run.seed)
-    network = network.to(device)
+    problem, network, points, labels = classifier(run, device)
+    size = len(points) // 2
     stepped = (points[:size], labels[:size], points)
     settings: Any = {"loss": cross_entropy, "dtype": torch.float32}
+    rate = run.learning_rate
 
     def logits(model: nn.Module) -> Tensor:
         return torch.as_tensor(model(points))
 
     def adam(model: nn.Module) -> Tensor:
-        new = torch.optim.Adam(model.parameters(), lr=run.learning_rate)
+        new = torch.optim.Adam(model.parameters(), lr=rate)
         return torch.as_tensor(prediction_change(model, *stepped, optimizer=new, **settings))
 
     def kernel(model: nn.Module) -> Tensor:
         return torch.as_tensor(empirical_ntk(model, points, dtype=torch.float32))
+
+    def exact(model: nn.Module) -> Tensor:
+        step = prediction_change(model, *stepped, learning_rate=rate, **settings)
+        return torch.as_tensor(step)
+
+    def first_order(model: nn.Module) -> Tensor:
+        step = linearized_change(model, *stepped, learning_rate=rate, **settings)
+        return torch.as_tensor(step)
 
     def epoch_accuracy(model: nn.Module) -> Tensor:
         with torch.no_grad():
@@ -168,36 +171,70 @@ def follow(run: Classification, device: str, scratch: Path) -> dict[str, NDArray
     measures = {"logits": logits, "adam": adam, "kernel": kernel}
     looks = Tracker(measures, every=1, file=scratch / "looks.npz")
     epochs = Tracker({"accuracy": epoch_accuracy}, every=1, file=scratch / "epochs.npz")
+    steps = {"exact": exact, "first_order": first_order}
+    last = Tracker(steps, every=1, file=scratch / "last.npz")
 
     def look(step: int, model: nn.Module) -> None:
         if step in at:
             looks(step, model)
         if step in ends:
             epochs(step, model)
+        if step == max(ends):
+            last(step, model)
 
-    history = train(
-        network, problem.inputs, problem.targets, loss=cross_entropy, optimizer="adam",
-        learning_rate=run.learning_rate, weight_decay=run.weight_decay, epochs=run.epochs,
-        batch_size=run.batch_size, drop_last=True, shuffle="each epoch", seed=run.seed,
-        callback=look, callback_steps=at | ends, checkpoint=scratch / "checkpoint",
-        checkpoint_every=run.every, progress=True,
-    )  # fmt: skip
-    settings["learning_rate"] = run.learning_rate
-    with eval_mode(network):
-        last = {
-            "exact": prediction_change(network, *stepped, **settings),
-            "first_order": linearized_change(network, *stepped, **settings),
-        }
+    history = train_classifier(run, network, problem, scratch, look, at | ends)
     return {
         "steps": np.array(looks.steps),
         "labels": labels.cpu().numpy(),
         **{name: looks.curve(name).astype(np.float32) for name in measures},
-        **{name: change.cpu().numpy() for name, change in last.items()},
+        **{name: last.curve(name)[0].astype(np.float32) for name in steps},
         "loss": np.array(history.losses),
         "accuracy": np.array(history.accuracies),
         "epoch_accuracy": epochs.curve("accuracy"),
         "steps_per_epoch": np.array(per_epoch),
     }
+
+
+def classifier(run: Classification, device: str) -> tuple[Problem, nn.Module, Tensor, Tensor]:
+    """What a run starts from.
+
+    Returns:
+        The images; the network; the 2P points that are looked at, P training images class by
+        class and as many held-out ones; and their labels, shape (2P,).
+
+    Raises:
+        ValueError: As :func:`follow`.
+    """
+    if run.epochs < 1:
+        raise ValueError(f"epochs must be 1 or larger, not {run.epochs}")
+    problem = Problem(*(tensor.to(device) for tensor in classification_problem(run)))
+    probes = _probes(run, problem)
+    points = torch.cat([problem.inputs[probes[0]], problem.held_out[probes[1]]])
+    labels = torch.cat([problem.targets[probes[0]], problem.held_out_targets[probes[1]]])
+    outputs = len(run.classes)
+    network = resnet18(outputs=outputs, seed=run.seed)
+    if run.network == "cnn":
+        shape = problem.inputs.shape[1:]
+        network = image_cnn((shape[0], shape[1], shape[2]), outputs=outputs, seed=run.seed)
+    return problem, network.to(device), points, labels
+
+
+def train_classifier(
+    run: Classification,
+    network: nn.Module,
+    problem: Problem,
+    scratch: Path,
+    callback: Callback | None = None,
+    callback_steps: Collection[int] = (),
+) -> History:
+    """Train a network in place as a run says; see :func:`lecore.training.train`."""
+    return train(
+        network, problem.inputs, problem.targets, loss=cross_entropy, optimizer="adam",
+        learning_rate=run.learning_rate, weight_decay=run.weight_decay, epochs=run.epochs,
+        batch_size=run.batch_size, drop_last=True, shuffle="each epoch", seed=run.seed,
+        callback=callback, callback_steps=callback_steps, checkpoint=scratch / "checkpoint",
+        checkpoint_every=run.every, progress=True,
+    )  # fmt: skip
 
 
 def sgd_logit_change(

@@ -231,6 +231,6 @@ def _resume(path: Path, model: nn.Module, update: torch.optim.Optimizer, setting
             raise ValueError("its settings differ")
         model.load_state_dict(state["model"])
         update.load_state_dict(state["optimizer"])
+        return History(list(state["losses"]), list(state["accuracies"]))
     except Exception as error:
         raise ValueError(f"checkpoint {path} is not of this run ({error}); delete it") from error
-    return History(list(state["losses"]), list(state["accuracies"]))

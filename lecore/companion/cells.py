@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
 from lecore.companion.project import project_root
@@ -126,11 +128,26 @@ def record_cells(
             if not cell:
                 continue
             middle = float(pd.Series(cell).median())
-            entry = {"value": middle, "low": min(cell), "high": max(cell)}
-            runs = [round(v, 2) for v in cell]
-            record(key(table, row, column), **entry, digits=1, runs=runs)
-            found[key(table, row, column)] = entry | {"runs": runs}
+            name, runs = key(table, row, column), [round(v, 2) for v in cell]
+            found[name] = record(name, middle, low=min(cell), high=max(cell), digits=1, runs=runs)
     return found
+
+
+def record_curve(name: str, curves: NDArray[np.float64]) -> dict[str, Any]:
+    """Record a curve of several runs: its mean and their range.
+
+    Args:
+        name: Of the record, whose value is the last of the mean.
+        curves: Shape (runs, places).
+
+    Returns:
+        The record, with ``curve``, ``lowest`` and ``highest``, to four digits.
+    """
+    mean, lowest, highest = (
+        [float(f"{value:.4g}") for value in values]
+        for values in (curves.mean(0), curves.min(0), curves.max(0))
+    )
+    return record(name, mean[-1], curve=mean, lowest=lowest, highest=highest)
 
 
 def reference(chapter: str) -> dict[str, dict[str, Any]]:

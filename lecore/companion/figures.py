@@ -108,6 +108,15 @@ def draw_curve(
     ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
+def draw_recorded(
+    ax: Any, x: Sequence[float], entry: Mapping[str, Any], style: str = "-", **settings: Any
+) -> None:
+    """A record of :func:`lecore.companion.cells.record_curve`, with its range."""
+    (line,) = ax.plot(x, entry["curve"], style, **settings)
+    band = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0}
+    ax.fill_between(x, entry["lowest"], entry["highest"], **band)
+
+
 def _colour(row: str) -> str:
     if "linear" in row or "random" in row:
         return COLOURS["linear"]

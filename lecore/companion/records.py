@@ -30,7 +30,7 @@ def record(
     high: SupportsFloat | None = None,
     digits: int = 2,
     **details: Any,
-) -> None:
+) -> dict[str, Any]:
     """Publish one number of a chapter.
 
     The text shows it by the glue role under its name, and its interval under the name with
@@ -43,6 +43,9 @@ def record(
         high: Upper end.
         digits: Decimals in the interval's text.
         details: Anything JSON can hold that belongs beside it, such as ``n`` or ``unit``.
+
+    Returns:
+        The record: ``value``, ``low`` and ``high`` if given, and the details.
 
     Raises:
         ValueError: If the number is not finite, or only one end of the interval is given.
@@ -58,6 +61,7 @@ def record(
     if "low" in entry:
         entry["digits"] = digits
     glue_record(name, entry, entry | details)
+    return entry | details
 
 
 def glue_record(

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from lecore.companion import cells, figures
+from lecore.companion import cells, figures, records
 from lecore.table_runs import he_su_run
 from lecore.uncertainty import over_runs
 
@@ -36,16 +37,21 @@ def test_one_line_for_each_clustering() -> None:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    monkeypatch.setattr(cells, "record", lambda name, value, **rest: found.update({name: rest}))
+
+    def keep(name: str, data: Any, record: dict[str, Any] | None = None) -> None:
+        if record is not None:
+            found[name] = record
+
+    monkeypatch.setattr(records, "glue", keep)
     return found
 
 
 def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None:
     here = cells.record_cells("table 1", {"K-means": row([50, 60], [53, 70], [58, 80])}, PAIRS)
     assert here["table-1-k-means-5v8"] == {
-        "value": 53, "low": 50, "high": 58, "runs": [50, 53, 58],
+        "value": 53, "low": 50, "high": 58, "digits": 1, "runs": [50, 53, 58],
     }  # fmt: skip
-    assert recorded.keys() == here.keys()
+    assert recorded == here
     one = {"value": 61.0, "low": 61.0, "high": 61.0, "runs": [61.0]}
     shown = cells.side_by_side(
         "table 1", ["K-means"], PAIRS, published={"K-means": [50.4, 54.5]},
@@ -74,6 +80,18 @@ def test_mean_scores_are_means_over_pairs_of_medians(recorded: dict[str, Any]) -
         "accuracy-k-means", "many-starts-k-means", "adjusted-rand-k-means",
         "mutual-information-k-means",
     }  # fmt: skip
+
+
+def test_curves_are_means_with_their_range(recorded: dict[str, Any]) -> None:
+    entry = cells.record_curve("falling", np.array([[3.0, 1.0], [5.0, 1.23456]]))
+    expected = {"curve": [4.0, 1.117], "lowest": [3.0, 1.0], "highest": [5.0, 1.235]}
+    assert entry == recorded["falling"] == {"value": 1.117} | expected
+    fig, ax = plt.subplots()
+    figures.draw_recorded(ax, [0, 1], entry, "--", color="black", label="ours")
+    assert ax.lines[0].get_ydata().tolist() == [4.0, 1.117]
+    band = ax.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (1.0, 5.0)
+    plt.close(fig)
 
 
 def test_names_of_records_are_words_joined_by_hyphens() -> None:
