@@ -97,6 +97,7 @@ def comparison_runs(
     losses: Iterable[str] = ("squared", "cross-entropy"),
     activations: Iterable[str] = ("relu", "linear"),
     replicates: int = 1,
+    cheap_replicates: int | None = None,
     width: int = 40960,
     coded_width: int = 4096,
     seed: int = 0,
@@ -111,6 +112,8 @@ def comparison_runs(
         losses: ``squared``, ``cross-entropy`` or both.
         activations: Of the networks; ReLU networks with the squared loss are looked at 8 times.
         replicates: Runs of each kind, see :func:`replicated`.
+        cheap_replicates: Runs of those kinds that take seconds, features and linear networks
+            with the squared loss; as many if left out.
         width: Hidden units with the squared loss.
         coded_width: Hidden units with the cross-entropy, whose float32 steps are taken as well.
         seed: First seed.
@@ -128,9 +131,11 @@ def comparison_runs(
             elif activation == "relu":
                 kind["looks"] = 8
             kinds.append(kind)
-    return [
-        run
-        for kind in kinds
-        for pair in pairs
-        for run in replicated(he_su_run(data, *pair, **(kind | sample)), replicates, seed=seed)
-    ]
+    cheap = replicates if cheap_replicates is None else cheap_replicates
+    runs = []
+    for kind in kinds:
+        trained = kind.get("activation") == "relu" or kind.get("loss") == "cross-entropy"
+        for primary, auxiliary in pairs:
+            run = he_su_run(data, primary, auxiliary, **(kind | sample))
+            runs += replicated(run, replicates if trained else cheap, seed=seed)
+    return runs

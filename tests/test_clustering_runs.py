@@ -1,6 +1,7 @@
 """Runs of He & Su's tables: their settings, and what is measured."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from lecore.clustering_runs import build, measure, similarities
 from lecore.linear_networks import linear_network
 from lecore.sampling import CIFAR10_PAIRS, MNIST_PAIRS
 from lecore.similarity import relative_similarity, symmetrized
-from lecore.table_runs import Run, he_su_run
+from lecore.table_runs import Run, comparison_runs, he_su_run
 
 SMALL = {
     "width": 16, "epochs": 2, "per_class": 12, "auxiliary_size": 24, "rate_share": 0.5,
@@ -145,3 +146,23 @@ def test_tripling_moves_saturated_probabilities_by_single_units():
     )
     assert (coded.learning_rates > 1e-6).all()
     assert (coded.own_units <= 8).all()
+
+
+def test_cheap_rows_of_the_tables_have_replicates_of_their_own():
+    runs = comparison_runs(
+        "mnist", [((5, 8), (3, 9))], replicates=2, cheap_replicates=4, coded_width=64, width=32
+    )
+    counts = Counter((run.network, run.activation, run.loss) for run in runs)
+    assert counts == {
+        ("pixels", "relu", "squared"): 4,
+        ("principal", "relu", "squared"): 4,
+        ("two-layer", "linear", "squared"): 4,
+        ("two-layer", "linear", "cross-entropy"): 2,
+        ("two-layer", "relu", "squared"): 2,
+        ("two-layer", "relu", "cross-entropy"): 2,
+    }
+    first = [run for run in runs if run.sample is None]
+    assert len(first) == 6
+    assert all(run.seed == 0 for run in first)
+    assert {run.width for run in runs if run.loss == "cross-entropy"} == {64}
+    assert len({run.seed for run in runs}) == 4

@@ -345,7 +345,7 @@ def test_structure_is_found_and_not_fallen_back_from():
     }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_random_convolutional_networks(data):
     draw = data.draw
