@@ -51,7 +51,7 @@ def steps_of(
         learning_rate: Of SGD.
 
     Returns:
-        For each look z, shape (2P, K), and Δz, shape (P, 2P, K).
+        One pair a look, z of shape (2P, K) and Δz of shape (P, 2P, K).
     """
     points = len(followed["labels"]) // 2
     labels, found = torch.tensor(followed["labels"]), []
@@ -150,9 +150,9 @@ def kernel_measures(z: Tensor, labels: Tensor, kernel: Tensor) -> dict[str, Tens
         kernel: Θ, shape (m, m, K, K).
 
     Returns:
-        By name, shape (m, m): ``normalised kernel``, K̄ of Chen, He & Su (2020) of the trace over
-        outputs; ``stiffness``, the cosine between loss gradients (Fort et al., 2019);
-        ``stiffness of residuals``, the cosine between p − y.
+        Matrices of shape (m, m) by name. ``normalised kernel`` is K̄ of Chen, He & Su (2020) of the trace over
+        outputs, ``stiffness`` the cosine between loss gradients (Fort et al., 2019),
+        and ``stiffness of residuals`` the cosine between p − y.
     """
     residual = z.softmax(dim=1) - F.one_hot(labels, z.shape[1])
     grams = {

@@ -30,7 +30,7 @@ DAN_CLASSES = {
     "mnist": (0, 2, 4),
     "digits": (0, 2, 4),
 }
-"""Their classes: plane, car, ship; motorcycle, orange, wardrobe; digits."""
+"""Classes by set, as Dan et al. chose them (plane, car, ship; motorcycle, orange, wardrobe)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def record(
         details: Anything JSON can hold that belongs beside it, such as ``n`` or ``unit``.
 
     Returns:
-        The record: ``value``, ``low`` and ``high`` if given, and the details.
+        What is recorded, which is ``value``, ``low`` and ``high`` if given, and the details.
 
     Raises:
         ValueError: If the number is not finite, or only one end of the interval is given.
