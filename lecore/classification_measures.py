@@ -150,9 +150,9 @@ def kernel_measures(z: Tensor, labels: Tensor, kernel: Tensor) -> dict[str, Tens
         kernel: Θ, shape (m, m, K, K).
 
     Returns:
-        Matrices of shape (m, m) by name. ``normalised kernel`` is K̄ of Chen, He & Su (2020) of the trace over
-        outputs, ``stiffness`` the cosine between loss gradients (Fort et al., 2019),
-        and ``stiffness of residuals`` the cosine between p − y.
+        Matrices of shape (m, m) by name. ``normalised kernel`` is K̄ of Chen, He & Su (2020) of
+        the trace over outputs, ``stiffness`` the cosine between loss gradients (Fort et al.,
+        2019), and ``stiffness of residuals`` the cosine between p − y.
     """
     residual = z.softmax(dim=1) - F.one_hot(labels, z.shape[1])
     grams = {
