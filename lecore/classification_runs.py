@@ -30,7 +30,7 @@ DAN_CLASSES = {
     "mnist": (0, 2, 4),
     "digits": (0, 2, 4),
 }
-"""Classes by set, as Dan et al. chose them (plane, car, ship; motorcycle, orange, wardrobe)."""
+"""Classes by set, as Dan et al. chose them for the first three; SVHN's digits for the last two."""
 
 
 @dataclass(frozen=True, kw_only=True)
