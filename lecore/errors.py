@@ -1,0 +1,20 @@
+"""The one exception type of the package: what is wrong, where, and what to do about it."""
+
+
+class LecoreError(ValueError):
+    """Something cannot be measured, recognised or trusted.
+
+    Attributes:
+        what: What is wrong, in a few words.
+        cure: What to do about it; empty if there is nothing to do.
+        where: The layer, argument or file that it concerns; empty if that is said in ``what``.
+    """
+
+    def __init__(self, what: str, cure: str = "", where: str = "") -> None:
+        super().__init__(what, cure, where)  # all in args, so that it travels between processes
+        self.what, self.cure, self.where = what, cure, where
+
+    def __str__(self) -> str:
+        """One line: ``where: what; cure``."""
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.what}" + (f"; {self.cure}" if self.cure else "")
