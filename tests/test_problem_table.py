@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lecore import Tiles, empirical_ntk, linearized_change, losses, models, prediction_change
-from lecore.gradients import find_structure
+from lecore.gradients import structures_of
 from lecore.seeding import seeded
 from lecore.snapshot import snapshot
 
@@ -332,7 +332,7 @@ def test_kernels_and_changes(name, outputs):
 def test_structure_is_found_and_not_fallen_back_from():
     def fallbacks(name):
         model, x, *_ = problem(name, 3)
-        return find_structure(snapshot(model), x[:1]).direct
+        return list(structures_of(snapshot(model), [x[:1]])[0].direct)
 
     everywhere = {name: fallbacks(name) for name in ARCHITECTURES}
     unstructured = {name: names for name, names in everywhere.items() if names}
