@@ -111,7 +111,7 @@ def linearized_change(
             along = step_route(measured, rows, columns, step, None, check, linearized=True)
             return StepTile(along).compute(outputs, tiles)
         if outputs > 1:
-            found = structures(measured, rows.inputs, columns, check)
+            found = structures(measured, rows.inputs, columns, False)
             if forward_mode_pays(found, len(rows.inputs), len(columns)):
                 forward = along_steps(measured, rows, columns, step, check)
                 if forward is not None:

@@ -109,7 +109,7 @@ def kernel_route(measured: Measured, rows: Side, columns: Side, check: bool) -> 
 
         def right() -> bool:
             with torch.no_grad():
-                return agrees(route)
+                return agrees(route, _pair(rows.inputs, columns.inputs))
 
         if not check or remembered(model, key, right):
             return route
