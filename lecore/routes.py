@@ -18,12 +18,12 @@ from lecore.optimizer_steps import WeightChange
 from lecore.points import Side, points
 from lecore.precision import Precision
 from lecore.probing import look
+from lecore.remembering import remembered
 from lecore.self_check import (
     agrees,
     check_predictions,
     checked_steps,
     checked_structures,
-    remembered,
 )
 from lecore.snapshot import Snapshot, snapshot
 from lecore.step_tiles import (
