@@ -21,7 +21,7 @@ from lecore.layer_kernels import layer_kernel
 from lecore.optimizer_steps import sgd_change
 from lecore.points import Side
 from lecore.precision import PRODUCT_DTYPES
-from lecore.probing import generators_left_alone
+from lecore.probing import generators_left_alone, random_states
 from lecore.snapshot import Snapshot
 from lecore.step_tiles import ChangedWeights, DenseSteps, StepRoute, TwoLayerSteps
 from lecore.watching import Structure, plainly, with_direct
@@ -177,17 +177,9 @@ def _seeded(seed: int, predict: Callable[[], Tensor]) -> tuple[Tensor, Any, Any]
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        before = _states()
+        before = random_states()
         prediction = predict()
-        return prediction, before, _states()
-
-
-def _states() -> tuple[Any, ...]:
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    cuda = torch.cuda.is_initialized()
-    state = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if cuda else [])]
-    numbers = (kind, np.asarray(keys).tobytes(), *rest)
-    return random.getstate(), numbers, tuple(s.numpy().tobytes() for s in state)
+        return prediction, before, random_states()
 
 
 def _disagreeing(

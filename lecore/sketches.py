@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lecore.errors import LecoreError
 from lecore.gradients import Factors, gradient_factors
 from lecore.layer_kernels import dense_gradient
-from lecore.precision import Precision
+from lecore.precision import Precision, check_finite
 from lecore.routes import check_points, opened, structures
 from lecore.snapshot import Snapshot
 from lecore.watching import Structure
@@ -80,7 +80,9 @@ def gradient_sketch(
                 if gradient is not None:
                     _add_projection(sketch, *gradient, _mixed(seed, place))
             sketches.append(sketch)
-    return torch.cat(sketches)
+    sketch = torch.cat(sketches)
+    check_finite(sketch, "the sketch")
+    return sketch
 
 
 def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketch:
