@@ -70,13 +70,17 @@ def refuse_another(known: Mapping[str, str], here: Mapping[str, str], what: str,
     names = differing(known, here)
     if not names:
         return
-    told = [
-        f"{name} ({known.get(name, 'none')} there, {here.get(name, 'none')} here)"
-        if name in ("versions", "default dtype", "key")
-        else name
-        for name in names
-    ]
-    raise LecoreError(f"{what} holds the work of another {' and another '.join(told)}", cure)
+    raise LecoreError(
+        f"{what} holds the work of {' and '.join(_told(n, known, here) for n in names)}", cure
+    )
+
+
+def _told(name: str, known: Mapping[str, str], here: Mapping[str, str]) -> str:
+    several = name == "data" or (name.endswith("s") and not name.endswith("ss"))
+    text = f"{'other' if several else 'another'} {name}"
+    if name in ("versions", "default dtype", "key"):  # words, not digests
+        text += f" ({known.get(name, 'none')} there, {here.get(name, 'none')} here)"
+    return text
 
 
 def shapes(model: nn.Module) -> dict[str, object]:

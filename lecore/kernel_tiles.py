@@ -9,10 +9,11 @@ from torch.func import grad, vmap
 
 from lecore.dense_steps import dense_form
 from lecore.gradients import Factors, Structure, find_structure, gradient_factors
+from lecore.identity import identify
 from lecore.layer_kernels import Extent, layer_kernel, only_output, traced, written_out
 from lecore.losses import Loss
 from lecore.precision import all_finite, float32_products
-from lecore.snapshot import Snapshot, check_loss, fingerprint, labels, points
+from lecore.snapshot import Snapshot, check_loss, labels, points
 from lecore.tiles import Tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_form, two_layer_kernel, two_layer_prediction
 
@@ -75,11 +76,15 @@ class KernelTile:
         """The whole matrix."""
         n, m = len(self.rows.inputs), len(self.columns.inputs)
         per_point, per_pair = self._bytes()
-        name = ""
+        identity = None
         if tiles.store is not None:
-            sides = [part for side in (self.rows, self.columns) for part in side[:2]]
-            losses = [getattr(side.loss, "__name__", side.loss) for side in self._sides()]
-            name = fingerprint(self.network, self.form, self.scale, *sides, *losses)
+            identity = identify(
+                by=__name__, key=tiles.key, model=self.network.skeleton,
+                parameters=self.network.parameters, buffers=self.network.fixed,
+                loss=[side.loss for side in self._sides()],
+                data=[side[:2] for side in self._sides()],
+                settings=(self.network.products, self.form, self.scale),
+            )  # fmt: skip
         return compute_tiles(
             self,
             n,
@@ -92,7 +97,7 @@ class KernelTile:
             column_bytes=per_point,
             pair_bytes=per_pair,
             symmetric=self.rows is self.columns,
-            fingerprint=name,
+            identity=identity,
         )
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:

@@ -1,7 +1,6 @@
 """A network at fixed weights: what every measurement starts from, and never changes."""
 
 import copy
-import hashlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -174,22 +173,6 @@ def check_loss(network: Snapshot, loss: Loss, inputs: Tensor, targets: Tensor) -
             f"{tuple(value.shape)}; sum over the outputs (see lecore.losses)"
         )
     return prediction.shape[1]
-
-
-def fingerprint(network: Snapshot, *things: object) -> str:
-    """A digest of weights, structure, points and settings, to recognise a stored result."""
-    digest = hashlib.blake2b(repr(network.skeleton).encode(), digest_size=16)
-    for thing in (network.products, network.parameters, network.fixed, *things):
-        for part in thing.items() if isinstance(thing, dict) else [("", thing)]:
-            name, value = part
-            digest.update(str(name).encode())
-            if isinstance(value, Tensor):
-                digest.update(str((value.dtype, tuple(value.shape))).encode())
-                data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                digest.update(data.numpy().tobytes())
-            else:
-                digest.update(repr(value).encode())
-    return digest.hexdigest()
 
 
 def _skeleton(model: nn.Module) -> nn.Module:

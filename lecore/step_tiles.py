@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
 from lecore.dense_steps import Dense, dense_change, dense_form
+from lecore.identity import identify
 from lecore.kernel_tiles import Side
 from lecore.optimizer_steps import WeightChange
 from lecore.precision import PRODUCT_DTYPES, all_finite, float32_products, warn_below_rounding
-from lecore.snapshot import Parameters, Snapshot, check_loss, fingerprint, points
+from lecore.snapshot import Parameters, Snapshot, check_loss, points
 from lecore.tiles import Tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_change, two_layer_form, two_layer_prediction
 
@@ -171,13 +172,13 @@ def compute_steps(
     vectorized = bool(routes) or _runs_vectorized(network, rows, columns, step)
     tile = StepTile(network, rows, columns, step, routes, linearized, vectorized)
     size = columns.element_size() if columns.is_floating_point() else 8
-    name = ""
+    identity = None
     if tiles.store is not None:
-        # the step of one small gradient stands for the optimiser, its settings and its state
-        first = step({k: torch.full_like(w, 1e-4) for k, w in network.parameters.items()})
-        name = fingerprint(
-            network, rows.inputs, rows.targets, columns, rows.loss.__name__, linearized, first
-        )
+        identity = identify(
+            by=__name__, key=tiles.key, model=network.skeleton, parameters=network.parameters,
+            buffers=network.fixed, loss=rows.loss, optimizer=step,
+            data=[rows.inputs, rows.targets, columns], settings=(network.products, linearized),
+        )  # fmt: skip
     change = compute_tiles(
         tile,
         len(rows.inputs),
@@ -189,7 +190,7 @@ def compute_steps(
         row_bytes=size * (rows.inputs[0].numel() + 2 * routes.width),
         column_bytes=size * (columns[0].numel() + 3 * routes.width),
         pair_bytes=size * (6 if routes.two_layer else 3) * outputs,
-        fingerprint=name,
+        identity=identity,
     )
     if not routes.keeps_digits and not linearized and isinstance(change, Tensor):
         with torch.no_grad():

@@ -479,7 +479,7 @@ def test_the_error_names_what_differs_and_the_cure():
     with pytest.raises(LecoreError) as error:
         refuse_another(one, other, "here.zarr", "choose another store, or delete it")
     assert str(error.value) == (
-        "here.zarr holds the work of another loss and another data; choose another store, or "
+        "here.zarr holds the work of another loss and other data; choose another store, or "
         "delete it"
     )
     with pytest.raises(LecoreError, match="another key"):
