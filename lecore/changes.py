@@ -81,7 +81,7 @@ def prediction_change(
         columns = column_points(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         route = step_route(measured, rows, columns, step, learning_rate, check)
-        return StepTile(route).compute(_outputs(measured, rows), tiles)
+        return StepTile(route).compute(_outputs(measured, rows), step, tiles)
 
 
 def linearized_change(
@@ -110,13 +110,13 @@ def linearized_change(
         outputs = _outputs(measured, rows)
         if learning_rate is None:
             along = step_route(measured, rows, columns, step, None, check, linearized=True)
-            return StepTile(along).compute(outputs, tiles)
+            return StepTile(along).compute(outputs, step, tiles)
         if outputs > 1:
             found = structures(measured, rows.inputs, columns, False)
             if forward_mode_pays(found, len(rows.inputs), len(columns)):
                 forward = along_steps(measured, rows, columns, step, check)
                 if forward is not None:
-                    return StepTile(forward).compute(outputs, tiles)
+                    return StepTile(forward).compute(outputs, step, tiles)
         route = kernel_route(measured, rows, Side(columns), check)
         return KernelTile(route, scale=-learning_rate).compute(tiles)
 

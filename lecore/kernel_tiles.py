@@ -10,6 +10,7 @@ from torch import Tensor
 from lecore.errors import LecoreError
 from lecore.flags import fixed_flags
 from lecore.gradients import Factors, factor_bytes, gradient_factors, pass_bytes
+from lecore.identity import identify
 from lecore.layer_kernels import Extent, layer_kernel, only_output, traced, written_out
 from lecore.points import Side
 from lecore.precision import all_finite
@@ -195,9 +196,18 @@ class KernelTile:
     form: Form = "full"
     scale: float = 1.0
 
-    def compute(self, tiles: Tiles, identity: Any = "") -> Any:
+    def compute(self, tiles: Tiles) -> Any:
         """The whole matrix."""
         route, cost = self.route, self.route.cost(self.form)
+        identity = None
+        if tiles.store is not None:
+            network, sides = route.network, (route.rows, route.columns)
+            identity = identify(
+                by=__name__, key=tiles.key, model=network.module, parameters=network.parameters,
+                buffers=network.fixed, loss=[side.loss for side in sides],
+                data=[side[:2] for side in sides],
+                settings=(network.products, self.form, self.scale),
+            )  # fmt: skip
         return compute_tiles(
             self,
             len(route.rows.inputs),
@@ -211,7 +221,7 @@ class KernelTile:
             pair_bytes=cost.pair,
             fixed_bytes=cost.fixed,
             symmetric=route.rows is route.columns,
-            fingerprint=identity,
+            identity=identity,
         )
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:

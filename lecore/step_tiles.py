@@ -11,6 +11,7 @@ from lecore.dense_steps import Dense, dense_change
 from lecore.errors import LecoreError
 from lecore.flags import fixed_flags
 from lecore.gradients import flat, gradient_factors, plain_gradient
+from lecore.identity import identify
 from lecore.optimizer_steps import WeightChange
 from lecore.points import Side
 from lecore.precision import PRODUCT_DTYPES, all_finite, warn_below_rounding
@@ -265,10 +266,19 @@ class StepTile:
 
     route: StepRoute
 
-    def compute(self, outputs: int, tiles: Tiles, identity: Any = "") -> Any:
-        """The whole matrix Δ."""
+    def compute(self, outputs: int, step: WeightChange, tiles: Tiles) -> Any:
+        """The whole matrix Δ, of steps of an optimiser by which it is recognised in a store."""
         route = self.route
         network, cost = route.network, route.cost(outputs)
+        identity = None
+        if tiles.store is not None:
+            linearized = isinstance(route, ChangedWeights) and route.linearized
+            identity = identify(
+                by=__name__, key=tiles.key, model=network.module, parameters=network.parameters,
+                buffers=network.fixed, loss=route.rows.loss, optimizer=step,
+                data=[route.rows.inputs, route.rows.targets, route.columns],
+                settings=(network.products, linearized),
+            )  # fmt: skip
         change = compute_tiles(
             self,
             len(route.rows.inputs),
@@ -281,7 +291,7 @@ class StepTile:
             column_bytes=cost.column,
             pair_bytes=cost.pair,
             fixed_bytes=cost.fixed,
-            fingerprint=identity,
+            identity=identity,
         )
         if not route.keeps_digits:
             self._warn_below_rounding(change)

@@ -1,10 +1,9 @@
 """Large matrices over pairs of points, computed tile by tile."""
 
 import contextlib
-import errno
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lecore.identity import Identity
 from lecore.workers import unordered
 
 TileFunction = Callable[[slice, slice], Tensor]
@@ -34,7 +34,10 @@ class Tiles:
         backend: Whether they run in ``threads`` or in ``processes``.
         store: Folder of a Zarr array to write to, which can be larger than memory and is resumed
             by the same call after an interruption; ``None`` returns a tensor. Needs
-            ``pip install "lecore[scale]"``.
+            ``pip install "lecore[scale]"``. It is recognised by all that it depends on: network,
+            loss and optimiser with their code and state, data, settings, versions.
+        key: A word for what of it cannot be identified, such as a loss that reads a file: choose
+            another when that changes.
         client: A ``dask.distributed.Client`` whose workers compute the tiles, one a thread, in
             place of ``jobs``. The budget is then that of one tile, by default half of a thread's
             share of its worker's memory. Workers need lecore, and with a store they write to it
@@ -50,6 +53,7 @@ class Tiles:
     client: Any = None
     progress: bool = False
     shape: tuple[int, int] | None = None
+    key: str = ""
 
     def __post_init__(self) -> None:
         if self.jobs < 1 or self.backend not in ("threads", "processes"):
@@ -95,7 +99,7 @@ def compute_tiles(
     trailing: tuple[int, ...] = (),
     device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
     symmetric: bool = False,
-    fingerprint: str = "",
+    identity: Identity | None = None,
 ) -> Any:
     """Compute a matrix tile by tile.
 
@@ -117,7 +121,7 @@ def compute_tiles(
         device: Device of the result in memory.
         symmetric: Whether entry (j, i) is entry (i, j) with the trailing axes reversed, so that
             only tiles on and above the diagonal are computed.
-        fingerprint: Identifies what is computed; a store with another one is refused.
+        identity: What is computed; a store that holds anything else is refused.
 
     Returns:
         A tensor, or a Zarr array for reading, of shape (n, m, *trailing).
@@ -145,11 +149,9 @@ def compute_tiles(
         return _fill(TensorMatrix(tensor, symmetric, step), tile, tiles)
     from lecore.stores import open_store
 
-    with _full_disk_explained(tiles.store):
-        store = open_store(
-            Path(tiles.store), shape, dtype, step, symmetric, fingerprint, tiles.shape is not None
-        )
-        return _fill(store, tile, tiles)
+    fixed = tiles.shape is not None
+    store = open_store(Path(tiles.store), shape, dtype, step, symmetric, identity or {}, fixed)
+    return _fill(store, tile, tiles)
 
 
 @dataclass(frozen=True)
@@ -311,17 +313,3 @@ def free_memory(device: torch.device) -> int:
 
 def _pairs(cut: Cut) -> int:
     return (cut[0].stop - cut[0].start) * (cut[1].stop - cut[1].start)
-
-
-@contextlib.contextmanager
-def _full_disk_explained(store: str | os.PathLike[str]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if errno.errorcode.get(error.errno or 0) not in ("ENOSPC", "EDQUOT"):
-            raise
-        raise OSError(
-            error.errno,
-            f"the disk of {os.fspath(store)} is full; finished tiles stay there: make room and "
-            "repeat the call, which goes on with the others",
-        ) from error

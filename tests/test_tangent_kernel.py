@@ -152,5 +152,5 @@ def test_shorter_products_are_asked_for_and_leave_no_trace(network, tmp_path):
     pytest.importorskip("zarr")
     tiles = Tiles(store=tmp_path / "kernel")
     empirical_ntk(network, x, dtype="bf16", tiles=tiles)
-    with pytest.raises(ValueError, match="holds another matrix"):
+    with pytest.raises(ValueError, match="holds the work of other settings"):
         empirical_ntk(network, x, dtype=torch.float32, tiles=tiles)

@@ -60,7 +60,7 @@ def compute(tile, rows, columns, tiles, **options):
         "row_bytes": 8,
         "column_bytes": 8,
         "pair_bytes": 8,
-        "fingerprint": "products",
+        "identity": {"loss": "products", "data": "1"},
     }
     return compute_tiles(tile, rows, columns, tiles=tiles, **defaults | options)
 
