@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lecore.gradients import Factors, find_structure, gradient_factors
+from lecore.errors import LecoreError
+from lecore.gradients import Factors, gradient_factors
 from lecore.layer_kernels import dense_gradient
-from lecore.precision import Precision, float32_products
-from lecore.snapshot import Snapshot, points, snapshot
+from lecore.precision import Precision
+from lecore.routes import check_points, opened, structures
+from lecore.snapshot import Snapshot
 
 
 class Sketch(NamedTuple):
@@ -40,6 +42,7 @@ def gradient_sketch(
     seed: int = 0,
     dtype: Precision | None = torch.float32,
     chunk_size: int = 16,
+    check: bool = True,
 ) -> Tensor:
     """Random features of the gradients ∂f_c(x_i)/∂w.
 
@@ -53,24 +56,25 @@ def gradient_sketch(
         seed: Seed of the projection.
         dtype: Precision of the calculation.
         chunk_size: Points whose gradients are written out at a time.
+        check: Whether to look at two points first: see :mod:`lecore.self_check`.
 
     Returns:
         Shape (n, outputs, features).
 
     Raises:
-        ValueError: If the model or the inputs are unfit, or a number is not positive.
+        LecoreError: If the model or the inputs are unfit, or a number is not positive.
     """
     if features < 1 or chunk_size < 1:
-        raise ValueError("features and chunk_size must be 1 or larger")
-    network = snapshot(model, dtype)
-    inputs = points(network, inputs)
-    structure = find_structure(network, inputs[:1])
+        raise LecoreError("features and chunk_size must be 1 or larger")
     sketches = []
-    with torch.no_grad(), float32_products(network.products):
+    with opened(model, inputs, dtype) as (measured, inputs), torch.no_grad():
+        network = measured[1]
+        check_points(measured, inputs, inputs, check)
+        structure, _ = structures(measured, inputs, inputs, check)
         for part in inputs.split(chunk_size):
             factors = gradient_factors(network, structure, part)
             sketch = factors.prediction.new_zeros(len(part), structure.outputs, features)
-            for place, name in enumerate([*factors.outer, *factors.direct]):
+            for place, name in enumerate(factors.names):
                 _add_projection(sketch, _written_out(network, factors, name), _mixed(seed, place))
             sketches.append(sketch)
     return torch.cat(sketches)

@@ -1,0 +1,153 @@
+"""A copy of a model that shares nothing with it, however the model was put together.
+
+``copy.deepcopy`` stops at functions: a patched ``layer.forward``, a hook or a lambda kept as an
+attribute would go on using the layers that it closes over, those of the caller's model. And it
+refuses tensors that were computed, such as the weight of a pruned layer.
+"""
+
+import copy
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lecore.errors import LecoreError
+
+Cast = Callable[[Tensor], Tensor]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside wrappers that spread it over devices or compile it."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif type(model).__name__ == "OptimizedModule" and hasattr(model, "_orig_mod"):
+            model = cast("nn.Module", model._orig_mod)  # torch.compile's; its class is private
+        else:
+            return model
+
+
+def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
+    """Copy a model, all of its tensors converted.
+
+    Args:
+        model: The model, without wrappers around it; those inside are taken off the copy.
+        convert: From a tensor to the one that stands in its place; where it shares memory with the
+            old one, so do the models.
+
+    Raises:
+        LecoreError: If a part of it cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    keep: list[Any] = []  # ids of what is alive stay its own
+    for tensor in _tensors(model):
+        if id(tensor) in memo:
+            continue
+        new = convert(tensor.detach())
+        if isinstance(tensor, nn.Parameter):
+            new = nn.Parameter(new.detach(), tensor.requires_grad)
+        memo[id(tensor)] = new
+        keep.append(tensor)
+    try:
+        copied = copy.deepcopy(model, memo)
+    except Exception as error:
+        raise LecoreError(
+            f"the model cannot be copied ({type(error).__name__}: {_first_line(error)})",
+            "keep what cannot be copied outside of its attributes",
+        ) from error
+    for module in copied.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            module._apply(convert)  # its tensors live outside of Python
+            continue
+        module._compiled_call_impl = None
+        for name, value in list(vars(module).items()):
+            vars(module)[name] = _rebound(value, memo)
+        for name, child in module._modules.items():
+            if child is not None:
+                module._modules[name] = unwrapped(child)
+    return copied
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    """All tensors that belong to a model, those in plain attributes too."""
+    for module in model.modules():
+        if not isinstance(module, torch.jit.ScriptModule):
+            yield from _held(vars(module), depth=4)
+
+
+def _held(value: Any, depth: int) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, dict):
+        for item in value.values():
+            yield from _held(item, depth - 1)
+    elif depth and isinstance(value, list | tuple | set):
+        for item in value:
+            yield from _held(item, depth - 1)
+    elif depth and isinstance(value, types.FunctionType):
+        for cell in value.__closure__ or ():
+            with_content = _content(cell)
+            if isinstance(with_content, Tensor | list | tuple | dict):
+                yield from _held(with_content, depth - 1)
+
+
+def _rebound(value: Any, memo: dict[int, Any]) -> Any:
+    """A value whose functions close over the copies of what they closed over."""
+    if isinstance(value, types.FunctionType):
+        return _rebound_function(value, memo)
+    if isinstance(value, types.MethodType):
+        function = _rebound(value.__func__, memo)
+        return types.MethodType(function, value.__self__)  # deepcopy has bound it to the copy
+    if isinstance(value, functools.partial):
+        arguments = [_copied(a, memo) for a in value.args]
+        named = {k: _copied(a, memo) for k, a in value.keywords.items()}
+        return functools.partial(_rebound(value.func, memo), *arguments, **named)
+    if type(value) in (list, tuple):
+        return type(value)([_rebound(item, memo) for item in value])
+    if isinstance(value, dict):
+        for key, item in value.items():  # in place: it may be an ordered or a default dict
+            value[key] = _rebound(item, memo)
+    return value
+
+
+def _rebound_function(function: types.FunctionType, memo: dict[int, Any]) -> Any:
+    if not function.__closure__:
+        return function
+    if id(function) in memo:
+        return memo[id(function)]
+    cells = tuple(types.CellType() for _ in function.__closure__)
+    new = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
+    )
+    new.__kwdefaults__ = function.__kwdefaults__
+    new.__dict__.update(function.__dict__)
+    memo[id(function)] = new
+    for cell, old in zip(cells, function.__closure__, strict=True):
+        try:
+            content = old.cell_contents
+        except ValueError:  # not filled yet
+            continue
+        cell.cell_contents = _copied(content, memo)
+    return new
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy of what a function refers to; what cannot be copied is no part of the model."""
+    try:
+        return _rebound(copy.deepcopy(value, memo), memo)
+    except Exception:
+        return value
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,227 @@
+"""From a model and its points to the quickest route that is right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lecore.dense_steps import dense_form
+from lecore.flags import fixed_flags
+from lecore.gradients import structures_of
+from lecore.kernel_tiles import KernelRoute, StructuredRoute, TwoLayerRoute
+from lecore.layer_kernels import ELEMENTWISE_COST
+from lecore.model_copy import unwrapped
+from lecore.optimizer_steps import WeightChange
+from lecore.points import Side, points
+from lecore.precision import Precision
+from lecore.probing import look
+from lecore.self_check import (
+    agrees,
+    check_predictions,
+    checked_steps,
+    checked_structures,
+    remembered,
+)
+from lecore.snapshot import Snapshot, snapshot
+from lecore.step_tiles import (
+    ChangedWeights,
+    DenseSteps,
+    StepRoute,
+    TwoLayerSteps,
+    changed_weights,
+)
+from lecore.two_layer import two_layer_form
+from lecore.watching import Structure, warn_plain
+
+Measured = tuple[nn.Module, Snapshot]
+"""The caller's model without wrappers, and its snapshot."""
+
+
+@contextmanager
+def opened(
+    model: nn.Module, inputs: Any, dtype: Precision | None
+) -> Iterator[tuple[Measured, Tensor]]:
+    """Begin a measurement: look at the network, and compute as asked for inside.
+
+    Args:
+        model: The caller's model.
+        inputs: Its row points.
+        dtype: Precision of the calculation.
+
+    Yields:
+        The model with its snapshot, and the row points as it takes them.
+
+    Raises:
+        LecoreError: If the model or the points are unfit; see the message.
+    """
+    network = snapshot(model, dtype)
+    model = unwrapped(model)
+    with fixed_flags(network.products, network.device.type):
+        inputs = points(network, inputs)
+        manners = remembered(
+            model,
+            ("look", *_kind(network, inputs)),
+            lambda: look(network, inputs[:1]).manners,
+        )
+        network = replace(network, manners=manners)
+        with torch.no_grad():
+            network.predict(inputs[:1])
+        yield (model, network), inputs
+
+
+def structures(
+    measured: Measured, rows: Tensor, columns: Tensor, check: bool
+) -> tuple[Structure, Structure]:
+    """How the parameters enter the forward pass of row points and of column points, checked."""
+    model, network = measured
+
+    def find() -> list[Structure]:
+        found = structures_of(network, [rows, columns])
+        if not check:
+            return found
+        with torch.no_grad():
+            return checked_structures(network, found, [rows[:1], columns[-1:]])
+
+    kinds = (*_kind(network, rows), *_kind(network, columns))
+    left, right = remembered(
+        model,
+        ("structures", check, *kinds),
+        find,
+        lasts=lambda found: found[0].route == "vectorized",
+    )
+    return left, right
+
+
+def kernel_route(measured: Measured, rows: Side, columns: Side, check: bool) -> KernelRoute:
+    """Matrix products for two layers, else structured gradients."""
+    model, network = measured
+    check_points(measured, rows.inputs, columns.inputs, check)
+    two_layer = two_layer_form(dense_form(network.module))
+    if two_layer is not None:
+        route = TwoLayerRoute(network, two_layer, rows, columns)
+        key = ("two-layer kernel", *_kind(network, rows.inputs), *_kind(network, columns.inputs))
+
+        def right() -> bool:
+            with torch.no_grad():
+                return agrees(route)
+
+        if not check or remembered(model, key, right):
+            return route
+    found = structures(measured, rows.inputs, columns.inputs, check)
+    return StructuredRoute(network, found, rows, columns)
+
+
+def step_route(
+    measured: Measured,
+    rows: Side,
+    columns: Tensor,
+    step: WeightChange,
+    learning_rate: float | None,
+    check: bool,
+    linearized: bool = False,
+) -> StepRoute:
+    """Matrix products for plain SGD on chains of layers, else the network at changed weights.
+
+    Args:
+        measured: From :func:`opened`.
+        rows: Update points.
+        columns: Test points.
+        step: Weight change of one gradient.
+        learning_rate: η if it is a plain SGD step.
+        check: Whether to compare with a real step.
+        linearized: Whether to differentiate along the step instead of taking it.
+    """
+    model, network = measured
+    check_points(measured, rows.inputs, columns, check)
+    layers = None if learning_rate is None or linearized else dense_form(network.module)
+    two_layer = two_layer_form(layers)
+    kinds = (*_kind(network, rows.inputs), *_kind(network, columns))
+
+    def right(route: StepRoute) -> bool:
+        if not check:
+            return True
+
+        def compare() -> bool:
+            with torch.no_grad():
+                return checked_steps(route) is not None
+
+        lasts = isinstance(route, TwoLayerSteps | DenseSteps) or route.how == "vectorized"
+        key = ("steps", type(route), linearized, *kinds)
+        return bool(remembered(model, key, compare, lasts=lambda found: lasts))
+
+    if two_layer is not None and type(two_layer.activation) is nn.ReLU:
+        assert learning_rate is not None
+        quick = TwoLayerSteps(network, rows, columns, two_layer, learning_rate)
+        if right(quick):
+            return quick
+    if layers is not None:
+        assert learning_rate is not None
+        dense = DenseSteps(network, rows, columns, layers, learning_rate)
+        if right(dense):
+            return dense
+    route = changed_weights(network, rows, columns, step, linearized)
+    if route.how != "plain" and not right(route):
+        route = replace(route, how="plain")
+    if route.how == "plain":
+        warn_plain("", "torch.func cannot transform it")
+    return route
+
+
+def forward_mode_pays(found: tuple[Structure, Structure], n: int, m: int) -> bool:
+    """Whether a linearised change by derivatives along each step beats the tangent kernel.
+
+    The kernel takes a pass back for every output of every test point; the derivatives take a
+    pass for every pair of points, whatever the number of outputs.
+    """
+    left, right = found
+    if left.route != "vectorized":
+        return False
+    outputs = right.outputs
+    products = sum(torch.Size(c.output_shape).numel() + ELEMENTWISE_COST for c in right.calls)
+    kernel = 2 * n * left.operations + m * (1 + outputs) * right.operations
+    kernel += n * m * outputs * products
+    along = n * (3 * left.operations + 3 * m * right.operations)
+    return 2 * along < kernel
+
+
+def along_steps(
+    measured: Measured, rows: Side, columns: Tensor, step: WeightChange, check: bool
+) -> ChangedWeights | None:
+    """The forward-mode route, or ``None`` if the network has no forward derivatives."""
+    route = changed_weights(measured[1], rows, columns, step, True)
+    if route.how == "plain":
+        return None
+    if check:
+        with torch.no_grad():
+            if checked_steps(route) is None:
+                return None
+    return route
+
+
+def check_points(measured: Measured, rows: Tensor, columns: Tensor, check: bool) -> None:
+    """Whether predictions at some of the points depend on these points alone."""
+    if not check:
+        return
+    model, network = measured
+    samples = [torch.cat([rows[:1], rows[-1:]]) if len(rows) > 1 else rows]
+    if columns.shape[1:] == rows.shape[1:]:
+        samples[0] = torch.cat([samples[0], columns[-1:]]) if len(rows) == 1 else samples[0]
+    else:
+        samples.append(torch.cat([columns[:1], columns[-1:]]) if len(columns) > 1 else columns)
+    for sample in samples:
+
+        def passes(sample: Tensor = sample) -> bool:
+            with torch.no_grad():
+                check_predictions(network, sample)
+            return len(sample) > 1
+
+        key = ("predictions", *_kind(network, sample))
+        remembered(model, key, passes, lasts=bool)
+
+
+def _kind(network: Snapshot, side: Tensor) -> tuple[Any, ...]:
+    """What the way of computing can depend on, apart from the model."""
+    return tuple(side.shape[1:]), side.dtype, network.dtype, network.products
