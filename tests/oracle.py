@@ -26,9 +26,13 @@ N, M = 3, 2
 
 @contextlib.contextmanager
 def seed(number: int) -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(number)
+    """Of the processor's generator alone, which is quicker."""
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(number)
         yield
+    finally:
+        torch.set_rng_state(state)
 
 
 @contextlib.contextmanager
@@ -115,39 +119,41 @@ class Problem:
 
     def gradients(self, points: Tensor) -> Tensor:
         """∂f_c(x_i)/∂w, shape (n, outputs, size)."""
-        sizes = [real(p) if p.requires_grad else None for p in doubled(self.model()).parameters()]
+        weights = list(doubled(self.model()).parameters())
+
+        def row(point: Tensor, c: int) -> Tensor:
+            found = self.gradient(point, lambda f: f[c])
+            pairs = [(p, g) for p, g in zip(weights, found, strict=True) if p.requires_grad]
+            return torch.cat([real(torch.zeros_like(p) if g is None else g) for p, g in pairs])
+
         return torch.stack(
-            [
-                torch.stack(
-                    [
-                        torch.cat(
-                            [
-                                torch.zeros_like(empty) if g is None else real(g)
-                                for g, empty in zip(
-                                    self.gradient(point, lambda f, c=c: f[c]), sizes, strict=True
-                                )
-                                if empty is not None
-                            ]
-                        )
-                        for c in range(self.outputs)
-                    ]
-                )
-                for point in points
-            ]
+            [torch.stack([row(point, c) for c in range(self.outputs)]) for point in points]
         )
 
     def change(self, kind: type[torch.optim.Optimizer], learning_rate: float) -> Tensor:
         """Δ[i, j, c] after one step of an optimiser on each update point."""
         rows = []
-        for point, target in zip(self.x, self.y, strict=True):
+        for slopes in self.slopes:
             model = doubled(self.model())
-            slopes = self.gradient(point, lambda f, t=target: self.loss(f, t))
             for parameter, slope in zip(model.parameters(), slopes, strict=True):
-                parameter.grad = slope.to_dense() if slope is not None else None
+                parameter.grad = None if slope is None else slope.to_dense()
             kind(model.parameters(), lr=learning_rate).step()
             moved = [p.detach() for p in model.parameters()]
             rows.append(torch.stack([self.predict(other, moved) for other in self.test_x]))
         return torch.stack(rows) - torch.stack([self.predict(other) for other in self.test_x])
+
+    @cached_property
+    def slopes(self) -> list[list[Tensor | None]]:
+        """∂L_i/∂w."""
+        return [
+            self.gradient(point, lambda f, t=target: self.loss(f, t))
+            for point, target in zip(self.x, self.y, strict=True)
+        ]
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """One to measure again and again, as measuring must leave it alone."""
+        return self.model()
 
     @cached_property
     def outputs(self) -> int:

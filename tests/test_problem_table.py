@@ -27,29 +27,13 @@ from tests.zoo import ARCHITECTURES
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 NAMES = list(ARCHITECTURES)
-WRITES_WEIGHTS = {"largest norm", "writes a weight"}  # a step on what forward then overwrites
+WRITES_WEIGHTS = {"largest norm", "writes a weight"}  # so that a step is overwritten
 
-
-@pytest.fixture(params=[1, 3], ids=["one output", "outputs"])
-def outputs(request):
-    return request.param
-
-
-@pytest.fixture(params=NAMES)
-def name(request):
-    return request.param
-
-
-@pytest.fixture
-def case(name, outputs):
-    return problem(name, outputs)
-
-
-@pytest.fixture
-def stepped(case, name):
-    if name in WRITES_WEIGHTS:
-        pytest.skip("forward overwrites the step")
-    return case
+every = pytest.mark.parametrize(("name", "outputs"), [(name, c) for name in NAMES for c in (1, 3)])
+several = pytest.mark.parametrize("name", NAMES)
+stepped = pytest.mark.parametrize(
+    ("name", "outputs"), [(n, c) for n in NAMES if n not in WRITES_WEIGHTS for c in (1, 3)]
+)
 
 
 def close(measured: Tensor, right: Tensor, part: float = 1e-10) -> None:
@@ -58,77 +42,101 @@ def close(measured: Tensor, right: Tensor, part: float = 1e-10) -> None:
     torch.testing.assert_close(measured.double(), right, rtol=0, atol=atol)
 
 
-def test_kernel(case):
-    close(empirical_ntk(case.model(), case.x), case.kernel(case.left, case.left))
+@every
+def test_kernel(name, outputs):
+    case = problem(name, outputs)
+    close(empirical_ntk(case.network, case.x), case.kernel(case.left, case.left))
 
 
-def test_kernel_of_two_sets(case):
-    kernel = empirical_ntk(case.model(), case.x, case.test_x)
+@every
+def test_kernel_of_two_sets(name, outputs):
+    case = problem(name, outputs)
+    kernel = empirical_ntk(case.network, case.x, case.test_x)
     close(kernel, case.kernel(case.left, case.right))
 
 
-def test_trace_in_tiles(case):
+@several
+def test_trace_in_tiles(name):
+    case = problem(name, 3)
     tiles = Tiles(shape=(2, 1))
-    trace = empirical_ntk(case.model(), case.x, case.test_x, form="trace", tiles=tiles)
+    trace = empirical_ntk(case.network, case.x, case.test_x, form="trace", tiles=tiles)
     close(trace, torch.einsum("icp,jcp->ij", case.left, case.right))
 
 
-def test_diagonal_in_tiles(case):
-    diagonal = empirical_ntk(case.model(), case.x, form="diagonal", tiles=Tiles(shape=(2, 2)))
+@several
+def test_diagonal_in_tiles(name):
+    case = problem(name, 3)
+    diagonal = empirical_ntk(case.network, case.x, form="diagonal", tiles=Tiles(shape=(2, 2)))
     close(diagonal, torch.einsum("icp,jcp->ijc", case.left, case.left))
 
 
-def test_kernel_in_single_precision(case):
-    kernel = empirical_ntk(case.model(), case.x, case.test_x, dtype=torch.float32)
+@several
+def test_kernel_in_single_precision(name):
+    case = problem(name, 3)
+    kernel = empirical_ntk(case.network, case.x, case.test_x, dtype=torch.float32)
     close(kernel, case.kernel(case.left, case.right), 1e-4)
 
 
-def test_shares_of_the_layers(case):
-    shares = empirical_ntk_by_layer(case.model(), case.x, case.test_x)
+@several
+def test_shares_of_the_layers(name):
+    case = problem(name, 3)
+    shares = empirical_ntk_by_layer(case.network, case.x, case.test_x)
     close(sum(shares.values()), case.kernel(case.left, case.right))
 
 
-def test_kernel_of_the_loss(case):
-    kernel = loss_kernel(case.model(), case.x, case.y, loss=case.loss)
+@every
+def test_kernel_of_the_loss(name, outputs):
+    case = problem(name, outputs)
+    kernel = loss_kernel(case.network, case.x, case.y, loss=case.loss)
     slopes = torch.einsum("ic,icp->ip", case.signal, case.left)
     close(kernel, slopes @ slopes.T)
-    close(output_gradient(case.model(), case.x, case.y, loss=case.loss), case.signal)
+    close(output_gradient(case.network, case.x, case.y, loss=case.loss), case.signal)
 
 
-def test_sketch(case):
+@several
+def test_sketch(name):
     """With many times more features than weights few of these meet, so that little is lost."""
-    sketch = gradient_sketch(case.model(), case.x, features=2**18, dtype=torch.float64)
+    case = problem(name, 3)
+    sketch = gradient_sketch(case.network, case.x, features=2**18, dtype=torch.float64)
     kernel = case.kernel(case.left, case.left)
     assert (case.kernel(sketch, sketch) - kernel).norm() < 0.05 * kernel.norm()
 
 
-def test_first_order_of_a_step(case):
+@every
+def test_first_order_of_a_step(name, outputs):
+    case = problem(name, outputs)
     change = linearized_change(
-        case.model(), case.x, case.y, case.test_x, learning_rate=0.1, loss=case.loss
+        case.network, case.x, case.y, case.test_x, learning_rate=0.1, loss=case.loss
     )
     right = torch.einsum("ik,ikp,jcp->ijc", case.signal, case.left, case.right)
     close(change, -0.1 * right)
 
 
-@pytest.mark.parametrize("tiles", [Tiles(), Tiles(shape=(2, 1))], ids=["whole", "tiles"])
-def test_step(stepped, tiles):
+@stepped
+def test_step(name, outputs):
+    case = problem(name, outputs)
+    right = case.change(torch.optim.SGD, 0.1)
+    for tiles in (Tiles(), Tiles(shape=(2, 1))):
+        change = prediction_change(
+            case.network, case.x, case.y, case.test_x, learning_rate=0.1, loss=case.loss,
+            tiles=tiles,
+        )  # fmt: skip
+        close(change, right)
+
+
+@stepped
+def test_step_of_adam(name, outputs):
+    case = problem(name, outputs)
     change = prediction_change(
-        stepped.model(), stepped.x, stepped.y, stepped.test_x, learning_rate=0.1,
-        loss=stepped.loss, tiles=tiles,
+        case.network, case.x, case.y, case.test_x, loss=case.loss,
+        optimizer=torch.optim.Adam(case.network.parameters(), lr=0.01),
     )  # fmt: skip
-    close(change, stepped.change(torch.optim.SGD, 0.1))
+    close(change, case.change(torch.optim.Adam, 0.01))
 
 
-def test_step_of_adam(stepped):
-    model = stepped.model()
-    change = prediction_change(
-        model, stepped.x, stepped.y, stepped.test_x, loss=stepped.loss,
-        optimizer=torch.optim.Adam(model.parameters(), lr=0.01),
-    )  # fmt: skip
-    close(change, stepped.change(torch.optim.Adam, 0.01))
-
-
-def test_all_is_left_as_it_was_found(case):
+@several
+def test_all_is_left_as_it_was_found(name):
+    case = problem(name, 3)
     model, inputs = case.model(), case.x.clone()
     before = world(model, inputs, case.y)
     empirical_ntk(model, inputs)
@@ -149,8 +157,9 @@ STRUCTURED = [
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_common_networks_need_no_plain_autograd(name):
     case = problem(name, 3)
-    empirical_ntk(case.model(), case.x)
-    prediction_change(case.model(), case.x, case.y, learning_rate=0.1, loss=case.loss)
+    model = case.model()
+    empirical_ntk(model, case.x)
+    prediction_change(model, case.x, case.y, learning_rate=0.1, loss=case.loss)
 
 
 def test_plain_autograd_is_said_once_with_the_layer():
@@ -178,13 +187,13 @@ def test_permuted_points_permute_the_matrix(seed, order, rate):
 
 def test_hooks_for_all_modules_count():
     case = problem("residual mlp", 3)
-    plain = empirical_ntk(case.model(), case.x)
+    plain = empirical_ntk(case.network, case.x)
 
     def twice(module, args, out):
         return 2 * out if isinstance(module, nn.Linear) else None
 
     with nn.modules.module.register_module_forward_hook(twice) as handle:
         hooked = case.gradients(case.x)
-        close(empirical_ntk(case.model(), case.x), case.kernel(hooked, hooked))
+        close(empirical_ntk(case.network, case.x), case.kernel(hooked, hooked))
         assert handle.id in nn.modules.module._global_forward_hooks
-    close(empirical_ntk(case.model(), case.x), plain)
+    close(empirical_ntk(case.network, case.x), plain)
