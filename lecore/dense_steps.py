@@ -12,6 +12,7 @@ networks have no rounding floor in any precision.
 
 import copy
 from collections.abc import Callable
+from inspect import getattr_static
 from typing import Any, NamedTuple
 
 import torch
@@ -65,8 +66,8 @@ def chain(model: nn.Module) -> list[nn.Module] | None:
     if everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks or not modules:
         return None
     for module in model.modules():
-        patched = "forward" in vars(module) or type(module).forward is not _FORWARD.get(
-            type(module)
+        patched = "forward" in vars(module) or (
+            getattr_static(type(module), "forward") is not _FORWARD.get(type(module))
         )
         if patched or module._forward_hooks or module._forward_pre_hooks:
             return None

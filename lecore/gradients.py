@@ -68,7 +68,7 @@ def structures_of(network: Snapshot, sides: Sequence[Tensor]) -> list[Structure]
         # one signal shows what works; a pass for each output would only take longer
         several = torch.cat([example, example])
         with torch.no_grad():
-            _capture(network, structure, several, None, None, signals=1)
+            _capture(network, structure, several, None, None, outputs=[0])
             _capture(network, structure, several, None, _total)
 
     return find_structures(network, sides, trial)
@@ -112,6 +112,19 @@ def gradient_factors(
             _fill(assembled, part, piece)
     assert assembled is not None
     return assembled
+
+
+def factors_of_outputs(
+    network: Snapshot,
+    structure: Structure,
+    inputs: Tensor,
+    outputs: list[int],
+    loss: Loss | None = None,
+) -> Factors:
+    """Factors for a few of the outputs, or for a loss that needs no targets."""
+    with torch.no_grad():
+        captured = _capture(network, structure, inputs, None, loss, outputs)
+        return factors_of(structure, *captured)
 
 
 def chunk_size(network: Snapshot, structure: Structure, loss: Loss | None) -> int:
@@ -203,7 +216,7 @@ def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, 
         try:
             for leaf in network.leaves.values():
                 leaf.grad = None
-            value().backward()  # type: ignore[no-untyped-call]
+            value().backward()
             gradients = {k: p.grad for k, p in network.leaves.items()}
         except LecoreError:
             raise
@@ -267,7 +280,7 @@ def _capture(
     inputs: Tensor,
     targets: Tensor | None,
     loss: Callable[..., Tensor] | None,
-    signals: int | None = None,
+    outputs: list[int] | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Parameters]:
     """Predictions, what each call read, the signal at each call's output, direct gradients."""
     parameters = network.parameters
@@ -288,7 +301,7 @@ def _capture(
         prediction, pull, reads = vjp(predict, taps, direct, has_aux=True)  # type: ignore[misc]
         if loss is None:
             every = torch.eye(len(prediction), dtype=prediction.dtype, device=prediction.device)
-            wanted = every[:signals]
+            wanted = every if outputs is None else every[outputs]
         else:
             wanted = grad(loss)(prediction, y)[None]
         if structure.route == "vectorized":

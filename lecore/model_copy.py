@@ -43,32 +43,85 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
     """
     memo: dict[int, Any] = {}
     keep: list[Any] = []  # ids of what is alive stay its own
+    registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     for tensor in _tensors(model):
         if id(tensor) in memo:
             continue
         new = convert(tensor.detach())
+        if id(tensor) not in registered:  # anything may be written to it
+            new = new.clone()
         if isinstance(tensor, nn.Parameter):
             new = nn.Parameter(new.detach(), tensor.requires_grad)
         memo[id(tensor)] = new
         keep.append(tensor)
-    try:
-        copied = copy.deepcopy(model, memo)
-    except Exception as error:
-        raise LecoreError(
-            f"the model cannot be copied ({type(error).__name__}: {_first_line(error)})",
-            "keep what cannot be copied outside of its attributes",
-        ) from error
-    for module in copied.modules():
+    with torch.no_grad():  # else a scripted part would still send gradients to the old one
+        copied, memo = _deep_copy(model, memo)
+    trained = {name: p.requires_grad for name, p in model.named_parameters()}
+    for name, module in copied.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
-            module._apply(convert)  # its tensors live outside of Python
+            module._apply(convert, recurse=False)  # its tensors live outside of Python
+            for key, parameter in module.named_parameters(name, recurse=False):
+                parameter.requires_grad_(trained.get(key, False))
             continue
         module._compiled_call_impl = None
-        for name, value in list(vars(module).items()):
-            vars(module)[name] = _rebound(value, memo)
-        for name, child in module._modules.items():
+        for key, value in list(vars(module).items()):
+            vars(module)[key] = _rebound(value, memo)
+        for key, child in module._modules.items():
             if child is not None:
-                module._modules[name] = unwrapped(child)
+                module._modules[key] = unwrapped(child)
     return copied
+
+
+def state(model: nn.Module) -> Iterator[Any]:
+    """Dictionaries, lists and sets that a forward pass can leave something in."""
+    own = vars(nn.Module()).keys()
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        yield vars(module)
+        yield module._parameters  # of a layer with two names, too, what was swapped in
+        yield module._buffers
+        for name, value in vars(module).items():
+            if name not in own:
+                yield from _changeable(value, depth=4)
+
+
+def _changeable(value: Any, depth: int) -> Iterator[Any]:
+    if depth and isinstance(value, dict | list | set | tuple):
+        if not isinstance(value, tuple):
+            yield value
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _changeable(item, depth - 1)
+    elif depth and hasattr(value, "__dict__") and not isinstance(value, _NO_STATE):
+        yield from _changeable(vars(value), depth - 1)
+
+
+_NO_STATE = (nn.Module, nn.Parameter, type, types.FunctionType, types.MethodType, types.ModuleType)
+
+
+def _deep_copy(model: nn.Module, known: dict[int, Any]) -> tuple[nn.Module, dict[int, Any]]:
+    """A deep copy, which shares what cannot be copied, such as a lock, and its memo."""
+    memo = dict(known)
+    try:
+        return copy.deepcopy(model, memo), memo
+    except Exception as error:
+        failure = error
+    memo = dict(known)
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor | nn.Module | dict):
+                continue
+            try:
+                copy.deepcopy(value, dict(known))
+            except Exception:
+                memo[id(value)] = value
+    try:
+        return copy.deepcopy(model, memo), memo
+    except Exception:
+        raise LecoreError(
+            f"the model cannot be copied ({type(failure).__name__}: {_first_line(failure)})",
+            "keep what cannot be copied outside of its attributes",
+        ) from failure
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
@@ -102,8 +155,8 @@ def _rebound(value: Any, memo: dict[int, Any]) -> Any:
         function = _rebound(value.__func__, memo)
         return types.MethodType(function, value.__self__)  # deepcopy has bound it to the copy
     if isinstance(value, functools.partial):
-        arguments = [_copied(a, memo) for a in value.args]
-        named = {k: _copied(a, memo) for k, a in value.keywords.items()}
+        arguments = [_rebound(a, memo) for a in value.args]  # deepcopy has copied them
+        named = {k: _rebound(a, memo) for k, a in value.keywords.items()}
         return functools.partial(_rebound(value.func, memo), *arguments, **named)
     if type(value) in (list, tuple):
         return type(value)([_rebound(item, memo) for item in value])

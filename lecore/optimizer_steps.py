@@ -78,10 +78,14 @@ def _plain(gradient: Parameters, learning_rate: float) -> Parameters:
 
 
 def _by_rules(gradient: Parameters, rules: dict[str, Callable[[Tensor], Tensor]]) -> Parameters:
-    return {
-        name: rules[name](g) if name in rules else torch.zeros_like(g)
-        for name, g in gradient.items()
-    }
+    def change(name: str, g: Tensor) -> Tensor:
+        if name not in rules:
+            return torch.zeros_like(g)
+        if g.is_complex():
+            return torch.view_as_complex(rules[name](torch.view_as_real(g.resolve_conj())))
+        return rules[name](g)
+
+    return {name: change(name, g) for name, g in gradient.items()}
 
 
 def _sgd(
@@ -127,7 +131,7 @@ def _adam(
     decay, rate = float(group["weight_decay"]), float(group["lr"])
     decoupled = bool(group["decoupled_weight_decay"])
     beta1, beta2 = (float(beta) for beta in group["betas"])
-    zeros = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
+    zeros = torch.zeros_like(parameter.detach())
     return partial(
         _adam_step,
         sign=-1.0 if group["maximize"] else 1.0,
@@ -172,4 +176,8 @@ def _adam_step(
 
 
 def _copied(tensor: Any, dtype: torch.dtype) -> Any:
-    return None if tensor is None else tensor.detach().to(dtype, copy=True)
+    if tensor is None:
+        return None
+    if tensor.is_complex():  # Adam takes real and imaginary parts for numbers of their own
+        return torch.view_as_real(tensor.detach().to(dtype.to_complex(), copy=True))
+    return tensor.detach().to(dtype, copy=True)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from threading import RLock
 from typing import Any
@@ -47,13 +47,13 @@ def look(network: Snapshot, example: Tensor) -> Snapshot:
             found.append(_manners(network, example, lifted))
         except LecoreError as error:
             failure = failure or error
-        if found and _unit(found[-1].lowest) <= _unit(network.dtype):
+        if found and not found[0].shorter:
             break
     if not found:
         assert failure is not None
         raise failure
-    # its own float32 is kept if lifting it brings nothing
-    return replace(network, manners=min(found, key=lambda manners: _unit(manners.lowest)))
+    # its own float32 is kept only if lifting it brings nothing
+    return replace(network, manners=min(reversed(found), key=lambda m: _unit(m.lowest)))
 
 
 @contextmanager
@@ -107,10 +107,16 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     written = frozenset(
         k for k, now, before in pairs if now._version != versions[k] or not torch.equal(now, before)
     )
-    alone = values.read or python.read
     for tensor in (*leaves.values(), *fixed.values()):  # views of these are no activations
         values.sizes.pop(tensor.untyped_storage().data_ptr(), None)
-    return Manners(written, alone, lifted, _lowest(prediction), sum(values.sizes.values()))
+    return Manners(
+        written=written,
+        alone=values.read or python.read,
+        lifted=lifted,
+        shorter=values.shorter,
+        lowest=_lowest(prediction),
+        activation_bytes=sum(values.sizes.values()),
+    )
 
 
 class _Values(TorchDispatchMode):
@@ -118,21 +124,24 @@ class _Values(TorchDispatchMode):
 
     Attributes:
         read: Whether they are.
+        shorter: Whether there are float32 numbers.
         sizes: Bytes of what was computed, by its place in memory.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.read = False
+        self.read = self.shorter = False
         self.sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.read |= func.overloadpacket in _READS
         result = func(*args, **(kwargs or {}))
         for leaf in leaves_of(result):
-            if isinstance(leaf, Tensor) and leaf.layout is torch.strided:
-                storage = leaf.untyped_storage()
-                self.sizes[storage.data_ptr()] = storage.nbytes()
+            if isinstance(leaf, Tensor):
+                self.shorter |= leaf.dtype in (torch.float32, torch.complex64)
+                with suppress(RuntimeError, NotImplementedError):  # sparse, or inside a transform
+                    storage = leaf.untyped_storage()
+                    self.sizes[storage.data_ptr()] = storage.nbytes()
         return result
 
 

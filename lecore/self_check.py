@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import getattr_static
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.errors import LecoreError
-from lecore.gradients import flat, gradient_factors, plain_gradient
+from lecore.gradients import Factors, factors_of_outputs, flat, plain_gradient
 from lecore.kernel_tiles import KernelRoute
 from lecore.layer_kernels import layer_kernel
 from lecore.optimizer_steps import sgd_change
@@ -99,19 +100,22 @@ def checked_structures(
         samples: A few points of each, shape (n, …).
 
     Returns:
-        The structures, with parameters that disagree written out, or by plain autograd.
+        The structures; or with the parameters that disagree written out, then one example at a
+        time, then by plain autograd.
     """
     if structures[0].route == "plain":
         return structures
-    weighting = _weighting(structures[0].outputs, network)
-    plain = [[_plain_sum(network, x, weighting) for x in sample] for sample in samples]
-    bad: set[str] = set()
-    for _ in range(2):
-        bad = _disagreeing(network, structures, samples, weighting, plain)
-        if not bad:
-            return structures
-        structures = [with_direct(structure, bad) for structure in structures]
-    where = sorted(bad)[0].rpartition(".")[0]
+    outputs = sorted({0, structures[0].outputs // 2, structures[0].outputs - 1})
+    plain = [_plain_gradients(network, sample, outputs) for sample in samples]
+    bad = _disagreeing(network, structures, samples, outputs, plain)
+    if not bad:
+        return structures
+    looped = [replace(structure, route="looped") for structure in structures]
+    for other in (structures, looped):
+        direct = [with_direct(structure, bad) for structure in other]
+        if not _disagreeing(network, direct, samples, outputs, plain):
+            return direct
+    where = min(bad, key=list(network.parameters).index).rpartition(".")[0]
     reason = "its factored gradients and those of autograd differ"
     return [plainly(network, structures[0], where, reason)] * len(structures)
 
@@ -168,11 +172,10 @@ def checked_steps(route: StepRoute) -> StepRoute | None:
 def _same_gradient(route: ChangedWeights, plain: ChangedWeights) -> bool:
     """Whether weight changes agree too: a small step hides in the rounding of predictions."""
     ours, theirs = (r.loss_gradient(r.network.copy(), 0) for r in (route, plain))
-    scale = max(float(g.abs().max()) for g in theirs.values())
+    scale = max(_peak(g) for g in theirs.values())
     floor = _unit(route.network) * scale
     return all(
-        _close(ours[k], g, _tolerance(route.network) * float(g.abs().max()) + floor)
-        for k, g in theirs.items()
+        _close(ours[k], g, _tolerance(route.network) * _peak(g) + floor) for k, g in theirs.items()
     )
 
 
@@ -183,7 +186,7 @@ def _signature(model: nn.Module) -> tuple[Any, ...]:
     for name, module in model.named_modules():
         attributes = [(k, repr(v)) for k, v in vars(module).items() if isinstance(v, plain)]
         hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-        functions = [vars(module).get("forward"), type(module).forward, *hooks]
+        functions = [vars(module).get("forward"), getattr_static(type(module), "forward"), *hooks]
         parts.append((name, type(module), *map(_code, functions), *attributes))
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         parts.append((name, tensor.shape, tensor.dtype, tensor.requires_grad, tensor.device))
@@ -231,31 +234,50 @@ def _disagreeing(
     network: Snapshot,
     structures: list[Structure],
     samples: list[Tensor],
-    weighting: Tensor,
-    plain: list[list[dict[str, Tensor]]],
+    outputs: list[int],
+    plain: list[dict[str, Tensor]],
 ) -> set[str]:
     """Parameters whose share of the kernel differs; all of the factored ones if it fails."""
+    weights = torch.arange(1.0, len(outputs) + 1, dtype=network.dtype, device=network.device)
 
-    def weighted(prediction: Tensor, target: Any) -> Tensor:
-        return (prediction * weighting).sum()
+    def combined(prediction: Tensor, target: Any) -> Tensor:
+        return (prediction[outputs] * weights).sum()
 
-    try:
-        left, right = (
-            gradient_factors(network.copy(), structure, sample, None, weighted)
-            for structure, sample in zip(structures, samples, strict=True)
-        )
-    except Exception:
-        return set(network.parameters) - set(structures[0].direct) or set(network.parameters)
-    bad = set()
-    total = _gram(plain[0], plain[1], list(network.parameters))
+    bad: set[str] = set()
+    for loss in (None, combined):  # the two ways in which signals are sent back
+        try:
+            left, right = (
+                factors_of_outputs(network.copy(), structure, sample, outputs, loss)
+                for structure, sample in zip(structures, samples, strict=True)
+            )
+        except Exception:
+            return set(network.parameters)
+        expected = plain
+        if loss is not None:
+            expected = [
+                {k: torch.einsum("c,ncp->np", weights, g)[:, None] for k, g in side.items()}
+                for side in plain
+            ]
+        bad |= _differing(network, structures[0], (left, right), expected)
+    return bad
+
+
+def _differing(
+    network: Snapshot,
+    structure: Structure,
+    factors: tuple[Factors, Factors],
+    plain: list[dict[str, Tensor]],
+) -> set[str]:
+    left, right = factors
+    bad: set[str] = set()
+    floor = _unit(network) ** 1.2 * _peak(_gram(plain[0], plain[1], list(network.parameters)))
     for name in left.names:
-        names = [name, *_joined(structures[0], name)] if name in left.outer else [name]
+        names = [name, *_joined(structure, name)] if name in left.outer else [name]
         expected = _gram(plain[0], plain[1], names)
-        measured = layer_kernel(left, right, [name])[:, :, 0, 0]
+        measured = layer_kernel(left, right, [name]).transpose(1, 2).reshape(expected.shape)
         sizes = [_gram(side, side, names).diagonal().sqrt() for side in plain]
-        scale = sizes[0][:, None] * sizes[1]
-        floor = _unit(network) ** 1.2 * float(total.abs().max())
-        if bool(((measured - expected).abs() > _tolerance(network) * scale + floor).any()):
+        allowed = _tolerance(network) * sizes[0][:, None] * sizes[1] + floor
+        if not bool(((measured - expected).abs() <= allowed).all()):
             bad |= set(names)
     return bad
 
@@ -264,15 +286,24 @@ def _joined(structure: Structure, weight: str) -> set[str]:
     return {c.bias for c in structure.calls if c.weight == weight and c.bias_joins and c.bias}
 
 
-def _gram(
-    left: list[dict[str, Tensor]], right: list[dict[str, Tensor]], names: list[str]
-) -> Tensor:
-    """Inner products of gradients over some parameters."""
-    a, b = (
-        torch.stack([torch.cat([flat(g[name]) for name in names]) for g in side])
-        for side in (left, right)
-    )
+def _gram(left: dict[str, Tensor], right: dict[str, Tensor], names: list[str]) -> Tensor:
+    """Inner products of gradients over some parameters, points and outputs in a row."""
+    a, b = (torch.cat([side[n].flatten(0, 1) for n in names], dim=1) for side in (left, right))
     return a @ b.T
+
+
+def _plain_gradients(network: Snapshot, sample: Tensor, outputs: list[int]) -> dict[str, Tensor]:
+    """∂f_c(x_i)/∂w of a few outputs, shape (n, c, size) for each parameter."""
+    own = network.copy()
+
+    def gradient(x: Tensor, output: int) -> dict[str, Tensor]:
+        return plain_gradient(own, lambda: own.predict(x[None], dict(own.leaves))[0, output])
+
+    rows = [[gradient(x, output) for output in outputs] for x in sample]
+    return {
+        name: torch.stack([torch.stack([flat(g[name]) for g in row]) for row in rows])
+        for name in network.parameters
+    }
 
 
 def _plain_sum(network: Snapshot, x: Tensor, weighting: Tensor) -> dict[str, Tensor]:
@@ -302,6 +333,10 @@ def _unit(network: Snapshot) -> float:
 def _tolerance(network: Snapshot) -> float:
     """What rounding may do in a network that loses some digits on the way."""
     return _unit(network) ** 0.6
+
+
+def _peak(tensor: Tensor) -> float:
+    return float(tensor.abs().max()) if tensor.numel() else 0.0
 
 
 def _close(a: Tensor, b: Tensor, allowed: float) -> bool:

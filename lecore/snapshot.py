@@ -1,5 +1,6 @@
 """A network at fixed weights: what every measurement starts from, and never changes."""
 
+import copy
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from lecore.dense_steps import chain
 from lecore.errors import LecoreError
 from lecore.flags import Products
-from lecore.model_copy import private_copy, unwrapped
+from lecore.model_copy import private_copy, state, unwrapped
 from lecore.precision import Precision, all_finite
 
 Parameters = dict[str, Tensor]
@@ -29,7 +30,8 @@ class Manners:
         written: Names of the tensors that it writes to.
         alone: Whether it looks at values to decide what to do, so that each example has to be
             given to it alone.
-        lifted: Whether float32 inside it counts as the precision of the calculation.
+        lifted: Whether float32 inside it counts as float64.
+        shorter: Whether there is float32 inside it.
         lowest: The shortest type that a prediction passes through.
         activation_bytes: Memory of all that is computed on the way.
         lasting: Tensors that what is written to them stays in.
@@ -38,6 +40,7 @@ class Manners:
     written: frozenset[str] = frozenset()
     alone: bool = False
     lifted: bool = False
+    shorter: bool = False
     lowest: torch.dtype | None = None
     activation_bytes: int = 0
     lasting: frozenset[str] = frozenset()
@@ -75,6 +78,11 @@ class Snapshot:
         frozen = {k: p.detach() for k, p in self.module.named_parameters() if not p.requires_grad}
         return {**frozen, **dict(self.module.named_buffers())}
 
+    @cached_property
+    def state(self) -> list[Any]:
+        """What a forward pass can leave something behind in."""
+        return list(state(self.module))
+
     def predict(self, inputs: Tensor, parameters: Parameters | None = None) -> Tensor:
         """f(x) at these or at other weights, shape (n, outputs).
 
@@ -95,7 +103,7 @@ class Snapshot:
             if id(t) in known and name not in self.manners.lasting
         }
         lifted = InPrecision(self.dtype) if self.manners.lifted else nullcontext()
-        with _left_as_found(self.module, ours), lifted:
+        with _left_as_found(self.module, self.state, ours), lifted:
             prediction = functional_call(self.module, tensors, (inputs.clone(),))
         return self.checked(prediction, len(inputs))
 
@@ -141,7 +149,7 @@ class Snapshot:
 
 
 class InPrecision(TorchFunctionMode):
-    """Takes float32 inside a forward pass for the precision of the calculation.
+    """Takes float32 inside a forward pass of a float64 calculation for float64.
 
     Casts to float32 (as normalisation layers of language models make them) and tensors made
     without a type (``torch.zeros(…)``) would otherwise lose digits, or clash with float64.
@@ -159,12 +167,30 @@ class InPrecision(TorchFunctionMode):
                 return func(*args, **kwargs)
             return args[0] if args[0].dtype == self.dtype else args[0].to(self.dtype)
         result = func(*args, **kwargs)
-        made = isinstance(result, Tensor) and not any(isinstance(a, Tensor) for a in args)
-        return result.to(self.dtype) if made and result.dtype == torch.float32 else result
+        if not isinstance(result, Tensor) or any(isinstance(a, Tensor) for a in args):
+            return result
+        if result.dtype == torch.float32 and func in _MAKERS:
+            return func(*args, **kwargs | {"dtype": self.dtype})
+        return result.to(self.dtype) if result.dtype == torch.float32 else result
 
-    def _lifted(self, value: Any) -> Any:
-        shorter = torch.finfo(self.dtype).bits > 32
-        return self.dtype if shorter and value is torch.float32 else value
+    @staticmethod
+    def _lifted(value: Any) -> Any:
+        for shorter, longer in _LIFTED:
+            if value is shorter:
+                return longer
+        return value
+
+
+_LIFTED = (
+    (torch.float32, torch.float64),
+    (torch.complex64, torch.complex128),
+    (torch.FloatTensor, torch.DoubleTensor),
+)
+_MAKERS = {
+    torch.zeros, torch.ones, torch.full, torch.eye, torch.arange, torch.linspace, torch.logspace,
+    torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.empty,
+}  # fmt: skip
+"""Functions that make the same numbers when called again."""
 
 
 def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
@@ -281,27 +307,45 @@ def _check_gradient_hooks(model: nn.Module) -> None:
 
 
 @contextmanager
-def _left_as_found(module: nn.Module, tensors: Parameters) -> Iterator[None]:
-    """Put back what a forward pass sets on the modules, and refuse writes that nobody foresaw."""
-    attributes = [
-        (held, dict(held))
-        for m in module.modules()
-        if not isinstance(m, torch.jit.ScriptModule)
-        for held in (vars(m), m._parameters, m._buffers)  # of a layer with two names too
-    ]
+def _left_as_found(module: nn.Module, state: list[Any], tensors: Parameters) -> Iterator[None]:
+    """Put back what a forward pass leaves behind, and refuse writes that nobody foresaw.
+
+    Args:
+        module: The module that runs.
+        state: From :func:`lecore.model_copy.state`, what it can leave something in.
+        tensors: Those that it must not write to.
+    """
+    before = [copy.copy(holder) for holder in state]
+    for holder in state:
+        _exchange_tensors(holder)
     versions = [tensor._version for tensor in tensors.values()]
     try:
         yield
     finally:
-        for now, before in attributes:
-            now.clear()
-            now.update(before)
+        for holder, content in zip(state, before, strict=True):
+            _put_back(holder, content)
     for (name, tensor), version in zip(tensors.items(), versions, strict=True):
         if tensor._version != version:
             raise LecoreError(
                 f"the forward pass writes to {name!r} for some examples only",
                 "let it leave its tensors alone in eval mode",
             )
+
+
+def _exchange_tensors(holder: Any) -> None:
+    """Put clones in the place of plain tensors, for whatever writes to them."""
+    items = holder.items() if isinstance(holder, dict) else enumerate(holder)
+    for key, value in () if isinstance(holder, set) else list(items):
+        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+            holder[key] = value.clone()
+
+
+def _put_back(holder: Any, content: Any) -> None:
+    if isinstance(holder, list):
+        holder[:] = content
+    else:
+        holder.clear()
+        holder.update(content)
 
 
 def _kind(value: object) -> str:

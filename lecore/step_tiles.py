@@ -199,7 +199,7 @@ class ChangedWeights:
         def loss_of(weights: Parameters) -> Tensor:
             return loss(network.predict(x[None], weights)[0], y)
 
-        return grad(loss_of)(network.parameters)
+        return {k: g.to_dense() for k, g in grad(loss_of)(network.parameters).items()}
 
     def _plain_gradient(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
         loss = self.rows.loss
