@@ -313,7 +313,15 @@ def _capture(
         return prediction, reads, sent, gradients
 
     if structure.route == "vectorized":
-        return vmap(one, in_dims=(0, None if targets is None else 0))(inputs, targets)
+        captured = vmap(one, in_dims=(0, None if targets is None else 0))(inputs, targets)
+        count = 1 if loss is not None else len(outputs or range(structure.outputs))
+        wanted = [
+            (g, call.output_shape) for g, call in zip(captured[2], structure.calls, strict=True)
+        ]
+        wanted += [(gradient, direct[name].shape) for name, gradient in captured[3].items()]
+        if any(g.shape != (len(inputs), count, *shape) for g, shape in wanted):
+            raise RuntimeError("a batching rule of torch is wrong")  # such as that of prelu
+        return captured
     with torch.enable_grad():  # fused recurrent layers keep nothing for the way back without it
         rows = [one(x, None if targets is None else targets[i]) for i, x in enumerate(inputs)]
     predictions, reads, sent, gradients = zip(*rows, strict=True)

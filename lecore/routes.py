@@ -82,8 +82,11 @@ def structures(
         found = structures_of(network, [rows, columns])
         if not check:
             return found
+        samples = [_pair(rows, rows), _pair(columns, columns)]
+        if rows.shape[1:] == columns.shape[1:]:  # a row and a column point, side by side
+            samples = [_pair(rows, columns)] * 2
         with torch.no_grad():
-            return checked_structures(network, found, [rows[:1], columns[-1:]])
+            return checked_structures(network, found, samples)
 
     kinds = (*_kind(network, rows), *_kind(network, columns))
     left, right = remembered(
@@ -206,20 +209,23 @@ def check_points(measured: Measured, rows: Tensor, columns: Tensor, check: bool)
     if not check:
         return
     model, network = measured
-    samples = [torch.cat([rows[:1], rows[-1:]]) if len(rows) > 1 else rows]
-    if columns.shape[1:] == rows.shape[1:]:
-        samples[0] = torch.cat([samples[0], columns[-1:]]) if len(rows) == 1 else samples[0]
-    else:
-        samples.append(torch.cat([columns[:1], columns[-1:]]) if len(columns) > 1 else columns)
+    samples = [_pair(rows, rows if len(rows) > 1 else columns)]
+    if columns.shape[1:] != rows.shape[1:]:
+        samples = [_pair(rows, rows), _pair(columns, columns)]
     for sample in samples:
 
         def passes(sample: Tensor = sample) -> bool:
             with torch.no_grad():
                 check_predictions(network, sample)
-            return len(sample) > 1
+            return not torch.equal(sample[0], sample[1])
 
         key = ("predictions", *_kind(network, sample))
         remembered(model, key, passes, lasts=bool)
+
+
+def _pair(first: Tensor, last: Tensor) -> Tensor:
+    """The first of some points and the last of others, where they have the same shape."""
+    return torch.cat([first[:1], (last if last.shape[1:] == first.shape[1:] else first)[-1:]])
 
 
 def _kind(network: Snapshot, side: Tensor) -> tuple[Any, ...]:
