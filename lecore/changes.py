@@ -13,12 +13,13 @@ from lecore.errors import LecoreError
 from lecore.kernel_tiles import KernelTile
 from lecore.losses import Loss
 from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
-from lecore.points import Side, labelled, points
+from lecore.points import Side, labelled
 from lecore.precision import Precision
 from lecore.routes import (
     Measured,
     along_steps,
     check_points,
+    column_points,
     forward_mode_pays,
     kernel_route,
     opened,
@@ -77,7 +78,7 @@ def prediction_change(
     """
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured[1], inputs, targets, loss)
-        columns = _columns(measured, rows, test_inputs)
+        columns = column_points(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         route = step_route(measured, rows, columns, step, learning_rate, check)
         return StepTile(route).compute(_outputs(measured, rows), tiles)
@@ -104,14 +105,14 @@ def linearized_change(
     """
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured[1], inputs, targets, loss)
-        columns = _columns(measured, rows, test_inputs)
+        columns = column_points(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         outputs = _outputs(measured, rows)
         if learning_rate is None:
             along = step_route(measured, rows, columns, step, None, check, linearized=True)
             return StepTile(along).compute(outputs, tiles)
         if outputs > 1:
-            found = structures(measured, rows.inputs, columns, check)
+            found = structures(measured, rows.inputs, columns, False)
             if forward_mode_pays(found, len(rows.inputs), len(columns)):
                 forward = along_steps(measured, rows, columns, step, check)
                 if forward is not None:
@@ -135,10 +136,6 @@ def output_gradient(
         check_points(measured, rows.inputs, rows.inputs, check)
         with torch.no_grad():
             return rows.loss_gradient(slice(None), measured[1].predict(rows.inputs))
-
-
-def _columns(measured: Measured, rows: Side, test_inputs: Any) -> Tensor:
-    return rows.inputs if test_inputs is None else points(measured[1], test_inputs, "test_inputs")
 
 
 def _outputs(measured: Measured, rows: Side) -> int:

@@ -115,15 +115,13 @@ class StructuredRoute:
         self, place: int, part: slice, form: Form, extents: tuple[Extent, Extent]
     ) -> Factors:
         """Factors of some of the points, written out where that pays in a tile so large."""
-        side = (self.rows, self.columns)[place]
-        if self.outputs == 1:
-            side = Side(side.inputs)
-        targets = None if side.targets is None else side.targets[part]
+        side, network = (self.rows, self.columns)[place], self.network.copy()
+        side = Side(side.inputs[part]) if self.outputs == 1 else side.signals(network, part)
         return gradient_factors(
-            self.network.copy(),
+            network,
             self.structures[place],
-            side.inputs[part],
-            targets,
+            side.inputs,
+            side.targets,
             side.loss,
             self._form(form, extents),
         )

@@ -46,6 +46,10 @@ class Layer:
         """Factors of the weight's gradient, or ``None`` where it is written out."""
         raise NotImplementedError
 
+    def places(self, weight: Tensor) -> Tensor:
+        """Where in the weight the entries of a gradient written out by factors belong."""
+        return torch.arange(weight.numel())
+
     def weight_gradient(self, read: Tensor, signal: Tensor) -> Tensor:
         """The weight's gradient written out, shape (n, outputs, size)."""
         raise NotImplementedError
@@ -77,6 +81,10 @@ class Contraction(Layer):
     def bias_joins(self) -> bool:  # noqa: D102
         return self.sizes[0] == 1
 
+    def places(self, weight: Tensor) -> Tensor:  # noqa: D102
+        own = torch.arange(weight.numel()).view(weight.shape)
+        return own.permute([d for part in self.weight_form for d in part]).flatten()
+
     def operations(self, read: tuple[int, ...], result: tuple[int, ...]) -> int:  # noqa: D102
         return prod(read) * self.sizes[2]
 
@@ -101,6 +109,9 @@ class Embedding(Layer):
     @property
     def form(self) -> tuple[object, ...]:  # noqa: D102
         return ("embedding",)
+
+    def places(self, weight: Tensor) -> Tensor:  # noqa: D102
+        return torch.arange(weight.numel()).view(weight.shape).T.flatten()
 
     def factors(self, read: Tensor, signal: Tensor) -> Factored:  # noqa: D102
         read = read.reshape(len(read), 1, -1, 1)
@@ -137,6 +148,12 @@ class Convolution(Layer):
     @property
     def bias_joins(self) -> bool:  # noqa: D102
         return not self.transposed
+
+    def places(self, weight: Tensor) -> Tensor:  # noqa: D102
+        own = torch.arange(weight.numel())
+        if not self.transposed:
+            return own
+        return own.view(self.groups, weight.shape[0] // self.groups, -1).mT.flatten()
 
     def operations(self, read: tuple[int, ...], result: tuple[int, ...]) -> int:  # noqa: D102
         spread, channels = (read, result[1]) if self.transposed else (result, read[1])
@@ -204,6 +221,10 @@ class Scale(Layer):
 
     def factors(self, read: Tensor, signal: Tensor) -> None:  # noqa: D102
         return None
+
+    def places(self, weight: Tensor) -> Tensor:
+        """Where in the weight the entries of a gradient written out by factors belong."""
+        return torch.arange(weight.numel())
 
     def weight_gradient(self, read: Tensor, signal: Tensor) -> Tensor:  # noqa: D102
         return self.bias_gradient(signal * read[:, None])

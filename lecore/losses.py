@@ -50,7 +50,7 @@ def of_one_example(loss: Loss) -> Loss:
     Losses of torch divide by the sum of class weights, over a batch. Of one example nothing would
     be left of its weight, and 0/0 of an ignored one, so ``F.cross_entropy`` and ``F.nll_loss``
     inside the loss are taken as with ``reduction="none"``, not normalised. A number as target
-    stands for all outputs.
+    stands for all outputs, and weights are taken in the type of the prediction.
     """
     own = any(loss is known for known in (cross_entropy, *NUMBER_LOSSES))
     return loss if own or isinstance(loss, OneExample) else OneExample(loss)
@@ -79,6 +79,9 @@ class _Unnormalised(TorchFunctionMode):
             return func(*args, **kwargs)
         given = signature(func).bind(*args, **kwargs)
         input, target = given.arguments["input"], given.arguments["target"]
+        for name, value in given.arguments.items():
+            if "weight" in name and isinstance(value, Tensor):
+                given.arguments[name] = value.to(input.dtype)
         if func in _OF_NUMBERS:
             if target.ndim == 0:
                 target = target.expand_as(input)

@@ -22,17 +22,34 @@ class Side(NamedTuple):
         inputs: Shape (n, …).
         targets: Shape (n, …), for the loss.
         loss: Loss of one prediction.
+        vectorizes: Whether it runs under ``vmap``; one that looks at values does not.
     """
 
     inputs: Tensor
     targets: Tensor | None = None
     loss: Loss | None = None
+    vectorizes: bool = True
 
     def loss_gradient(self, part: slice, prediction: Tensor) -> Tensor:
         """∂L/∂f at some of the points, shape (n, outputs)."""
         assert self.targets is not None
         assert self.loss is not None
         return _gradients(self.loss, prediction, self.targets[part])
+
+    def signals(self, network: Snapshot, part: slice) -> "Side":
+        """Some of the points, with the loss gradients that are sent back in place of the loss."""
+        inputs = self.inputs[part]
+        if self.loss is None or self.targets is None:
+            return Side(inputs)
+        if self.vectorizes:
+            return Side(inputs, self.targets[part], self.loss)
+        with torch.no_grad():
+            gradient = self.loss_gradient(part, network.predict(inputs))
+        return Side(inputs, gradient, _inner_product)
+
+
+def _inner_product(prediction: Tensor, signal: Tensor) -> Tensor:
+    return (prediction * signal).sum()
 
 
 def points(network: Snapshot, inputs: Any, what: str = "inputs") -> Tensor:
@@ -95,7 +112,8 @@ def labelled(network: Snapshot, inputs: Any, targets: Any, loss: Loss | None) ->
     with torch.no_grad():
         prediction = network.predict(inputs[:1])[0]
     _check_targets(loss, prediction, targets)
-    return Side(inputs, targets, of_one_example(loss))
+    loss = of_one_example(loss)
+    return Side(inputs, targets, loss, _vectorizes(loss, prediction, targets[:1]))
 
 
 def rows_named(rows: list[int]) -> str:
@@ -194,6 +212,15 @@ def _loss_failed(error: Exception, rows: list[int]) -> LecoreError:
         f"{first_line})",
         "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
     )
+
+
+def _vectorizes(loss: Loss, prediction: Tensor, target: Tensor) -> bool:
+    with torch.no_grad():
+        try:
+            vmap(grad(loss))(prediction[None], target)
+        except Exception:
+            return False
+    return True
 
 
 def _gradients(loss: Loss, prediction: Tensor, targets: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lecore.errors import LecoreError
+
 Direction = Literal["forward", "reverse"]
 Precision = torch.dtype | Literal["tf32", "bf16"]
 """What a calculation runs in; ``tf32`` and ``bf16`` are float32 with shorter products."""
@@ -114,9 +116,9 @@ def check_finite(tensor: Tensor, name: str) -> None:
     """
     if not all_finite(tensor):
         bad = int((~torch.isfinite(tensor)).sum())
-        raise ValueError(
-            f"{bad} of {tensor.numel()} entries of {name} are not finite; "
-            "take a smaller learning rate, or a network that has not diverged"
+        raise LecoreError(
+            f"{bad} of {tensor.numel()} entries of {name} are not finite",
+            "take a smaller learning rate, or a network that has not diverged",
         )
 
 

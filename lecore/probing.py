@@ -69,6 +69,14 @@ def generators_left_alone() -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
+def random_states() -> tuple[Any, ...]:
+    """Those of Python, NumPy and torch, to be compared."""
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    states = tuple(s.numpy().tobytes() for s in (torch.get_rng_state(), *cuda))
+    return random.getstate(), (kind, np.asarray(keys).tobytes(), *rest), states
+
+
 def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     leaves = {k: p.clone().requires_grad_() for k, p in network.parameters.items()}
     fixed = {k: t.clone() for k, t in network.fixed.items()}
@@ -76,8 +84,11 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     values, python, module = _Values(), _Python(network.callers), network.copy().module
     longer = InPrecision(network.dtype) if lifted else nullcontext()
     try:
-        with generators_left_alone(), torch.enable_grad(), values, python, longer:
-            output = functional_call(module, {**leaves, **fixed}, (example.clone(),))
+        with generators_left_alone():
+            before = random_states()
+            with torch.enable_grad(), values, python, longer:
+                output = functional_call(module, {**leaves, **fixed}, (example.clone(),))
+            draws = random_states() != before
     except Exception as error:
         first_line = str(error).strip().split("\n")[0]
         layer = layer_of(error, module)
@@ -116,6 +127,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         shorter=values.shorter,
         lowest=_lowest(prediction),
         activation_bytes=sum(values.sizes.values()),
+        draws=draws,
     )
 
 

@@ -1,7 +1,7 @@
 """From a model and its points to the quickest route that is right."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.dense_steps import dense_form
+from lecore.errors import LecoreError
 from lecore.flags import fixed_flags
 from lecore.gradients import structures_of
 from lecore.kernel_tiles import KernelRoute, StructuredRoute, TwoLayerRoute
@@ -17,13 +18,13 @@ from lecore.model_copy import unwrapped
 from lecore.optimizer_steps import WeightChange
 from lecore.points import Side, points
 from lecore.precision import Precision
-from lecore.probing import look
+from lecore.probing import generators_left_alone, look
+from lecore.remembering import remembered
 from lecore.self_check import (
     agrees,
     check_predictions,
     checked_steps,
     checked_structures,
-    remembered,
 )
 from lecore.snapshot import Snapshot, snapshot
 from lecore.step_tiles import (
@@ -61,15 +62,24 @@ def opened(
     model = unwrapped(model)
     with fixed_flags(network.products, network.device.type):
         inputs = points(network, inputs)
-        manners = remembered(
-            model,
-            ("look", *_kind(network, inputs)),
-            lambda: look(network, inputs[:1]).manners,
-        )
-        network = replace(network, manners=manners)
-        with torch.no_grad():
-            network.predict(inputs[:1])
-        yield (model, network), inputs
+        network = _looked_at(model, network, inputs)
+        draws = network.manners.draws
+        with generators_left_alone() if draws else nullcontext():
+            yield (model, network), inputs
+
+
+def column_points(measured: Measured, test_inputs: Any, rows: Tensor) -> Tensor:
+    """Test points as the network takes them; the row points themselves if there are none."""
+    if test_inputs is None:
+        return rows
+    model, network = measured
+    columns = points(network, test_inputs, "test_inputs")
+    try:
+        _looked_at(model, network, columns)
+    except LecoreError as error:
+        place = ", ".join(filter(None, ["test_inputs", error.where]))
+        raise LecoreError(error.what, error.cure, place) from error
+    return columns
 
 
 def structures(
@@ -109,7 +119,7 @@ def kernel_route(measured: Measured, rows: Side, columns: Side, check: bool) -> 
 
         def right() -> bool:
             with torch.no_grad():
-                return agrees(route)
+                return agrees(route, _pair(rows.inputs, columns.inputs))
 
         if not check or remembered(model, key, right):
             return route
@@ -202,6 +212,13 @@ def along_steps(
             if checked_steps(route) is None:
                 return None
     return route
+
+
+def _looked_at(model: nn.Module, network: Snapshot, side: Tensor) -> Snapshot:
+    manners = remembered(
+        model, ("look", *_kind(network, side)), lambda: look(network, side[:1]).manners
+    )
+    return replace(network, manners=manners)
 
 
 def check_points(measured: Measured, rows: Tensor, columns: Tensor, check: bool) -> None:

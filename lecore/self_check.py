@@ -1,21 +1,19 @@
 """A look at two points before a measurement: is this a network that can be measured, and rightly?
 
-It costs a few passes, and is remembered while the network stays as it is, weights aside.
+It costs a few passes, and is remembered (:mod:`lecore.remembering`) while the network stays as it
+is, weights aside.
 """
 
 import random
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from inspect import getattr_static
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lecore.diagnosis import mixing_layer, random_layer
 from lecore.errors import LecoreError
 from lecore.gradients import Factors, factors_of_outputs, flat, plain_gradient
 from lecore.kernel_tiles import KernelRoute
@@ -23,39 +21,10 @@ from lecore.layer_kernels import layer_kernel
 from lecore.optimizer_steps import sgd_change
 from lecore.points import Side
 from lecore.precision import PRODUCT_DTYPES
-from lecore.probing import generators_left_alone
+from lecore.probing import generators_left_alone, random_states
 from lecore.snapshot import Snapshot
 from lecore.step_tiles import ChangedWeights, DenseSteps, StepRoute, TwoLayerSteps
 from lecore.watching import Structure, plainly, with_direct
-
-_known: WeakKeyDictionary[nn.Module, dict[Any, Any]] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def remembered(
-    model: nn.Module,
-    key: Any,
-    find: Callable[[], Any],
-    lasts: Callable[[Any], bool] = lambda found: True,
-) -> Any:
-    """What was found for a model that is as it was then, weights aside.
-
-    Args:
-        model: The caller's model.
-        key: Of what is looked for.
-        find: Finds it; called if it is not known.
-        lasts: Whether it holds for other points of the same shape too.
-    """
-    key = (key, _signature(model))
-    with _lock:
-        found = _known.setdefault(model, {})
-        if key in found:
-            return found[key]
-    value = find()
-    if lasts(value):
-        with _lock:
-            found[key] = value
-    return value
 
 
 def check_predictions(network: Snapshot, sample: Tensor) -> None:
@@ -69,24 +38,30 @@ def check_predictions(network: Snapshot, sample: Tensor) -> None:
         LecoreError: If two predictions under different seeds differ, or one point alone and the
             same point among others; it names the layer.
     """
-    first, second, drawn = _twice(network, sample)
-    allowed = _tolerance(network) * float(first.abs().max()) + _unit(network)
-    if drawn or not _close(first, second, allowed):
+    own, scale = network.copy(), _tolerance(network)
+    together = _seeded(1, lambda: own.predict(sample))
+    alone = _seeded(2, lambda: torch.cat([own.predict(x[None]) for x in sample]))
+    # one that seeds itself ends in the same state whatever came before
+    drawn = any(
+        start != end and end != other
+        for start, end, other in zip(together[1], together[2], alone[2], strict=True)
+    )
+    allowed = scale * float(together[0].abs().max()) + _unit(network)
+    if not drawn and _close(together[0], alone[0], allowed):
+        return
+    again = _seeded(3, lambda: own.predict(sample))[0]
+    if drawn or not _close(together[0], again, allowed):
         raise LecoreError(
             "the forward pass draws random numbers or changes from call to call",
             "call model.eval(), or take what is random out for the measurement",
-            _where(_random_layer(network, sample)),
+            _where(random_layer(network, sample)),
         )
-    if len(sample) == 1 or network.manners.alone:
-        return
-    alone = torch.cat([network.copy().predict(x[None]) for x in sample])
-    if not _close(first, alone, allowed):
-        raise LecoreError(
-            "predictions depend on the other examples of a batch",
-            "let the model treat every example by itself (normalise by running statistics, or "
-            "over an example's own dimensions)",
-            _where(_mixing_layer(network, sample)),
-        )
+    raise LecoreError(
+        "predictions depend on the other examples of a batch",
+        "let the model treat every example by itself (normalise by running statistics, or over "
+        "an example's own dimensions)",
+        _where(mixing_layer(network, sample)),
+    )
 
 
 def checked_structures(
@@ -105,10 +80,10 @@ def checked_structures(
     """
     if structures[0].route == "plain":
         return structures
-    outputs = sorted({0, structures[0].outputs // 2, structures[0].outputs - 1})
-    plain = [_plain_gradients(network, samples[0], outputs)] * 2
+    outputs = sorted({0, structures[0].outputs - 1})
+    plain = [_combined_gradients(network, samples[0], outputs)] * 2
     if samples[1] is not samples[0]:
-        plain[1] = _plain_gradients(network, samples[1], outputs)
+        plain[1] = _combined_gradients(network, samples[1], outputs)
     bad = _disagreeing(network, structures, samples, outputs, plain)
     if not bad:
         return structures
@@ -122,19 +97,17 @@ def checked_structures(
     return [plainly(network, structures[0], where, reason)] * len(structures)
 
 
-def agrees(route: KernelRoute) -> bool:
-    """Whether a kernel route gives what plain autograd gives, for a row and a column point."""
-    rows, columns = (side.inputs[:1] for side in (route.rows, route.columns))
-    network = route.network
-    weighting = _weighting(route.outputs, network)
-    left, right = (_plain_sum(network, x[0], weighting) for x in (rows, columns))
-    expected = sum(float(flat(left[name]) @ flat(right[name])) for name in left)
-    scale = sum(float(flat(g) @ flat(g)) for side in (left, right) for g in side.values())
-    bare = replace(route, rows=Side(rows), columns=Side(columns))
-    one = slice(0, 1)
-    kernel = bare.block(one, one, "full").reshape(route.outputs, route.outputs)
-    measured = float(weighting @ kernel @ weighting)
-    return abs(measured - expected) <= _tolerance(network) * scale
+def agrees(route: KernelRoute, sample: Tensor) -> bool:
+    """Whether a kernel route gives what plain autograd gives, for a pair of points."""
+    network, outputs = route.network, sorted({0, route.outputs - 1})
+    plain = _combined_gradients(network, sample, outputs)
+    expected = _gram(plain, plain, list(plain))
+    bare = replace(route, rows=Side(sample), columns=Side(sample))
+    every = slice(0, len(sample))
+    kernel = bare.block(every, every, "full").reshape(len(sample), len(sample))
+    sizes = expected.diagonal().sqrt()
+    allowed = _tolerance(network) * sizes[:, None] * sizes + _unit(network)
+    return bool(((kernel - expected).abs() <= allowed).all())
 
 
 def checked_steps(route: StepRoute) -> StepRoute | None:
@@ -158,17 +131,34 @@ def checked_steps(route: StepRoute) -> StepRoute | None:
             sgd_change(rate),
         )
     assert step is not None
-    linearized = isinstance(route, ChangedWeights) and route.linearized
-    plain = ChangedWeights(network, rows, columns, step, "plain", linearized)
     every = slice(0, len(rows.inputs)), slice(0, len(columns))
-    measured, expected = small.change(*every), plain.change(*every)
-    rounding = 0.0 if linearized else 64 * _unit(network) * _size(network, columns)
-    allowed = _tolerance(network) * float(expected.abs().max()) + rounding
+    measured = small.change(*every)
+    plain = ChangedWeights(network, rows, columns, step, "plain")
+    if isinstance(small, ChangedWeights) and small.linearized:
+        return route if _derivative_agrees(small, plain, measured) else None
+    expected = plain.change(*every)
+    rounding = 64 * _unit(network) * _peak(network.copy().predict(columns))
+    allowed = _tolerance(network) * _peak(expected) + rounding
     if not _close(measured, expected, allowed):
         return None
     if isinstance(small, ChangedWeights) and not _same_gradient(small, plain):
         return None
     return route
+
+
+def _derivative_agrees(route: ChangedWeights, plain: ChangedWeights, measured: Tensor) -> bool:
+    """Whether derivatives along each step are those by plain autograd, for two outputs."""
+    network = route.network
+    outputs = sorted({0, measured.shape[2] - 1})
+    gradients = _combined_gradients(network, route.columns, outputs)
+    combined = sum(place * measured[:, :, c] for place, c in enumerate(outputs, start=1))
+    for row, found in enumerate(combined):  # type: ignore[arg-type]
+        step = route.step(plain.loss_gradient(network.copy(), row))
+        along = [gradients[name] @ flat(change) for name, change in step.items()]
+        sizes = [gradients[name].norm(dim=1) * flat(change).norm() for name, change in step.items()]
+        if not _close(found, sum(along), _tolerance(network) * _peak(sum(sizes))):  # type: ignore[arg-type]
+            return False
+    return True
 
 
 def _same_gradient(route: ChangedWeights, plain: ChangedWeights) -> bool:
@@ -181,55 +171,15 @@ def _same_gradient(route: ChangedWeights, plain: ChangedWeights) -> bool:
     )
 
 
-def _signature(model: nn.Module) -> tuple[Any, ...]:
-    """All that the way a network is computed can depend on, but its weights' values."""
-    plain = (bool, int, float, str, bytes, tuple, type(None), torch.dtype)
-    parts: list[Any] = [len(h) for h in _global_hooks()]
-    for name, module in model.named_modules():
-        attributes = [(k, repr(v)) for k, v in vars(module).items() if isinstance(v, plain)]
-        hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-        functions = [vars(module).get("forward"), getattr_static(type(module), "forward"), *hooks]
-        parts.append((name, type(module), *map(_code, functions), *attributes))
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        parts.append((name, tensor.shape, tensor.dtype, tensor.requires_grad, tensor.device))
-    return tuple(parts)
-
-
-def _code(function: Any) -> Any:
-    """What a function does; not the function, which may hold the model that is to be forgotten."""
-    function = getattr(function, "__func__", function)
-    return getattr(function, "__code__", id(function))
-
-
-def _global_hooks() -> list[Any]:
-    everywhere = nn.modules.module
-    return [everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
-
-
-def _twice(network: Snapshot, sample: Tensor) -> tuple[Tensor, Tensor, bool]:
-    predictions, before, after = [], [], []
-    for seed in (1, 2):
-        with generators_left_alone():
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            before.append(_states())
-            predictions.append(network.copy().predict(sample))
-            after.append(_states())
-    # one that seeds itself ends in the same state whatever came before
-    drawn = any(
-        start != end and end != other
-        for start, end, other in zip(before[0], after[0], after[1], strict=True)
-    )
-    return predictions[0], predictions[1], drawn
-
-
-def _states() -> tuple[Any, ...]:
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    cuda = torch.cuda.is_initialized()
-    state = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if cuda else [])]
-    numbers = (kind, np.asarray(keys).tobytes(), *rest)
-    return random.getstate(), numbers, tuple(s.numpy().tobytes() for s in state)
+def _seeded(seed: int, predict: Callable[[], Tensor]) -> tuple[Tensor, Any, Any]:
+    """A prediction under a seed, and the random states before and after it."""
+    with generators_left_alone():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        before = random_states()
+        prediction = predict()
+        return prediction, before, random_states()
 
 
 def _disagreeing(
@@ -240,13 +190,8 @@ def _disagreeing(
     plain: list[dict[str, Tensor]],
 ) -> set[str]:
     """Parameters whose share of the kernel differs; all of the factored ones if it fails."""
-    weights = torch.arange(1.0, len(outputs) + 1, dtype=network.dtype, device=network.device)
-
-    def combined(prediction: Tensor, target: Any) -> Tensor:
-        return (prediction[outputs] * weights).sum()
-
     bad: set[str] = set()
-    for loss in (None, combined):  # the two ways in which signals are sent back
+    for loss in (None, _combination(outputs)):  # the two ways in which signals are sent back
         try:
             left, right = (
                 factors_of_outputs(network.copy(), structure, sample, outputs, loss)
@@ -254,13 +199,7 @@ def _disagreeing(
             )
         except Exception:
             return set(network.parameters)  # whatever it was, autograd has the last word
-        expected = plain
-        if loss is not None:
-            expected = [
-                {k: torch.einsum("c,ncp->np", weights, g)[:, None] for k, g in side.items()}
-                for side in plain
-            ]
-        bad |= _differing(network, structures[0], (left, right), expected)
+        bad |= _differing(network, structures[0], (left, right), plain)
     return bad
 
 
@@ -276,7 +215,9 @@ def _differing(
     for name in left.names:
         names = [name, *_joined(structure, name)] if name in left.outer else [name]
         expected = _gram(plain[0], plain[1], names)
-        measured = layer_kernel(left, right, [name]).transpose(1, 2).reshape(expected.shape)
+        kernel = layer_kernel(left, right, [name])
+        c, k = (torch.arange(1.0, size + 1, dtype=kernel.dtype) for size in kernel.shape[2:])
+        measured = torch.einsum("ijck,c,k->ij", kernel, c.to(kernel.device), k.to(kernel.device))
         sizes = [_gram(side, side, names).diagonal().sqrt() for side in plain]
         allowed = _tolerance(network) * sizes[0][:, None] * sizes[1] + floor
         if not bool(((measured - expected).abs() <= allowed).all()):
@@ -289,42 +230,28 @@ def _joined(structure: Structure, weight: str) -> set[str]:
 
 
 def _gram(left: dict[str, Tensor], right: dict[str, Tensor], names: list[str]) -> Tensor:
-    """Inner products of gradients over some parameters, points and outputs in a row."""
-    a, b = (torch.cat([side[n].flatten(0, 1) for n in names], dim=1) for side in (left, right))
+    """Inner products of gradients over some parameters, shape (n, m)."""
+    a, b = (torch.cat([side[name] for name in names], dim=1) for side in (left, right))
     return a @ b.T
 
 
-def _plain_gradients(network: Snapshot, sample: Tensor, outputs: list[int]) -> dict[str, Tensor]:
-    """∂f_c(x_i)/∂w of a few outputs, shape (n, c, size) for each parameter."""
-    own = network.copy()
+def _combination(outputs: list[int]) -> Callable[..., Tensor]:
+    """f_a + 2 f_b of two outputs, in which both are seen and told apart."""
 
-    def gradient(x: Tensor, output: int) -> dict[str, Tensor]:
-        return plain_gradient(own, lambda: own.predict(x[None], dict(own.leaves))[0, output])
+    def combined(prediction: Tensor, target: Any = None) -> Tensor:
+        return sum(place * prediction[c] for place, c in enumerate(outputs, start=1))  # type: ignore[return-value]
 
-    rows = [[gradient(x, output) for output in outputs] for x in sample]
-    return {
-        name: torch.stack([torch.stack([flat(g[name]) for g in row]) for row in rows])
-        for name in network.parameters
-    }
+    return combined
 
 
-def _plain_sum(network: Snapshot, x: Tensor, weighting: Tensor) -> dict[str, Tensor]:
-    own = network.copy()
-
-    def value() -> Tensor:
-        return (own.predict(x[None], dict(own.leaves))[0] * weighting).sum()
-
-    return plain_gradient(own, value)
-
-
-def _weighting(outputs: int, network: Snapshot) -> Tensor:
-    """A fixed combination of the outputs, in which none is left out."""
-    generator = torch.Generator().manual_seed(0)
-    return (0.5 + torch.rand(outputs, generator=generator)).to(network.device, network.dtype)
-
-
-def _size(network: Snapshot, sample: Tensor) -> float:
-    return float(network.copy().predict(sample).abs().max())
+def _combined_gradients(network: Snapshot, sample: Tensor, outputs: list[int]) -> dict[str, Tensor]:
+    """Gradients of :func:`_combination` at each point, shape (n, size) for each parameter."""
+    own, combined = network.copy(), _combination(outputs)
+    rows = [
+        plain_gradient(own, lambda x=x: combined(own.predict(x[None], dict(own.leaves))[0]))  # type: ignore[misc]
+        for x in sample
+    ]
+    return {name: torch.stack([flat(g[name]) for g in rows]) for name in network.parameters}
 
 
 def _unit(network: Snapshot) -> float:
@@ -347,65 +274,3 @@ def _close(a: Tensor, b: Tensor, allowed: float) -> bool:
 
 def _where(layer: str | None) -> str:
     return "the model's own forward" if not layer else f"layer {layer!r}"
-
-
-@contextmanager
-def _recorded(network: Snapshot) -> Iterator[tuple[Snapshot, list[tuple[str, Any, Any]]]]:
-    """A copy that notes what each layer reads and gives, innermost layers first."""
-    network, calls = network.copy(), []
-
-    def note(name: str) -> Any:
-        return lambda module, inputs, output: calls.append((name, inputs, output))
-
-    handles = [m.register_forward_hook(note(n)) for n, m in network.module.named_modules() if n]
-    try:
-        yield network, calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _runs(network: Snapshot, batches: list[Tensor]) -> list[list[tuple[str, Any, Any]]]:
-    runs = []
-    for seed, batch in enumerate(batches):
-        with generators_left_alone(), _recorded(network) as (own, calls):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)
-            own.predict(batch)
-            runs.append(list(calls))
-    return runs
-
-
-def _random_layer(network: Snapshot, sample: Tensor) -> str:
-    """The first layer that gives something else for the same input, or ''."""
-    first, second = _runs(network, [sample, sample])
-    for (name, read, out), (other_name, other_read, other_out) in zip(first, second, strict=False):
-        if name != other_name:
-            break
-        if _same(read, other_read) and not _same(out, other_out):
-            return name
-    return ""
-
-
-def _mixing_layer(network: Snapshot, sample: Tensor) -> str:
-    """The first layer that gives something else for an example alone, or ''."""
-    together, alone = _runs(replace(network), [sample, sample[:1]])
-    for (name, read, out), (other_name, other_read, other_out) in zip(
-        together, alone, strict=False
-    ):
-        if name != other_name:
-            break
-        if _same(read, other_read, part=True) and not _same(out, other_out, part=True):
-            return name
-    return ""
-
-
-def _same(a: Any, b: Any, part: bool = False) -> bool:
-    """Whether two things are equal, or the second is the beginning of the first."""
-    if isinstance(a, tuple | list):
-        return len(a) == len(b) and all(_same(x, y, part) for x, y in zip(a, b, strict=True))
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.ndim == 0 or a.ndim != b.ndim:
-        return True
-    a = a[: len(b)] if part else a
-    return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=1e-6, atol=1e-9)

@@ -34,6 +34,7 @@ class Manners:
         shorter: Whether there is float32 inside it.
         lowest: The shortest type that a prediction passes through.
         activation_bytes: Memory of all that is computed on the way.
+        draws: Whether it changes a random state.
         lasting: Tensors that what is written to them stays in.
     """
 
@@ -43,6 +44,7 @@ class Manners:
     shorter: bool = False
     lowest: torch.dtype | None = None
     activation_bytes: int = 0
+    draws: bool = False
     lasting: frozenset[str] = frozenset()
 
 

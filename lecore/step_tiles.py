@@ -22,6 +22,9 @@ from lecore.watching import Route, Structure
 STEP_BYTES = 2**28
 """Memory that the changed weights of the update points in hand may take."""
 
+SAMPLED_ROWS = 64
+"""Rows of a matrix on disk that are looked at for rounding."""
+
 VECTORIZED_BYTES = 2**19
 """Weights up to which a CPU evaluates several changed networks at once."""
 
@@ -280,12 +283,26 @@ class StepTile:
             fixed_bytes=cost.fixed,
             fingerprint=identity,
         )
-        if not route.keeps_digits and isinstance(change, Tensor):
-            with torch.no_grad(), fixed_flags(network.products, network.device.type):
-                prediction = network.copy().predict(route.columns)
-            shorter = PRODUCT_DTYPES.get(network.products, network.manners.lowest)
-            warn_below_rounding(change, prediction, shorter)
+        if not route.keeps_digits:
+            self._warn_below_rounding(change)
         return change
+
+    def _warn_below_rounding(self, change: Any) -> None:
+        route, network = self.route, self.route.network
+        shorter = PRODUCT_DTYPES.get(network.products, network.manners.lowest)
+        with torch.no_grad(), fixed_flags(network.products, network.device.type):
+            prediction = network.copy().predict(route.columns)
+        if isinstance(change, Tensor):
+            warn_below_rounding(change, prediction, shorter)
+            return
+        n, square = len(route.rows.inputs), route.columns is route.rows.inputs
+        rows = range(0, n, -(-n // SAMPLED_ROWS))  # of a matrix on disk
+        sample = torch.stack([torch.as_tensor(change[i]) for i in rows]).to(prediction)
+        if square:
+            own = torch.stack([moved[i] for i, moved in zip(rows, sample, strict=True)])
+            warn_below_rounding(sample, prediction[list(rows)], shorter, own_change=own)
+        else:
+            warn_below_rounding(sample, prediction, shorter)
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""

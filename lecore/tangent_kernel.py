@@ -10,9 +10,9 @@ from lecore.gradients import gradient_factors
 from lecore.kernel_tiles import Form, KernelTile
 from lecore.layer_kernels import layer_kernel
 from lecore.losses import Loss
-from lecore.points import Side, labelled, points
-from lecore.precision import Precision
-from lecore.routes import check_points, kernel_route, opened, structures
+from lecore.points import Side, labelled
+from lecore.precision import Precision, check_finite
+from lecore.routes import check_points, column_points, kernel_route, opened, structures
 from lecore.tiles import Tiles
 
 
@@ -56,7 +56,7 @@ def empirical_ntk(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = columns = Side(inputs)
         if test_inputs is not None:
-            columns = Side(points(measured[1], test_inputs, "test_inputs"))
+            columns = Side(column_points(measured, test_inputs, inputs))
         route = kernel_route(measured, rows, columns, check)
         return KernelTile(route, form).compute(tiles)
 
@@ -85,7 +85,7 @@ def empirical_ntk_by_layer(
     with opened(model, inputs, dtype) as (measured, rows):
         network, columns = measured[1], rows
         if test_inputs is not None:
-            columns = points(network, test_inputs, "test_inputs")
+            columns = column_points(measured, test_inputs, rows)
         check_points(measured, rows, columns, check)
         found = structures(measured, rows, columns, check)
         left = gradient_factors(network, found[0], rows)
@@ -94,7 +94,10 @@ def empirical_ntk_by_layer(
         for name in left.names:
             modules.setdefault(name.rpartition(".")[0], []).append(name)
         with torch.no_grad():
-            return {name: layer_kernel(left, right, held) for name, held in modules.items()}
+            shares = {name: layer_kernel(left, right, held) for name, held in modules.items()}
+        for name, share in shares.items():
+            check_finite(share, f"the share of layer {name!r}")
+        return shares
 
 
 def loss_kernel(
@@ -134,6 +137,7 @@ def loss_kernel(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = columns = labelled(measured[1], inputs, targets, loss)
         if test_inputs is not None:
+            test_inputs = column_points(measured, test_inputs, inputs)
             columns = labelled(measured[1], test_inputs, test_targets, loss)
         route = kernel_route(measured, rows, columns, check)
         return KernelTile(route, "trace").compute(tiles)
