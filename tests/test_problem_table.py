@@ -20,6 +20,7 @@ from lecore import (
 )
 from lecore.seeding import seeded
 from lecore.sketches import gradient_sketch
+from lecore.watching import PlainAutogradWarning
 from tests.oracle import differences, problem, world
 from tests.zoo import ARCHITECTURES
 
@@ -162,14 +163,17 @@ def test_common_networks_need_no_plain_autograd(name):
     prediction_change(model, case.x, case.y, learning_rate=0.1, loss=case.loss)
 
 
-def test_plain_autograd_is_said_once_with_the_layer():
-    case = problem("scripted function", 3)
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("partial forward", "'0'"), ("order by example", "network"), ("reentrant checkpoint", "")],
+)
+def test_plain_autograd_is_said_once_with_its_place(name, place):
+    case = problem(name, 3)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         empirical_ntk(case.model(), case.x, tiles=Tiles(shape=(1, 1)))
-    (warning,) = [w for w in said if w.category.__name__ == "PlainAutogradWarning"]
-    assert "layer" in str(warning.message)
-    assert issubclass(warning.category, UserWarning)
+    (warning,) = [w for w in said if issubclass(w.category, PlainAutogradWarning)]
+    assert place in str(warning.message)
 
 
 @settings(max_examples=25, deadline=None)
