@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lecore.errors import LecoreError
 from lecore.snapshot import Parameters
 
 WeightChange = Callable[[Parameters], Parameters]
@@ -44,16 +45,22 @@ def weight_change(
         ``model.named_parameters()``.
 
     Raises:
-        ValueError: If the optimiser is of another kind, has step hooks, or updates parameters
+        LecoreError: If the optimiser is of another kind, has step hooks, or updates parameters
             that are not the model's.
     """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise LecoreError(
+            f"the optimizer is a {type(optimizer).__name__}", "give one made of model.parameters()"
+        )
     kind = type(optimizer)  # a subclass may step otherwise
     if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-        raise ValueError(
-            f"the step of {kind.__name__} is not known; take SGD, Adam or AdamW of torch.optim"
+        raise LecoreError(
+            f"the step of {kind.__name__} is not known", "take SGD, Adam or AdamW of torch.optim"
         )
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        raise ValueError("the optimizer has step hooks, which a single step ignores; remove them")
+        raise LecoreError(
+            "the optimizer has step hooks, which a single step ignores", "remove them"
+        )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rule = _sgd if kind is torch.optim.SGD else _adam
     rules: dict[str, Callable[[Tensor], Tensor]] = {}
@@ -66,9 +73,9 @@ def weight_change(
             else:
                 foreign += 1
     if foreign:
-        raise ValueError(
-            f"{foreign} parameters of the optimizer are not the model's; make the optimizer from "
-            "model.parameters() after the last change of the model"
+        raise LecoreError(
+            f"{foreign} parameters of the optimizer are not the model's",
+            "make the optimizer from model.parameters() after the last change of the model",
         )
     return partial(_by_rules, rules=rules)
 

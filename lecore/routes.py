@@ -58,6 +58,7 @@ def opened(
     Raises:
         LecoreError: If the model or the points are unfit; see the message.
     """
+    _refuse_hooks_on_saved_tensors()
     network = snapshot(model, dtype)
     model = unwrapped(model)
     with fixed_flags(network.products, network.device.type):
@@ -66,6 +67,17 @@ def opened(
         draws = network.manners.draws
         with generators_left_alone() if draws else nullcontext():
             yield (model, network), inputs
+
+
+def _refuse_hooks_on_saved_tensors() -> None:
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks("a measurement"):
+            pass
+    except RuntimeError as error:
+        raise LecoreError(
+            "hooks on saved tensors are on, which torch.func does not know",
+            "leave torch.autograd.graph.saved_tensors_hooks or save_on_cpu first",
+        ) from error
 
 
 def column_points(measured: Measured, test_inputs: Any, rows: Tensor) -> Tensor:
