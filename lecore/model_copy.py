@@ -167,24 +167,46 @@ def _rebound(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def _rebound_function(function: types.FunctionType, memo: dict[int, Any]) -> Any:
-    if not function.__closure__:
-        return function
     if id(function) in memo:
         return memo[id(function)]
-    cells = tuple(types.CellType() for _ in function.__closure__)
+    closure = function.__closure__ or ()
+    cells = tuple(types.CellType() for _ in closure)
+    copied = {k: memo[id(v)] for k, v in _globals(function) if id(v) in memo}
+    bound = {
+        k: types.MethodType(v.__func__, memo[id(v.__self__)])
+        for k, v in _globals(function)
+        if isinstance(v, types.MethodType) and id(v.__self__) in memo
+    }
+    if not cells and not copied and not bound:
+        return function
     new = types.FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
+        function.__code__,
+        {**function.__globals__, **copied, **bound} if copied or bound else function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        cells,
     )
     new.__kwdefaults__ = function.__kwdefaults__
     new.__dict__.update(function.__dict__)
     memo[id(function)] = new
-    for cell, old in zip(cells, function.__closure__, strict=True):
+    for cell, old in zip(cells, closure, strict=True):
         try:
             content = old.cell_contents
         except ValueError:  # not filled yet
             continue
         cell.cell_contents = _copied(content, memo)
     return new
+
+
+def _globals(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Global things that a function names, as those at the top of a notebook are."""
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        for name in code.co_names:
+            if name in function.__globals__:
+                yield name, function.__globals__[name]
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:

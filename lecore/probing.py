@@ -90,6 +90,8 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
                 output = functional_call(module, {**leaves, **fixed}, (example.clone(),))
             draws = random_states() != before
     except Exception as error:
+        if python.foreign:
+            raise _uses_foreign(python.foreign) from error
         first_line = str(error).strip().split("\n")[0]
         layer = layer_of(error, module)
         raise LecoreError(
@@ -101,11 +103,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         ) from error
     prediction = network.checked(output, 1)
     if python.foreign:
-        raise LecoreError(
-            f"the forward pass uses {python.foreign!r} of the caller's model and not of its copy, "
-            "which is measured",
-            "let it reach its layers through `self`, not through a global name",
-        )
+        raise _uses_foreign(python.foreign)
     if not prediction.requires_grad:
         raise LecoreError(
             "no output depends on a trainable parameter in a way that autograd sees",
@@ -128,6 +126,14 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         lowest=_lowest(prediction),
         activation_bytes=sum(values.sizes.values()),
         draws=draws,
+    )
+
+
+def _uses_foreign(name: str) -> LecoreError:
+    return LecoreError(
+        f"the forward pass uses {name!r} of the caller's model and not of its copy, which is "
+        "measured",
+        "let it reach its layers through `self`, not through a global name",
     )
 
 

@@ -203,7 +203,8 @@ class ChangedWeights:
         def loss_of(weights: Parameters) -> Tensor:
             return loss(network.predict(x[None], weights)[0], y)
 
-        return {k: g.to_dense() for k, g in grad(loss_of)(network.parameters).items()}
+        gradient = grad(loss_of)(network.parameters)
+        return {k: g.to_dense() if g.is_sparse else g for k, g in gradient.items()}
 
     def _plain_gradient(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
         loss = self.rows.loss
