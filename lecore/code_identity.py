@@ -85,8 +85,7 @@ def source_digest(module: str) -> str:
     digest, pending, seen = hashlib.blake2b(digest_size=8), [module], set()
     while pending:
         name = pending.pop()
-        path = PACKAGE.parent.joinpath(*name.split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        path = _source(name)
         if name in seen or not path.is_file():
             continue
         seen.add(name)
@@ -96,12 +95,19 @@ def source_digest(module: str) -> str:
                 case ast.Import(names):
                     pending += [alias.name for alias in names if alias.name.startswith("lecore.")]
                 case ast.ImportFrom(str(home), names) if home.partition(".")[0] == "lecore":
-                    pending += [f"{home}.{alias.name}" for alias in names]
-                    pending += [home] if home != "lecore" else []  # that would be everything
+                    inner = [f"{home}.{alias.name}" for alias in names]
+                    pending += [name for name in inner if _source(name).is_file()]
+                    modules = all(_source(name).is_file() for name in inner)
+                    pending += [] if modules else [home]
         _forget_words(tree)
         digest.update(f"{name}\0{ast.dump(tree)}\0".encode())
         pending.sort()
     return digest.hexdigest()
+
+
+def _source(module: str) -> Path:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _forget_words(tree: ast.AST) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lecore.identity import Identity
-from lecore.workers import unordered
+from lecore.workers import threads_of, unordered
 
 TileFunction = Callable[[slice, slice], Tensor]
 Cut = tuple[slice, slice]
@@ -66,7 +66,7 @@ class Tiles:
     @property
     def workers(self) -> int:
         """Tiles at a time."""
-        return self.jobs if self.client is None else max(1, sum(self.client.nthreads().values()))
+        return self.jobs if self.client is None else max(1, threads_of(self.client))
 
 
 class TileCost(NamedTuple):
@@ -130,7 +130,7 @@ def compute_tiles(
         ValueError: If the budget does not hold one entry, the result does not fit into memory,
             or the store holds something else.
         OSError: If the disk is full.
-        RuntimeError: If worker processes die.
+        LecoreError: If workers die, or there is no room for temporary files.
     """
     if rows < 1 or columns < 1 or (symmetric and rows != columns):
         raise ValueError(
