@@ -30,11 +30,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 NAMES = list(ARCHITECTURES)
 WRITES_WEIGHTS = {"largest norm", "writes a weight"}  # so that a step is overwritten
 
-every = pytest.mark.parametrize(("name", "outputs"), [(name, c) for name in NAMES for c in (1, 3)])
-several = pytest.mark.parametrize("name", NAMES)
-stepped = pytest.mark.parametrize(
-    ("name", "outputs"), [(n, c) for n in NAMES if n not in WRITES_WEIGHTS for c in (1, 3)]
-)
+STEPPED = [name for name in NAMES if name not in WRITES_WEIGHTS]
+
+
+def cases(names, counts=(1, 3)):
+    return pytest.mark.parametrize(("name", "outputs"), [(n, c) for n in names for c in counts])
 
 
 def close(measured: Tensor, right: Tensor, part: float = 1e-10) -> None:
@@ -43,49 +43,49 @@ def close(measured: Tensor, right: Tensor, part: float = 1e-10) -> None:
     torch.testing.assert_close(measured.double(), right, rtol=0, atol=atol)
 
 
-@every
+@cases(NAMES)
 def test_kernel(name, outputs):
     case = problem(name, outputs)
     close(empirical_ntk(case.network, case.x), case.kernel(case.left, case.left))
 
 
-@every
+@cases(NAMES)
 def test_kernel_of_two_sets(name, outputs):
     case = problem(name, outputs)
     kernel = empirical_ntk(case.network, case.x, case.test_x)
     close(kernel, case.kernel(case.left, case.right))
 
 
-@several
-def test_trace_in_tiles(name):
-    case = problem(name, 3)
+@cases(NAMES, [3])
+def test_trace_in_tiles(name, outputs):
+    case = problem(name, outputs)
     tiles = Tiles(shape=(2, 1))
     trace = empirical_ntk(case.network, case.x, case.test_x, form="trace", tiles=tiles)
     close(trace, torch.einsum("icp,jcp->ij", case.left, case.right))
 
 
-@several
-def test_diagonal_in_tiles(name):
-    case = problem(name, 3)
+@cases(NAMES, [3])
+def test_diagonal_in_tiles(name, outputs):
+    case = problem(name, outputs)
     diagonal = empirical_ntk(case.network, case.x, form="diagonal", tiles=Tiles(shape=(2, 2)))
     close(diagonal, torch.einsum("icp,jcp->ijc", case.left, case.left))
 
 
-@several
-def test_kernel_in_single_precision(name):
-    case = problem(name, 3)
+@cases(NAMES, [3])
+def test_kernel_in_single_precision(name, outputs):
+    case = problem(name, outputs)
     kernel = empirical_ntk(case.network, case.x, case.test_x, dtype=torch.float32)
     close(kernel, case.kernel(case.left, case.right), 1e-4)
 
 
-@several
-def test_shares_of_the_layers(name):
-    case = problem(name, 3)
+@cases(NAMES, [3])
+def test_shares_of_the_layers(name, outputs):
+    case = problem(name, outputs)
     shares = empirical_ntk_by_layer(case.network, case.x, case.test_x)
     close(sum(shares.values()), case.kernel(case.left, case.right))
 
 
-@every
+@cases(NAMES, [3])
 def test_kernel_of_the_loss(name, outputs):
     case = problem(name, outputs)
     kernel = loss_kernel(case.network, case.x, case.y, loss=case.loss)
@@ -94,16 +94,16 @@ def test_kernel_of_the_loss(name, outputs):
     close(output_gradient(case.network, case.x, case.y, loss=case.loss), case.signal)
 
 
-@several
-def test_sketch(name):
+@cases(NAMES, [3])
+def test_sketch(name, outputs):
     """With many times more features than weights few of these meet, so that little is lost."""
-    case = problem(name, 3)
+    case = problem(name, outputs)
     sketch = gradient_sketch(case.network, case.x, features=2**16, dtype=torch.float64)
     kernel = case.kernel(case.left, case.left)
     assert (case.kernel(sketch, sketch) - kernel).norm() < 0.05 * kernel.norm()
 
 
-@every
+@cases(NAMES)
 def test_first_order_of_a_step(name, outputs):
     case = problem(name, outputs)
     change = linearized_change(
@@ -113,7 +113,7 @@ def test_first_order_of_a_step(name, outputs):
     close(change, -0.1 * right)
 
 
-@stepped
+@cases(STEPPED)
 def test_step(name, outputs):
     case = problem(name, outputs)
     right = case.change(torch.optim.SGD, 0.1)
@@ -125,7 +125,7 @@ def test_step(name, outputs):
         close(change, right)
 
 
-@stepped
+@cases(STEPPED, [3])
 def test_step_of_adam(name, outputs):
     case = problem(name, outputs)
     change = prediction_change(
@@ -135,9 +135,9 @@ def test_step_of_adam(name, outputs):
     close(change, case.change(torch.optim.Adam, 0.01))
 
 
-@several
-def test_all_is_left_as_it_was_found(name):
-    case = problem(name, 3)
+@cases(NAMES, [3])
+def test_all_is_left_as_it_was_found(name, outputs):
+    case = problem(name, outputs)
     model, inputs = case.model(), case.x.clone()
     before = world(model, inputs, case.y)
     empirical_ntk(model, inputs)

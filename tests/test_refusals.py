@@ -43,6 +43,11 @@ CALLS = {
 WITH_TARGETS = [name for name in CALLS if "ntk" not in name and "sketch" not in name]
 
 
+@pytest.fixture(autouse=True)
+def always_the_same_numbers():
+    torch.manual_seed(0)
+
+
 def refused(call, *words: str) -> str:
     """The message of a refusal: one line that says what to do, with these words."""
     with pytest.raises(LecoreError) as caught:
