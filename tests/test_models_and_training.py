@@ -294,5 +294,7 @@ def test_classifiers_leave_the_accuracy_of_each_batch_and_may_drop_the_last(tmp_
 )
 def test_bad_training_arguments(wrong):
     arguments = {"inputs": X, "targets": Y, "learning_rate": 0.1, "epochs": 1} | wrong
-    with pytest.raises(ValueError, match=r"need a positive|batch_size|a batch of 1000|is unknown"):
+    with pytest.raises(
+        ValueError, match=r"must be positive|as many|batch_size|a batch of 1000|is unknown"
+    ):
         train(models.two_layer(2, 8), **arguments)
