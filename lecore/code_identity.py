@@ -65,11 +65,13 @@ def release_of_file(module: str, file: str) -> str:
     """As :func:`release`, of a module that need not be loaded."""
     if file == "built-in" or file.startswith(("<frozen", "frozen")):
         return PYTHON
-    path, top = os.path.realpath(file), module.partition(".")[0]
-    site = "site-packages" in Path(path).parts or "dist-packages" in Path(path).parts
-    if PACKAGE in Path(path).parents and not site:
+    path = os.path.realpath(file)
+    parts = Path(path).parts
+    site = next((parts.index(n) for n in ("site-packages", "dist-packages") if n in parts), None)
+    if site is None and PACKAGE in Path(path).parents:
         return f"lecore {source_digest(module)}"
-    if site:
+    if site is not None:
+        top = Path(parts[site + 1]).stem
         try:
             return f"{top} {version(top)}"
         except PackageNotFoundError:  # its distribution has another name
