@@ -70,11 +70,19 @@ class Tiles:
 
 
 class TileCost(NamedTuple):
-    """Working memory of a tile: bytes a row, a column, and an entry with its trailing axes."""
+    """Working memory of a tile in bytes.
+
+    Attributes:
+        row: Of each row.
+        column: Of each column.
+        pair: Of each entry with its trailing axes.
+        fixed: Of any tile, whatever its size.
+    """
 
     row: int
     column: int
     pair: int
+    fixed: int = 0
 
 
 def compute_tiles(
@@ -87,6 +95,7 @@ def compute_tiles(
     row_bytes: int,
     column_bytes: int,
     pair_bytes: int,
+    fixed_bytes: int = 0,
     trailing: tuple[int, ...] = (),
     device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
     symmetric: bool = False,
@@ -107,6 +116,7 @@ def compute_tiles(
         row_bytes: Working memory of each row of a tile.
         column_bytes: Likewise of each column.
         pair_bytes: Likewise of each entry, all trailing axes together.
+        fixed_bytes: Working memory of a tile of any size.
         trailing: Further axes of the result.
         device: Device of the result in memory.
         symmetric: Whether entry (j, i) is entry (i, j) with the trailing axes reversed, so that
@@ -130,7 +140,7 @@ def compute_tiles(
     shape = (rows, columns, *trailing)
     result_bytes = math.prod(shape) * dtype.itemsize if tiles.store is None else 0
     budget = _budget(tiles, device, result_bytes)
-    cost = TileCost(row_bytes, column_bytes, pair_bytes)
+    cost = TileCost(row_bytes, column_bytes, pair_bytes, fixed_bytes)
     step = _tile_shape(rows, columns, tiles, budget, cost, symmetric)
     if tiles.store is None and tiles.client is None and step[0] >= rows and step[1] >= columns:
         return tile(slice(0, rows), slice(0, columns))
@@ -235,7 +245,7 @@ def cuts_of(rows: int, columns: int, step: tuple[int, int], symmetric: bool) -> 
 def largest_tile(rows: int, columns: int, budget: int, cost: TileCost) -> tuple[int, int]:
     """Rows and columns of the largest tile within a budget: near-square, at least one entry."""
     # the side s of a square solves s·(row + column) + s²·pair = budget
-    both, pair = cost.row + cost.column, max(1, cost.pair)
+    both, pair, budget = cost.row + cost.column, max(1, cost.pair), budget - cost.fixed
     r = c = max(1, (math.isqrt(both**2 + 4 * pair * budget) - both) // (2 * pair))
     if r >= rows:  # a short side leaves room for a longer one
         r = rows
@@ -253,7 +263,7 @@ def _tile_shape(
     if tiles.shape is not None:
         r, c = tiles.shape
         return (min(r, c), min(r, c)) if symmetric else (r, c)
-    needed = cost.row + cost.column + cost.pair
+    needed = sum(cost)
     if needed > budget:
         raise ValueError(
             f"a tile of one entry needs {needed} bytes and the budget is {budget}; raise memory"

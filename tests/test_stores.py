@@ -243,7 +243,7 @@ def network(buffer=0.0, frozen=1.0):
 )
 def test_a_step_on_anything_else_is_refused_by_name(store, changed, difference):
     known = {
-        "model": network(), "inputs": torch.arange(2.0)[:, None], "targets": torch.zeros(2, 1),
+        "model": network(), "inputs": torch.arange(1.0, 3.0)[:, None], "targets": torch.zeros(2, 1),
         "test_inputs": torch.arange(3.0)[:, None], "learning_rate": 0.1, "tiles": {"key": "a"},
         "loss": lambda f, t: 2 * (f - t).square().sum(), "dtype": torch.float64,
     }  # fmt: skip
@@ -258,7 +258,7 @@ def test_a_step_on_anything_else_is_refused_by_name(store, changed, difference):
 
 
 def test_a_kernel_of_another_scale_loss_or_optimizer_state_is_refused(store):
-    x, y = torch.arange(3.0)[:, None], torch.zeros(3, 1)
+    x, y = torch.arange(1.0, 4.0)[:, None], torch.zeros(3, 1)
     linearized_change(network(), x, y, learning_rate=0.1, tiles=Tiles(store=store / "a"))
     with pytest.raises(LecoreError, match="other settings"):
         linearized_change(network(), x, y, learning_rate=0.2, tiles=Tiles(store=store / "a"))
