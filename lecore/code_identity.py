@@ -1,8 +1,8 @@
 """Whose code something is, and what of people's own code counts: all but words and line numbers."""
 
-import ast
 import dis
 import hashlib
+import itertools
 import os
 import sys
 import sysconfig
@@ -65,11 +65,13 @@ def release_of_file(module: str, file: str) -> str:
     """As :func:`release`, of a module that need not be loaded."""
     if file == "built-in" or file.startswith(("<frozen", "frozen")):
         return PYTHON
-    path, top = os.path.realpath(file), module.partition(".")[0]
-    site = "site-packages" in Path(path).parts or "dist-packages" in Path(path).parts
-    if PACKAGE in Path(path).parents and not site:
+    path = os.path.realpath(file)
+    parts = Path(path).parts
+    site = next((parts.index(n) for n in ("site-packages", "dist-packages") if n in parts), None)
+    if site is None and PACKAGE in Path(path).parents:
         return f"lecore {source_digest(module)}"
-    if site:
+    if site is not None:
+        top = Path(parts[site + 1]).stem
         try:
             return f"{top} {version(top)}"
         except PackageNotFoundError:  # its distribution has another name
@@ -84,37 +86,38 @@ def source_digest(module: str) -> str:
     """Digest of a module of this package and of all of the package that it imports."""
     digest, pending, seen = hashlib.blake2b(digest_size=8), [module], set()
     while pending:
+        pending.sort()
         name = pending.pop()
         path = _source(name)
         if name in seen or not path.is_file():
             continue
         seen.add(name)
-        tree = ast.parse(path.read_bytes())
-        for node in ast.walk(tree):
-            match node:
-                case ast.Import(names):
-                    pending += [alias.name for alias in names if alias.name.startswith("lecore.")]
-                case ast.ImportFrom(str(home), names) if home.partition(".")[0] == "lecore":
-                    inner = [f"{home}.{alias.name}" for alias in names]
-                    pending += [name for name in inner if _source(name).is_file()]
-                    modules = all(_source(name).is_file() for name in inner)
-                    pending += [] if modules else [home]
-        _forget_words(tree)
-        digest.update(f"{name}\0{ast.dump(tree)}\0".encode())
-        pending.sort()
+        code = compile(
+            path.read_bytes(), name, "exec", dont_inherit=True
+        )  # `ast` isn't for threads
+        digest.update(f"{name}\0{_plain(code)!r}\0".encode())
+        for part in all_code(code):
+            steps = instructions(part)
+            for (_, names), (operation, home) in itertools.pairwise(steps):
+                if operation == "IMPORT_NAME" and home.partition(".")[0] == "lecore":
+                    inner = [f"{home}.{name}" for name in names or ()]
+                    found = [name for name in inner if _source(name).is_file()]
+                    pending += found if found and len(found) == len(inner) else [home, *found]
     return digest.hexdigest()
+
+
+def _plain(thing: Any) -> Any:
+    """Code as tuples."""
+    if isinstance(thing, CodeType):
+        return signature(thing), [
+            (name, _plain(argument)) for name, argument in instructions(thing)
+        ]
+    return sorted(map(repr, thing)) if isinstance(thing, frozenset) else thing
 
 
 def _source(module: str) -> Path:
     path = PACKAGE.parent.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _forget_words(tree: ast.AST) -> None:
-    for node in ast.walk(tree):
-        match getattr(node, "body", None):
-            case [ast.Expr(ast.Constant(str())), *rest]:
-                node.body = rest  # type: ignore[attr-defined]
 
 
 def versions(by: str) -> str:
@@ -135,6 +138,8 @@ def instructions(code: CodeType) -> tuple[tuple[str, Any], ...]:
     """
     found: list[tuple[str, Any]] = []
     for step in dis.get_instructions(code):
+        if step.opname == "NOP":  # of a text that is there for people
+            continue
         if step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
             found.append((step.opname, step.arg))
         elif step.opname in ("STORE_NAME", "STORE_FAST") and step.argval in WORDS:
