@@ -1,6 +1,5 @@
 """Tables of runs: one line a clustering, medians as records, and ours beside the paper's."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
+from lecore.companion.documents import RUN, read_json
 from lecore.companion.project import project_root
 from lecore.companion.records import glue_record, record
 from lecore.sampling import Pair
@@ -153,9 +153,7 @@ def record_curve(name: str, curves: NDArray[np.float64]) -> dict[str, Any]:
 def reference(chapter: str) -> dict[str, dict[str, Any]]:
     """Records of the committed reference run of a chapter; none if there is no such run yet."""
     path = project_root() / "book" / "results" / f"{chapter}.json"
-    if not path.exists():
-        return {}
-    records: dict[str, dict[str, Any]] = json.loads(path.read_text())["records"]
+    records: dict[str, dict[str, Any]] = read_json(path, RUN)["records"] if path.exists() else {}
     return records
 
 

@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 from click.testing import CliRunner, Result
 
+from lecore import errors, files
 from lecore.companion import records
 from lecore.companion.cli import main
 
@@ -142,8 +143,10 @@ def write_project(root: Path) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         head = HEAD if "{code-cell}" in text else ""
-        path.write_text(head + dedent(text))
+        path.write_text(head + dedent(text), encoding="utf-8")
     shutil.copy(str(records.__file__), root / "lecore" / "companion")
+    for module in (errors, files):
+        shutil.copy(str(module.__file__), root / "lecore")
 
 
 def lecore(*arguments: str) -> Result:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lecore.companion.book import scan
+from lecore.companion.scan import scan
 
 from .conftest import Command
 
