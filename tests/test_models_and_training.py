@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lecore import models, seeded
+from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from lecore.training import DivergenceError, train
 
@@ -75,7 +76,7 @@ def test_same_seed_same_weights_and_no_trace_in_the_global_state():
     assert (np.random.get_state()[1] == state).all()
     with seeded(3) as rng:
         assert rng.random() == first
-    with pytest.raises(ValueError, match="0 or larger"), seeded(-1):
+    with pytest.raises(LecoreError, match="from 0 to"), seeded(-1):
         pass
 
 
