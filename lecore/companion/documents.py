@@ -207,7 +207,9 @@ def checked(value: Any, schema: dict[str, Any], where: str) -> Any:
     )
     kind = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
     try:
-        error = jsonschema.exceptions.best_match(kind(schema).iter_errors(value))
+        errors = list(kind(schema).iter_errors(value))
+        odd = [error for error in errors if error.validator == "additionalProperties"]
+        error = jsonschema.exceptions.best_match(odd or errors)  # a misspelt key first
     except (RecursionError, TypeError) as error:  # keys of several types cannot be told in order
         raise LecoreError(f"cannot be understood: {_one_line(error)}", "", where) from error
     if error is None:

@@ -231,7 +231,8 @@ def _execute(root: Path, build: Path, task: Task, progress: Progress) -> tuple[s
             resources={"metadata": {"path": str(project.source(root, task.chapter).parent)}},
             progress_bar=False,
             execution_timeout=int(task.timeout),
-            extra_arguments=["--log-level=50"],  # no notice about TCP, no echo of an interrupt
+            # no notice about TCP, no echo of an interrupt
+            extra_arguments=["--log-level=50", "--Session.packer=lecore.companion.packing.pack"],
             on_cell_executed=lambda cell, cell_index, execute_reply: progress.cell(
                 task.chapter, cell_index
             ),

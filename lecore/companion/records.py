@@ -63,6 +63,11 @@ def record(
             raise LecoreError(f"record {name!r}: {key} is {number}; records must be finite")
     if "low" in entry:
         entry["digits"] = digits
+    try:
+        json.dumps(details, allow_nan=False, default=float)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"record {name!r}: the details are nothing that JSON can hold ({error})"
+        raise LecoreError(what) from error
     glue_record(name, entry, entry | details)
     return entry | details
 

@@ -10,8 +10,8 @@ from lecore.files import whole_file
 
 MARKER = ".lecore"
 LAYOUT = {
-    "book.log", "claims.json", "claims.xml", "failed", "html", "records", "running", "runs",
-    "sphinx", "stage",
+    ".lock", "book.log", "claims.json", "claims.xml", "failed", "html", "records", "running",
+    "runs", "sphinx", "stage",
 }  # fmt: skip
 
 

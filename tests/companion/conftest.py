@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lecore import errors, files
-from lecore.companion import records
+from lecore.companion import packing, records
 from lecore.companion.cli import main
 
 Command = Callable[..., Result]
@@ -144,7 +144,8 @@ def write_project(root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         head = HEAD if "{code-cell}" in text else ""
         path.write_text(head + dedent(text), encoding="utf-8")
-    shutil.copy(str(records.__file__), root / "lecore" / "companion")
+    for module in (records, packing):
+        shutil.copy(str(module.__file__), root / "lecore" / "companion")
     for module in (errors, files):
         shutil.copy(str(module.__file__), root / "lecore")
 
