@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from lecore.companion import execution
+
 from .conftest import Command
 from .test_execution import records
 
@@ -24,58 +26,67 @@ RAW = "from IPython.display import display; display({data}, raw=True, metadata={
 GLUE = "application/papermill.record/"
 
 
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ("import sys; sys.exit(0)", "left the chapter by sys.exit"),
-        ("raise SystemExit", "left the chapter by sys.exit"),
-        ("import sys; sys.exit(3)", "left the chapter by sys.exit"),
-        ("import os; os._exit(9)", "its kernel died: exit code 9"),
-        ("import os; os._exit(0)", "its kernel died: exit code 0"),
-        ("import os; os.kill(os.getpid(), 11)", "its kernel died: SIGSEGV"),
-        (
-            "import os; os.kill(os.getpid(), 9)",
-            "died: SIGKILL, most likely out of memory",
+ODD = [
+    ("import sys; sys.exit(0)", "left the chapter by sys.exit"),
+    ("raise SystemExit", "left the chapter by sys.exit"),
+    ("import sys; sys.exit(3)", "left the chapter by sys.exit"),
+    ("import os; os._exit(9)", "its kernel died: exit code 9"),
+    ("import os; os._exit(0)", "its kernel died: exit code 0"),
+    ("import os; os.kill(os.getpid(), 11)", "its kernel died: SIGSEGV"),
+    (
+        "import os; os.kill(os.getpid(), 9)",
+        "died: SIGKILL, most likely out of memory",
+    ),
+    (RAW.format(data="{}", metadata="{'record': {'value': 1.0}}"), "claims to be a record"),
+    (
+        RAW.format(data="{}", metadata="{'record': 3, 'scrapbook': {'name': 4}}"),
+        "claims to be a record",
+    ),
+    (
+        RAW.format(
+            data="{'application/papermill.record/text/plain': '1.0'}",
+            metadata="{'record': {'value': 2.0}, 'scrapbook': {'name': 'x', "
+            f"'mime_prefix': '{GLUE}'}}}}",
         ),
-        (RAW.format(data="{}", metadata="{'record': {'value': 1.0}}"), "claims to be a record"),
-        (
-            RAW.format(data="{}", metadata="{'record': 3, 'scrapbook': {'name': 4}}"),
-            "claims to be a record",
+        "record 'x' does not hold what it shows",
+    ),
+    (
+        RAW.format(
+            data="{'application/papermill.record/text/plain': 'one'}",
+            metadata="{'record': {'value': 'one'}, 'scrapbook': {'name': 'x', "
+            f"'mime_prefix': '{GLUE}'}}}}",
         ),
-        (
-            RAW.format(
-                data="{'application/papermill.record/text/plain': '1.0'}",
-                metadata="{'record': {'value': 2.0}, 'scrapbook': {'name': 'x', "
-                f"'mime_prefix': '{GLUE}'}}}}",
-            ),
-            "record 'x' does not hold what it shows",
-        ),
-        (
-            RAW.format(
-                data="{'application/papermill.record/text/plain': 'one'}",
-                metadata="{'record': {'value': 'one'}, 'scrapbook': {'name': 'x', "
-                f"'mime_prefix': '{GLUE}'}}}}",
-            ),
-            "record 'x': value: 'one' is not of type 'number'",
-        ),
-        ("record('pause', 1)", "two records are named 'pause'"),
-        ("record('x', float('nan'))", "records must be finite"),
-        ("record('x', 1.0, of=float('nan'))", "record 'x': the details"),
-        ("record('x', 1.0, of={1, 2})", "record 'x': the details"),
-        ("raise ValueError('\\ud800')", "ValueError"),
-        ("raise OSError(28, 'No space', '/far/away')", "/far/away"),
-    ],
-)
-def test_one_odd_chapter_fails_alone(fresh: Path, command: Command, body: str, reason: str) -> None:
-    change(fresh, body)
-    done = command("run", "second", "first/images")
-    assert done.exit_code == 2, done.output
-    assert "1 executed, 0 up to date, 1 failed" in done.output
-    (line,) = [x for x in done.stderr.splitlines() if x.startswith("lecore: ")]
-    assert line.startswith("lecore: second/slow: ")
-    assert reason in line
-    assert not (fresh / "_build" / "records" / "second").exists()
-    assert records(fresh, "first/images")["records"]
+        "record 'x': value: 'one' is not of type 'number'",
+    ),
+    ("record('pause', 1)", "two records are named 'pause'"),
+    ("record('x', float('nan'))", "records must be finite"),
+    ("record('x', 1.0, of=float('nan'))", "record 'x': the details"),
+    ("record('x', 1.0, of={1, 2})", "record 'x': the details"),
+    ("raise ValueError('\\ud800')", "ValueError"),
+    ("raise OSError(28, 'No space', '/far/away')", "/far/away"),
+]
+
+
+def test_odd_chapters_fail_for_their_own_reason_and_the_others_go_on(
+    fresh: Path, command: Command
+) -> None:
+    page = (fresh / "book" / "second" / "slow.md").read_text(encoding="utf-8")
+    names = [f"book/second/odd-{number}" for number in range(len(ODD))]
+    for name, (body, _) in zip(names, ODD, strict=True):
+        text = page.replace("time.sleep(pause)", body)
+        (fresh / f"{name}.md").write_text(text, encoding="utf-8")
+    with (fresh / "_toc.yml").open("a", encoding="utf-8") as toc:
+        toc.write("".join(f"  - chapters: [{{file: {name}}}]\n" for name in names))
+    done = command("run", "second", "first/images", "--jobs", "4")
+    assert done.exit_code == 2
+    assert f"2 executed, 0 up to date, {len(ODD)} failed" in done.output
+    assert "Traceback" not in done.output
+    lines = dict(x.removeprefix("lecore: second/odd-").split(": ", 1) for x in
+                 done.stderr.splitlines() if x.startswith("lecore: "))  # fmt: skip
+    wrong = {body: lines[str(n)] for n, (body, why) in enumerate(ODD) if why not in lines[str(n)]}
+    assert wrong == {}
+    kept = {path.stem for path in (fresh / "_build" / "records").rglob("*.json")}
+    assert kept == {"images", "slow"}
 
 
 def test_a_flood_of_output_is_bounded(fresh: Path, command: Command) -> None:
@@ -101,20 +112,30 @@ def test_a_lone_surrogate_is_shown_as_a_question_mark(fresh: Path, command: Comm
     assert "?" in json.dumps(staged.cells[-2].outputs)
 
 
-@pytest.mark.parametrize("force", [[], ["--force"]])
 @pytest.mark.parametrize("file", ["stage/book/first/mean.ipynb", "records/first/mean.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"{}", b"\xff", b'{"metadata": 3}'])
-def test_what_cannot_be_read_is_computed_again(
-    project: Path, command: Command, file: str, content: bytes, force: list[str]
+def test_what_cannot_be_read_counts_as_absent(
+    project: Path, capsys: pytest.CaptureFixture[str], file: str, content: bytes
 ) -> None:
     path = project / "_build" / file
     path.write_bytes(content)
-    done = command("run", "first", *force)
-    assert done.exit_code == 0, done.output
-    assert ("2 executed, 0" if force else "1 executed, 1 up to date, 0 failed") in done.output
-    (line,) = [x for x in done.stderr.splitlines() if x.startswith("lecore: ")]
-    assert str(path) in line
+    assert execution.staged_key(project / "_build", "first/mean") is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"lecore: {path}: ")
     assert "first/mean is executed again" in line
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_cannot_be_read_is_computed_again(
+    project: Path, command: Command, force: bool
+) -> None:
+    for place in ("stage/book/first/mean.ipynb", "records/second/slow.json"):
+        path = project / "_build" / place
+        path.write_bytes(path.read_bytes()[:200])
+    done = command("run", "--jobs", "3", *["--force"] * force)
+    assert done.exit_code == 0, done.output
+    counts = "3 executed, 0" if force else "2 executed, 1"
+    assert f"{counts} up to date, 0 failed" in done.output
     assert records(project, "first/mean")["records"]["mean"]["value"] == 1.0
 
 
