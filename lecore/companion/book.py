@@ -24,7 +24,7 @@ from lecore.companion.execution import read_staged, staged_path
 from lecore.companion.provenance import plain
 from lecore.companion.scan import scan
 from lecore.companion.workspace import workspace
-from lecore.errors import LecoreError, extra
+from lecore.errors import LecoreError
 
 
 def build_book(root: Path, build: Path) -> Path:
@@ -107,8 +107,7 @@ def _refresh_prose(root: Path, build: Path, chapter: str) -> None:
     Prose is no part of a chapter's key, so that mending a sentence costs no execution; an equal
     key says that the code cells are still the executed ones, in the same order.
     """
-    with extra("companion"):
-        import nbformat
+    import nbformat
 
     path = staged_path(build, chapter)
     notebook = read_staged(path)

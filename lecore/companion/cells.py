@@ -207,6 +207,8 @@ def styled(frame: pd.DataFrame) -> Styler:
     small = {"selector": "th, td", "props": [("font-size", "0.8rem")]}
     sources = {"selector": "th.level1", "props": [("white-space", "nowrap")]}
     style = frame.style.set_properties(**cells).set_table_styles([small, sources])
+    style = style.format(escape="html").format_index(escape="html")
+    style = style.format_index(escape="html", axis=1)
     return style.set_table_attributes('class="dataframe"')
 
 

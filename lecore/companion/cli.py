@@ -15,7 +15,7 @@ import yaml
 from lecore.companion import project
 from lecore.companion.documents import VERDICTS
 from lecore.companion.parameters import parameters
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, extra
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -25,7 +25,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with extra("companion"):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             _stop_kernels()
             click.echo("\nlecore: interrupted; the same command goes on from here", err=True)

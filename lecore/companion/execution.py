@@ -19,7 +19,7 @@ from lecore.companion.parameters import check_parameters, effective_parameters, 
 from lecore.companion.progress import Progress
 from lecore.companion.records import read_records, write_json
 from lecore.companion.workspace import workspace
-from lecore.errors import LecoreError, extra
+from lecore.errors import LecoreError
 
 
 @dataclass(frozen=True)
@@ -205,12 +205,11 @@ def current_key(root: Path, chapter: str, values: Mapping[str, Any]) -> str:
 
 def _execute(root: Path, build: Path, task: Task, progress: Progress) -> tuple[str, str | None]:
     """Execute one chapter; returns its name and, if it failed, the reason in one line."""
-    with extra("companion"):
-        import nbformat
-        import papermill
-        from nbclient.exceptions import CellTimeoutError
+    import nbformat
+    import papermill
+    from nbclient.exceptions import CellTimeoutError
 
-        from lecore.companion.kernel import ENGINE
+    from lecore.companion.kernel import ENGINE
 
     running = build / "running" / f"{task.chapter}.ipynb"
     failed = build / "failed" / f"{task.chapter}.ipynb"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lecore.errors import LecoreError, extra
+from lecore.errors import LecoreError
 
 TYPES: dict[str, type | tuple[type, ...]] = {
     "int": int,
@@ -38,8 +38,7 @@ def parameters(notebook: Any) -> dict[str, Parameter]:
     Raises:
         LecoreError: If there is no such cell; overrides would be silently lost.
     """
-    with extra("companion"):
-        from papermill.translators import PythonTranslator
+    from papermill.translators import PythonTranslator
 
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):

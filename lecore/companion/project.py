@@ -12,7 +12,7 @@ from typing import Any
 
 from lecore.companion.documents import CLAIM, PROFILE, TOC, checked, read_text, read_yaml
 from lecore.companion.parameters import check_parameters, parameters
-from lecore.errors import LecoreError, extra
+from lecore.errors import LecoreError
 from lecore.names import check_name
 
 
@@ -145,8 +145,7 @@ def read_notebook(root: Path, chapter: str) -> Any:
     Raises:
         LecoreError: If the page cannot be read as one.
     """
-    with extra("companion"):
-        import jupytext
+    import jupytext
 
     path = source(root, chapter)
     try:
