@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
 from lecore.companion.documents import RUN, read_json
-from lecore.companion.project import project_root
+from lecore.companion.project import chapters, project_root
 from lecore.companion.records import glue_record, record
+from lecore.names import check_name
 from lecore.sampling import Pair
 from lecore.table_runs import Run
 from lecore.uncertainty import Interval, over_runs
@@ -151,8 +152,14 @@ def record_curve(name: str, curves: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def reference(chapter: str) -> dict[str, dict[str, Any]]:
-    """Records of the committed reference run of a chapter; none if there is no such run yet."""
-    path = project_root() / "book" / "results" / f"{chapter}.json"
+    """Records of the committed reference run of a chapter; none if there is no such run yet.
+
+    Raises:
+        LecoreError: If there is no such chapter, or the file is damaged.
+    """
+    root = project_root()
+    check_name("chapter", chapter, chapters(root))
+    path = root / "book" / "results" / f"{chapter}.json"
     records: dict[str, dict[str, Any]] = read_json(path, RUN)["records"] if path.exists() else {}
     return records
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lecore.companion import project, provenance
@@ -305,12 +306,14 @@ def _kernel_environment(root: Path, build: Path, jobs: int) -> Iterator[None]:
         wanted["OMP_NUM_THREADS"] = threads
     if "LECORE_DATA" in os.environ:  # the kernels start in other folders
         wanted["LECORE_DATA"] = str(Path(os.environ["LECORE_DATA"]).resolve())
-    before = {name: os.environ.get(name) for name in wanted}
+    before = {name: os.environ.get(name) for name in [*wanted, "TMPDIR"]}
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # "running over TCP without encryption"
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    os.environ.update(wanted)
     try:
-        yield
+        # what chapters leave behind goes with the run, also when a kernel was killed
+        with TemporaryDirectory(prefix="lecore-", ignore_cleanup_errors=True) as scratch:
+            os.environ.update(wanted | {"TMPDIR": scratch})
+            yield
     finally:
         for name, value in before.items():
             if value is None:

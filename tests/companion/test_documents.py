@@ -177,6 +177,7 @@ def test_parameters_out_of_range(fresh: Path, command: Command, setting: str, me
 
 
 def test_published_numbers_of_the_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lecore.companion.cells import reference
     from lecore.companion.published import published, published_numbers, published_table
 
     monkeypatch.chdir(ROOT)
@@ -184,6 +185,7 @@ def test_published_numbers_of_the_unknown(monkeypatch: pytest.MonkeyPatch) -> No
         (published, "HS-1"),
         (published_numbers, "dan-2021, he-su-2020"),
         (published_table, "table 1, table 2"),
+        (reference, "clustering/mnist"),
     ):
         with pytest.raises(LecoreError, match=f"'none'; choose from .*{known}"):
             look("none")

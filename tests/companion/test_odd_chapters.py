@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -137,6 +138,17 @@ def test_what_cannot_be_read_is_computed_again(
     counts = "3 executed, 0" if force else "2 executed, 1"
     assert f"{counts} up to date, 0 failed" in done.output
     assert records(project, "first/mean")["records"]["mean"]["value"] == 1.0
+
+
+def test_nothing_stays_in_the_temporary_folder(
+    fresh: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before, place = set(tmp_path.iterdir()), os.environ.get("TMPDIR")
+    change(fresh, "import os, tempfile; tempfile.mkdtemp(); os._exit(3)")
+    assert command("run", "second").exit_code == 2
+    assert set(tmp_path.iterdir()) == before
+    assert os.environ.get("TMPDIR") == place
 
 
 def test_a_truncated_notebook_is_named_by_the_build(project: Path, command: Command) -> None:
