@@ -80,7 +80,7 @@ def budget(settings: Settings) -> Measured:
         raise NotMeasuredError("measured on CPUs only")
     peak, before = peak_memory(_run_in_budget)
     few, _ = peak_memory(_run_on_few)  # libraries, weights and their copies
-    note = f"{peak / MIB:.0f} MiB, {few / MIB:.0f} MiB of which for 2 points; {before / MIB:.0f} before"
+    note = f"{peak / MIB:.0f} MiB; {few / MIB:.0f} for 2 points, {before / MIB:.0f} before the call"
     return Measured((peak - few) / BUDGET, note=note)
 
 

@@ -1,5 +1,24 @@
-"""``python -m lecore``: the same as the command ``lecore``."""
+"""The command ``lecore``, also ``python -m lecore``."""
 
-from lecore.companion.cli import main
+import sys
 
-main(prog_name="lecore")
+
+def main() -> None:
+    """Run the command line, or say in one line what it lacks."""
+    from lecore.errors import LecoreError, extra
+
+    try:
+        with extra("companion"):
+            from lecore.companion.cli import main as command
+    except LecoreError as error:
+        sys.exit(_told(error))
+    command(prog_name="lecore")
+
+
+def _told(error: Exception) -> int:
+    print(f"lecore: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

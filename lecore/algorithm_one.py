@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from lecore.changes import output_gradient, prediction_change
 from lecore.losses import Loss, binary_cross_entropy, squared_error
+from lecore.names import check_name
 from lecore.seeding import seeded
 from lecore.similarity import (
     kernelized_similarity,
@@ -160,7 +161,11 @@ def similarities_by_tripling(
         learning_rate: First η.
         largest: No step is tried from here on.
         progress: Whether to show a progress bar on standard error.
+
+    Raises:
+        LecoreError: If the loss is unknown.
     """
+    check_name("loss", loss, ("squared", "cross-entropy"))
     parameters = list(model.parameters())
     static = [p.clone() for p in parameters]
     each = squared_error if loss == "squared" else binary_cross_entropy

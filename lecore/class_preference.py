@@ -1,13 +1,16 @@
 """Do updates prefer the class of the sampled point? Class means, shares and ranks."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lecore.names import check_name
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
 Average = Literal["mean", "median", "ratio of means"]
 
 
@@ -40,6 +43,7 @@ def class_means(
         ValueError: If a pair of classes has no defined pair of points, or ``own`` is missing.
     """
     rows, columns = np.asarray(row_classes), np.asarray(column_classes)
+    check_name("average", average, get_args(Average))
     if average == "ratio of means" and own is None:
         raise ValueError("a ratio of means needs the denominators, own")
     counted = np.ones(similarity.shape[-2:], dtype=bool)

@@ -5,7 +5,7 @@ changes, Δz of shape (n, m, K), in float64.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lecore.classification_runs import sgd_logit_change
+from lecore.names import check_name
 from lecore.precision import prediction_divergence, softmax_change
 from lecore.similarity import (
     divergence_similarity,
@@ -53,6 +54,7 @@ def steps_of(
     Returns:
         One pair a look, z of shape (2P, K) and Δz of shape (P, 2P, K).
     """
+    check_name("step", step, get_args(Step))
     points = len(followed["labels"]) // 2
     labels, found = torch.tensor(followed["labels"]), []
     for t, values in enumerate(followed["logits"]):

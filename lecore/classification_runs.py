@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lecore.changes import linearized_change, prediction_change
+from lecore.errors import LecoreError
 from lecore.images import Pixels, load
 from lecore.losses import cross_entropy
 from lecore.models import image_cnn, resnet18
+from lecore.names import Choices, check_name
 from lecore.seeding import seeded
 from lecore.tangent_kernel import empirical_ntk
 from lecore.torchvision_import import import_torchvision
@@ -23,13 +25,18 @@ from lecore.training import Callback, History, train
 MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """Of the channels, as Dan et al. take them for each of their three sets."""
 
-DAN_CLASSES = {
-    "cifar10": (0, 1, 8),
-    "cifar100": (48, 53, 94),
-    "svhn": (0, 2, 4),
-    "mnist": (0, 2, 4),
-    "digits": (0, 2, 4),
-}
+NETWORKS = ("resnet18", "cnn")
+
+DAN_CLASSES: Choices[tuple[int, ...]] = Choices(
+    "choice of classes for the image set",
+    {
+        "cifar10": (0, 1, 8),
+        "cifar100": (48, 53, 94),
+        "svhn": (0, 2, 4),
+        "mnist": (0, 2, 4),
+        "digits": (0, 2, 4),
+    },
+)
 """Classes by set, as Dan et al. chose them for the first three; SVHN's digits for the last two."""
 
 
@@ -65,6 +72,9 @@ class Classification:
     weight_decay: float = 1e-4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_name("network", self.network, NETWORKS)
+
 
 class Problem(NamedTuple):
     """Images of some classes as network inputs, shape (n, 3, h, w), with their labels 0, 1, ….
@@ -93,11 +103,11 @@ def classification_problem(run: Classification) -> Problem:
     grey images become three equal channels.
 
     Raises:
-        ValueError: If a class is not in the set.
+        LecoreError: If a class is not in the set.
     """
     images = load(run.data)
     if missing := set(run.classes) - set(images.y_train.tolist()):
-        raise ValueError(f"{images.name} has no training images of class {sorted(missing)}")
+        raise LecoreError(f"{images.name} has no training images of class {sorted(missing)}")
     with seeded(run.seed) as rng:
         rows, targets = _drawn(rng, images.y_train, run.classes, run.per_class)
         inputs = _augmented(images.x_train[rows])
@@ -131,7 +141,7 @@ def follow(run: Classification, device: str, scratch: Path) -> dict[str, NDArray
         ``steps_per_epoch``.
 
     Raises:
-        ValueError: If the set lacks a class, has too few images for a batch or the probes, or
+        LecoreError: If the set lacks a class, has too few images for a batch or the probes, or
             there is no epoch.
     """
     problem, network, points, labels = classifier(run, device)
@@ -203,17 +213,18 @@ def classifier(run: Classification, device: str) -> tuple[Problem, nn.Module, Te
         class and as many held-out ones; and their labels, shape (2P,).
 
     Raises:
-        ValueError: As :func:`follow`.
+        LecoreError: As :func:`follow`.
     """
     if run.epochs < 1:
-        raise ValueError(f"epochs must be 1 or larger, not {run.epochs}")
+        raise LecoreError(f"epochs must be 1 or larger, not {run.epochs}")
     problem = Problem(*(tensor.to(device) for tensor in classification_problem(run)))
     probes = _probes(run, problem)
     points = torch.cat([problem.inputs[probes[0]], problem.held_out[probes[1]]])
     labels = torch.cat([problem.targets[probes[0]], problem.held_out_targets[probes[1]]])
     outputs = len(run.classes)
-    network = resnet18(outputs=outputs, seed=run.seed)
-    if run.network == "cnn":
+    if run.network == "resnet18":
+        network = resnet18(outputs=outputs, seed=run.seed)
+    else:
         shape = problem.inputs.shape[1:]
         network = image_cnn((shape[0], shape[1], shape[2]), outputs=outputs, seed=run.seed)
     return problem, network.to(device), points, labels
@@ -298,7 +309,7 @@ def _probes(run: Classification, problem: Problem) -> tuple[Tensor, Tensor]:
         for targets in (problem.targets.cpu(), problem.held_out_targets.cpu()):
             rows = [(targets == label).nonzero()[:, 0] for label in range(len(run.classes))]
             if min(len(of_class) for of_class in rows) < run.probes:
-                raise ValueError(f"{run.data} has a class of fewer than {run.probes} images")
+                raise LecoreError(f"{run.data} has a class of fewer than {run.probes} images")
             drawn = [of_class[torch.randperm(len(of_class))[: run.probes]] for of_class in rows]
             chosen.append(torch.cat(drawn))
     return chosen[0], chosen[1]

@@ -1,6 +1,6 @@
 """Clustering by local elasticity, as a scikit-learn estimator, and how He & Su judge it."""
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 from lecore.algorithm_one import similarities_along_walk, similarities_from_fixed_weights
 from lecore.kernel_kmeans import KernelKMeans
 from lecore.models import two_layer
+from lecore.names import check_name
 from lecore.seeding import seeded
 from lecore.tangent_kernel import empirical_ntk, stability_limit
 from lecore.training import train
@@ -144,14 +145,8 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
             DivergenceError: If training runs away; take a smaller learning rate.
         """
         points: Array = validate_data(self, X, dtype=np.float64, copy=True)
-        if self.similarity not in ("relative", "kernelized"):
-            raise ValueError(
-                f"similarity must be 'relative' or 'kernelized', not {self.similarity!r}"
-            )
-        if self.algorithm not in ("as coded", "as printed"):
-            raise ValueError(
-                f"algorithm must be 'as coded' or 'as printed', not {self.algorithm!r}"
-            )
+        check_name("similarity", self.similarity, get_args(Option))
+        check_name("algorithm", self.algorithm, ("as coded", "as printed"))
         if len(points) < self.n_clusters:
             raise ValueError(
                 f"n_samples={len(points)} should be at least n_clusters={self.n_clusters}"
@@ -206,7 +201,11 @@ def cluster_similarity(
 
     Returns:
         Cluster of each point, shape (n,).
+
+    Raises:
+        LecoreError: If the option is unknown.
     """
+    check_name("similarity", option, get_args(Option))
     estimator = (
         KMeans(n_clusters, n_init=n_init, random_state=seed)
         if option == "relative"

@@ -18,9 +18,11 @@ from lecore.cluster_scores import (
     within_over_between,
 )
 from lecore.clustering import Option, seeding_of_2019
+from lecore.errors import LecoreError
 from lecore.images import Images, load, scaled
 from lecore.linear_networks import LinearNetwork, linear_network, train_linear
 from lecore.losses import Loss, binary_cross_entropy, squared_error
+from lecore.names import Choices
 from lecore.sampling import he_su_sample
 from lecore.similarity import normalized_similarity, relative_similarity, symmetrized
 from lecore.table_runs import Run
@@ -29,7 +31,9 @@ from lecore.training import DivergenceError, train
 
 Array = NDArray[np.float64]
 
-LOSSES: dict[str, Loss] = {"squared": squared_error, "cross-entropy": binary_cross_entropy}
+LOSSES: Choices[Loss] = Choices(
+    "loss", {"squared": squared_error, "cross-entropy": binary_cross_entropy}
+)
 CONTROLLED = ("relative", "kernelized")
 FEATURES = ("pixels", "principal", "autoencoder", "resnet152")
 
@@ -52,7 +56,7 @@ def measure(run: Run, device: str = "cpu") -> dict[str, Any]:
         place. A run that runs away has ``diverged`` instead of scores.
 
     Raises:
-        ValueError: If the network, activation or a class is unknown.
+        LecoreError: If a class is not in the set.
     """
     start = time.perf_counter()
     sample = he_su_sample(
@@ -150,7 +154,7 @@ def build(run: Run, shape: torch.Size) -> nn.Module:
     """The untrained network of a run for images of shape (channels, height, width).
 
     Raises:
-        ValueError: If the network is unknown.
+        LecoreError: If the run is one of features.
     """
     values, probability = shape.numel(), run.loss == "cross-entropy"
     if run.network == "two-layer":
@@ -162,7 +166,7 @@ def build(run: Run, shape: torch.Size) -> nn.Module:
     elif run.network == "cnn":
         network = models.mnist_cnn(seed=run.seed)
     else:
-        raise ValueError(f"network {run.network!r} is unknown; choose two-layer, cnn or skip")
+        raise LecoreError(f"{run.network} is no network", "choose two-layer, cnn or skip")
     return network.append(nn.Sigmoid()) if probability else network
 
 

@@ -1,5 +1,8 @@
 """The one exception type of the package: what is wrong, where, and what to do about it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LecoreError(ValueError):
     """Something cannot be measured, recognised or trusted.
@@ -18,3 +21,17 @@ class LecoreError(ValueError):
         """One line: ``where: what; cure``."""
         place = f"{self.where}: " if self.where else ""
         return f"{place}{self.what}" + (f"; {self.cure}" if self.cure else "")
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Say which extra installs what an import inside the block does not find.
+
+    Raises:
+        LecoreError: If a package is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        cure = f'install it with: pip install "lecore[{name}]"'
+        raise LecoreError(f"this needs {error.name}, which is not installed", cure) from error

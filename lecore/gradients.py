@@ -222,7 +222,7 @@ def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, 
             raise
         except Exception as error:
             first_line = str(error).strip().split("\n")[0]
-            layer = layer_of(error, network.module)
+            layer = layer_of(error)
             raise LecoreError(
                 f"autograd cannot differentiate the model ({type(error).__name__}: {first_line})",
                 "let one SGD step on one example work first",

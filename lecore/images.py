@@ -7,9 +7,8 @@ the files of torchvision's layout, whose published checksums are compared before
 
 import hashlib
 import os
+import re
 import tempfile
-import zipfile
-import zlib
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,8 @@ from urllib.error import URLError
 import numpy as np
 from numpy.typing import NDArray
 
+from lecore.errors import LecoreError
+from lecore.npz_images import one_line, read_npz
 from lecore.torchvision_import import import_torchvision
 
 Pixels = NDArray[np.uint8]
@@ -99,7 +100,7 @@ def load(name: str) -> Images:
 
     Raises:
         FileNotFoundError: If the set is not in the data folder.
-        ValueError: If a file is damaged or its content is not an image set.
+        LecoreError: If a file is damaged or its content is not an image set.
     """
     if _npz(name).exists():
         return _load_npz(name)
@@ -111,11 +112,18 @@ def load(name: str) -> Images:
         y = digits.target.astype(np.int64)
         return Images(name, x[:-297], y[:-297], x[-297:], y[-297:], tuple("0123456789"))
     _check(name)
-    if name == "mnist":
-        return _load_mnist()
-    train, test = _torchvision_sets(name, data_folder(), download=False)
-    classes = getattr(train, "classes", "0123456789")
-    return Images(name, *_arrays(train), *_arrays(test), tuple(str(c) for c in classes))
+    try:
+        if name == "mnist":
+            return _load_mnist()
+        train, test = _torchvision_sets(name, data_folder(), download=False)
+        classes = getattr(train, "classes", "0123456789")
+        return Images(name, *_arrays(train), *_arrays(test), tuple(str(c) for c in classes))
+    except (
+        *(AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
+        *(RuntimeError, TypeError, ValueError),  # of readers of three formats
+    ) as error:
+        cure = f"run `lecore data fetch {name}` to replace it"
+        raise LecoreError(f"{name} is damaged ({one_line(error)})", cure) from error
 
 
 def fetch(name: str) -> None:
@@ -142,7 +150,7 @@ def verify(name: str) -> str:
 
     Raises:
         FileNotFoundError: As :func:`load`.
-        ValueError: As :func:`load`.
+        LecoreError: As :func:`load`.
     """
     images = load(name)
     return (
@@ -195,10 +203,10 @@ def scaled(images: Pixels, *, normalized: Normalized = True) -> NDArray[np.float
         Shape (n, c, h, w), float32.
 
     Raises:
-        ValueError: If ``normalized`` is another word.
+        LecoreError: If ``normalized`` is another word.
     """
     if normalized not in (True, False, "first channel"):
-        raise ValueError(f"normalized must be True, False or 'first channel', not {normalized!r}")
+        raise LecoreError(f"normalized must be True, False or 'first channel', not {normalized!r}")
     x: NDArray[np.float32] = images.astype(np.float32) / np.float32(255)
     x = x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1).copy()
     if normalized:
@@ -209,50 +217,25 @@ def scaled(images: Pixels, *, normalized: Normalized = True) -> NDArray[np.float
 
 
 def _npz(name: str) -> Path:
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+        raise LecoreError(
+            f"{name!r} is no name of a data set",
+            "take letters, digits, points, hyphens and underscores; files lie in LECORE_DATA",
+        )
     return data_folder() / f"{name}.npz"
 
 
 def _missing(name: str) -> FileNotFoundError:
     cure = f"run `lecore data fetch {name}`, or set" if name in DATASETS else "set"
+    known = "" if name in DATASETS else f", nor is it one of {', '.join(DATASETS)}"
     return FileNotFoundError(
-        f"no data set {name!r} in {data_folder()}; {cure} LECORE_DATA to the folder that holds it"
+        f"no data set {name!r} in {data_folder()}{known}; {cure} LECORE_DATA to the folder that "
+        "holds it"
     )
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
 def _load_npz(name: str) -> Images:
-    path = _npz(name)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            parts = {key: np.asarray(archive[key]) for key in Images._fields[1:]}
-    except (
-        *(zipfile.BadZipFile, zlib.error, EOFError, OSError),  # damaged or truncated
-        *(KeyError, TypeError, ValueError),  # something else under this name
-        RuntimeError,  # zip features that a damaged header asks for
-    ) as error:
-        raise ValueError(
-            f"{path} is damaged or no image set ({_one_line(error)}); replace or delete it"
-        ) from error
-    if parts["class_names"].ndim != 1:
-        raise ValueError(f"{path}: class_names must have shape (classes,)")
-    for split in ("train", "test"):
-        x, y = parts[f"x_{split}"], parts[f"y_{split}"]
-        if x.dtype != np.uint8 or x.ndim not in (3, 4) or y.shape != (len(x),):
-            raise ValueError(
-                f"{path}: x_{split} must be uint8 of shape (n, h, w) or (n, h, w, c) with "
-                f"y_{split} of shape (n,), got {x.dtype} {x.shape} and {y.shape}"
-            )
-        if len(y) and not (
-            y.dtype.kind in "iu" and 0 <= y.min() <= y.max() < len(parts["class_names"])
-        ):
-            raise ValueError(f"{path}: y_{split} must be integers below the number of class_names")
-        parts[f"y_{split}"] = y.astype(np.int64)
-    sizes = parts["x_train"].shape[1:], parts["x_test"].shape[1:]
-    if sizes[0] != sizes[1]:
-        raise ValueError(f"{path}: x_train and x_test differ in image size, {sizes[0]}, {sizes[1]}")
+    parts = read_npz(_npz(name))
     names = tuple(str(c) for c in parts.pop("class_names"))
     return Images(name, **parts, class_names=names)
 
@@ -271,7 +254,7 @@ def _check(name: str) -> None:
             raise _missing(name)
         with path.open("rb") as stream:
             if hashlib.file_digest(stream, "md5").hexdigest() != published:
-                raise ValueError(
+                raise LecoreError(
                     f"{path} is damaged: its MD5 is not the published one; "
                     f"run `lecore data fetch {name}` to replace it"
                 )
@@ -286,7 +269,7 @@ def _download(name: str) -> None:
             _torchvision_sets(name, Path(scratch), download=True)
         except (URLError, HTTPException, ConnectionError, TimeoutError, RuntimeError) as error:
             raise ConnectionError(
-                f"could not download {name} ({_one_line(error)}); connect to the network, or put "
+                f"could not download {name} ({one_line(error)}); connect to the network, or put "
                 f"{name}.npz or torchvision's files into {folder}"
             ) from error
         for file in PUBLISHED_MD5[name]:

@@ -15,7 +15,7 @@ from lecore.layer_kernels import Extent, layer_kernel, only_output, traced, writ
 from lecore.points import Side
 from lecore.precision import all_finite
 from lecore.snapshot import Snapshot
-from lecore.tiles import TileCost, Tiles, compute_tiles
+from lecore.tiles import TileCost, Tiles, check_tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_kernel, two_layer_prediction
 from lecore.watching import Structure
 
@@ -198,6 +198,7 @@ class KernelTile:
 
     def compute(self, tiles: Tiles) -> Any:
         """The whole matrix."""
+        check_tiles(tiles)
         route, cost = self.route, self.route.cost(self.form)
         identity = None
         if tiles.store is not None:

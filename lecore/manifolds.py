@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_simpson
 
+from lecore.names import Choices
 from lecore.seeding import seeded
 
 Array = NDArray[np.float64]
@@ -157,14 +158,17 @@ def cycles(size: int = 100, seed: int = 0) -> Manifold:
     return _manifold("cycles", points, labels, angle[:, None], distance, length)
 
 
-MANIFOLDS: dict[str, Callable[..., Manifold]] = {
-    "torus": torus,
-    "boxes": boxes,
-    "cosines": cosines,
-    "helix": helix,
-    "cycles": cycles,
-    "spheres": spheres,
-}
+MANIFOLDS: Choices[Callable[..., Manifold]] = Choices(
+    "manifold",
+    {
+        "torus": torus,
+        "boxes": boxes,
+        "cosines": cosines,
+        "helix": helix,
+        "cycles": cycles,
+        "spheres": spheres,
+    },
+)
 """Every set by name; each function takes ``size`` (both classes together) and ``seed``."""
 
 

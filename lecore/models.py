@@ -13,18 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lecore.errors import LecoreError
+from lecore.names import Choices, check_name
 from lecore.seeding import seeded
 
 Parameterization = Literal["standard", "ntk"]
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "linear": nn.Identity,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "gelu": nn.GELU,
-    "softplus": nn.Softplus,
-}
+ACTIVATIONS: Choices[Callable[[], nn.Module]] = Choices(
+    "activation",
+    {
+        "relu": nn.ReLU,
+        "linear": nn.Identity,
+        "sigmoid": nn.Sigmoid,
+        "tanh": nn.Tanh,
+        "gelu": nn.GELU,
+        "softplus": nn.Softplus,
+    },
+)
 """Activation functions by name; ``linear`` is the identity."""
 
 
@@ -69,14 +74,12 @@ def fully_connected(
         seed: Seed of the initial weights.
 
     Raises:
-        ValueError: If the activation or parameterisation is unknown or a size is not positive.
+        LecoreError: If the activation or parameterisation is unknown or a size is not positive.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation {activation!r} is unknown; choose from {[*ACTIVATIONS]}")
-    if parameterization not in ("standard", "ntk"):
-        raise ValueError(f"parameterization must be 'standard' or 'ntk', not {parameterization!r}")
+    check_name("activation", activation, ACTIVATIONS)
+    check_name("parameterization", parameterization, ("standard", "ntk"))
     if min(inputs, width, outputs) < 1 or hidden_layers < 0:
-        raise ValueError("inputs, width and outputs must be positive, hidden_layers not negative")
+        raise LecoreError("inputs, width and outputs must be positive, hidden_layers not negative")
     layer = nn.Linear if parameterization == "standard" else NTKLinear
     sizes = [inputs] + hidden_layers * [width]
     with seeded(seed):
@@ -191,11 +194,11 @@ def image_cnn(
         seed: Seed of the weights.
 
     Raises:
-        ValueError: If an image has fewer than 8 rows or columns.
+        LecoreError: If an image has fewer than 8 rows or columns.
     """
     channels, height, columns = shape
     if min(height, columns) < 8:
-        raise ValueError(f"images of {height} × {columns} are too small; need 8 × 8 or more")
+        raise LecoreError(f"images of {height} × {columns} are too small", "need 8 × 8 or more")
     sizes = [channels, width, 2 * width, 4 * width]
     with seeded(seed):
         layers: list[nn.Module] = []

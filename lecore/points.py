@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from lecore.errors import LecoreError
@@ -96,24 +96,62 @@ def labelled(network: Snapshot, inputs: Any, targets: Any, loss: Loss | None) ->
     targets = targets.to(
         network.device, network.dtype if targets.is_floating_point() else targets.dtype
     )
-    if loss is None:
-        if not targets.is_floating_point():
-            raise LecoreError(
-                f"targets of type {str(targets.dtype).removeprefix('torch.')} want a loss",
-                "for classes take loss=lecore.losses.cross_entropy; for numbers cast the targets "
-                "to a floating type",
-            )
-        loss = squared_error
-    if not callable(loss):
-        raise LecoreError(
-            f"the loss is a {type(loss).__name__}",
-            "give a function of one prediction and one target, see lecore.losses",
-        )
+    loss = _chosen(loss, targets)
     with torch.no_grad():
         prediction = network.predict(inputs[:1])[0]
     _check_targets(loss, prediction, targets)
     loss = of_one_example(loss)
     return Side(inputs, targets, loss, _vectorizes(loss, prediction, targets[:1]))
+
+
+def training_data(
+    model: Any, inputs: Any, targets: Any, loss: Loss | None
+) -> tuple[Tensor, Tensor, Loss]:
+    """Examples on a model's device and the loss to train it with, checked.
+
+    Raises:
+        LecoreError: If one of them is unfit.
+    """
+    if not isinstance(model, nn.Module):
+        raise LecoreError(f"the model is a {type(model).__name__}", "give a torch.nn.Module")
+    parameters = list(model.parameters())
+    if any(nn.parameter.is_lazy(p) for p in parameters):
+        raise LecoreError("a parameter has no shape yet", "run the model once first")
+    if not any(p.requires_grad for p in parameters):
+        raise LecoreError(
+            "the model has no parameter with requires_grad=True", "set it where it may train"
+        )
+    if any(p.is_meta for p in parameters):
+        raise LecoreError("the weights are on the meta device", "load them first")
+    inputs = _tensor(inputs, "inputs", "give one tensor with an example a row")
+    targets = _tensor(targets, "targets", "give one tensor with a target for each input")
+    if inputs.ndim == 0 or targets.ndim == 0 or not 0 < len(inputs) == len(targets):
+        counts = (str(len(t)) if t.ndim else "one number" for t in (targets, inputs))
+        raise LecoreError(
+            "need one target for each of at least one input; got {} targets, {} inputs".format(
+                *counts
+            ),
+            "give as many of both",
+        )
+    loss = _chosen(loss, targets)
+    return inputs.to(parameters[0].device), targets.to(parameters[0].device), loss
+
+
+def _chosen(loss: Loss | None, targets: Tensor) -> Loss:
+    """The loss that was given, or squared errors of numbers."""
+    if loss is None and not targets.is_floating_point():
+        raise LecoreError(
+            f"targets of type {str(targets.dtype).removeprefix('torch.')} want a loss",
+            "for classes take loss=lecore.losses.cross_entropy; for numbers cast the targets to "
+            "a floating type",
+        )
+    loss = squared_error if loss is None else loss
+    if not callable(loss):
+        raise LecoreError(
+            f"the loss is a {type(loss).__name__}",
+            "give a function of one prediction and one target, see lecore.losses",
+        )
+    return loss
 
 
 def rows_named(rows: list[int]) -> str:

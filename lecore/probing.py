@@ -93,7 +93,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         if python.foreign:
             raise _uses_foreign(python.foreign) from error
         first_line = str(error).strip().split("\n")[0]
-        layer = layer_of(error, module)
+        layer = layer_of(error)
         raise LecoreError(
             f"the model fails on one example of shape {tuple(example.shape)} and type "
             f"{str(example.dtype).removeprefix('torch.')} ({type(error).__name__}: {first_line})",

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
+from lecore.errors import LecoreError
 from lecore.losses import half_squared_error
-from lecore.models import fully_connected
+from lecore.models import ACTIVATIONS, fully_connected
+from lecore.names import check_name
 from lecore.seeding import seeded
 from lecore.similarity import relative_similarity
 from lecore.tangent_kernel import empirical_ntk, stability_limit
@@ -55,6 +57,10 @@ class Regression:
     looks: int = 40
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_name("target", self.target, TARGETS)
+        check_name("activation", self.activation, ACTIVATIONS)
+
 
 class Path(NamedTuple):
     """S_rel of one network through training.
@@ -87,13 +93,14 @@ def regression_data(target: str, points: int, seed: int = 0) -> tuple[Tensor, Te
         Shapes (points, 10) and (points, 1), float32.
 
     Raises:
-        ValueError: If the target is unknown or has not so many points.
+        LecoreError: If the target is unknown or has not so many points.
     """
+    check_name("target", target, TARGETS)
     with seeded(seed) as rng:
         if target == "diabetes":
             x, y = load_diabetes(return_X_y=True)
             if points > len(y):
-                raise ValueError(f"diabetes has {len(y)} points, not {points}")
+                raise LecoreError(f"diabetes has {len(y)} points, not {points}")
             chosen = rng.permutation(len(y))[:points]
             x, y = (x / x.std(axis=0))[chosen], y[chosen]
         else:
@@ -101,8 +108,6 @@ def regression_data(target: str, points: int, seed: int = 0) -> tuple[Tensor, Te
             direction = rng.normal(size=DIMENSIONS)
             along = x @ (direction / np.linalg.norm(direction))
             known = {"linear": along, "sine": np.sin(2 * along), "product": x[:, 0] * x[:, 1]}
-            if target not in known:
-                raise ValueError(f"target {target!r} is unknown; choose from {[*TARGETS]}")
             y = known[target]
     y = (y - y.mean()) / y.std()
     return torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)[:, None]
@@ -116,11 +121,11 @@ def follow(run: Regression, device: str = "cpu") -> Path:
         device: Where.
 
     Raises:
-        ValueError: If the target is unknown, or there are more probes than points.
+        LecoreError: If the target is unknown, or there are more probes than points.
         lecore.training.DivergenceError: If the learning rate is too large.
     """
     if run.probes > run.points:
-        raise ValueError(f"{run.probes} probes need as many points, not {run.points}")
+        raise LecoreError(f"{run.probes} probes need as many points, not {run.points}")
     inputs, targets = regression_data(run.target, run.points + run.probes, run.seed)
     inputs, targets = inputs.to(device), targets.to(device)
     seen, hidden = inputs[: run.points], inputs[run.points :]

@@ -191,7 +191,7 @@ def step_route(
     if route.how != "plain" and not right(route):
         route = replace(route, how="plain")
     if route.how == "plain":
-        warn_plain("", "torch.func cannot transform it")
+        warn_plain(route.failing, "torch.func cannot differentiate it")
     return route
 
 

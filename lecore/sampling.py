@@ -6,29 +6,37 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lecore.errors import LecoreError
 from lecore.images import Images, Pixels
+from lecore.names import Choices
 from lecore.seeding import seeded
 
 Pair = tuple[tuple[int, int], tuple[int, ...]]
 
-MNIST_PAIRS: dict[str, Pair] = {
-    "5v8": ((5, 8), (3, 9)),
-    "4v9": ((4, 9), (5, 7)),
-    "7v9": ((7, 9), (4, 5)),
-    "5v9": ((5, 9), (4, 8)),
-    "3v5": ((3, 5), (8, 9)),
-    "3v8": ((3, 8), (5,)),
-}
+MNIST_PAIRS: Choices[Pair] = Choices(
+    "pair",
+    {
+        "5v8": ((5, 8), (3, 9)),
+        "4v9": ((4, 9), (5, 7)),
+        "7v9": ((7, 9), (4, 5)),
+        "5v9": ((5, 9), (4, 8)),
+        "3v5": ((3, 5), (8, 9)),
+        "3v8": ((3, 8), (5,)),
+    },
+)
 """Primary and auxiliary classes of He & Su's pairs of digits, in the order of their code."""
 
-CIFAR10_PAIRS: dict[str, Pair] = {
-    "car v cat": ((1, 3), (2,)),
-    "car v horse": ((1, 7), (3, 2)),
-    "cat v bird": ((2, 3), (1,)),
-    "dog v deer": ((4, 5), (6,)),
-    "car v bird": ((1, 2), (3,)),
-    "deer v frog": ((4, 6), (5,)),
-}
+CIFAR10_PAIRS: Choices[Pair] = Choices(
+    "pair",
+    {
+        "car v cat": ((1, 3), (2,)),
+        "car v horse": ((1, 7), (3, 2)),
+        "cat v bird": ((2, 3), (1,)),
+        "dog v deer": ((4, 5), (6,)),
+        "car v bird": ((1, 2), (3,)),
+        "deer v frog": ((4, 6), (5,)),
+    },
+)
 """Primary and auxiliary classes of their pairs of CIFAR-10 classes."""
 
 
@@ -71,16 +79,16 @@ def he_su_sample(
         seed: Draw at random without replacement with this seed, instead of the first ones.
 
     Raises:
-        ValueError: If a class is not in the set or is both primary and auxiliary, or a size is
+        LecoreError: If a class is not in the set or is both primary and auxiliary, or a size is
             not positive.
     """
     classes = [*primary, *auxiliary]
     if len(set(classes)) < len(classes) or len(primary) != 2 or not auxiliary:
-        raise ValueError(f"need two primary and other auxiliary classes, got {classes}")
+        raise LecoreError(f"need two primary and other auxiliary classes, got {classes}")
     if per_class < 1 or auxiliary_size < 1:
-        raise ValueError(f"sizes must be positive, got {per_class} and {auxiliary_size}")
+        raise LecoreError(f"sizes must be positive, got {per_class} and {auxiliary_size}")
     if missing := set(classes) - set(images.y_train.tolist()):
-        raise ValueError(f"{images.name} has no training images of class {sorted(missing)}")
+        raise LecoreError(f"{images.name} has no training images of class {sorted(missing)}")
     with seeded(0 if seed is None else seed) as rng:
 
         def choose(of: Sequence[int], size: int) -> NDArray[np.int64]:

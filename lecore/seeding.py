@@ -1,11 +1,14 @@
 """One helper for every random number."""
 
+import operator
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+from lecore.errors import LecoreError
 
 
 @contextmanager
@@ -17,23 +20,27 @@ def seeded(seed: int) -> Iterator[np.random.Generator]:
     weights whatever device they move to afterwards.
 
     Args:
-        seed: Any integer ≥ 0.
+        seed: Any integer from 0 to 2⁶⁴ − 1.
 
     Yields:
         A NumPy generator with the same seed, for code that takes one explicitly.
 
     Raises:
-        ValueError: If the seed is negative.
+        LecoreError: If the seed is anything else.
     """
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or larger, not {seed}")
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**64:
+        raise LecoreError(f"seed must be an integer from 0 to 2**64 - 1, not {seed!r}")
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        try:
-            yield np.random.default_rng(seed)
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+    try:
+        with torch.random.fork_rng():
+            random.seed(number)
+            np.random.seed(number % 2**32)
+            torch.manual_seed(number)
+            yield np.random.default_rng(number)
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

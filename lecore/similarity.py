@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from lecore.names import check_name
 from lecore.precision import Direction, check_finite, prediction_divergence, softmax_change
 
 Array = NDArray[np.float64]
@@ -190,8 +191,7 @@ def kernelized_similarity_as_coded(
     Raises:
         ValueError: If a gradient is zero or, for BCE, a probability exactly 0 or 1.
     """
-    if loss not in ("MSE", "BCE"):
-        raise ValueError(f"loss must be 'MSE' or 'BCE', not {loss!r}")
+    check_name("loss", loss, ("MSE", "BCE"))
     gradient = prediction - target
     if loss == "BCE":
         gradient = gradient / (prediction * (1 - prediction))
@@ -254,6 +254,7 @@ def correlation_with_distance(
     s, d = similarity[pairs], distance[pairs]
     if len(s) == 0 or np.ptp(s) == 0 or np.ptp(d) == 0:
         raise ValueError("the correlation of a constant is undefined")
+    check_name("method", method, ("pearson", "spearman"))
     correlation = stats.pearsonr if method == "pearson" else stats.spearmanr
     return float(correlation(s, d).statistic)
 
@@ -291,8 +292,7 @@ def _with_own(
 
 
 def _norm(change: Tensor, norm: Norm) -> Tensor:
-    if norm not in ("l1", "l2", "max"):
-        raise ValueError(f"norm must be 'l1', 'l2' or 'max', not {norm!r}")
+    check_name("norm", norm, get_args(Norm))
     peak = change.abs().amax(dim=-1)
     if norm == "max" or change.shape[-1] == 1:
         return peak

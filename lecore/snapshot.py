@@ -252,12 +252,15 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
     return network
 
 
-def layer_of(error: BaseException, module: nn.Module) -> str:
+def layer_of(error: BaseException) -> str:
     """Name of the innermost layer that an exception passed through, or ''."""
-    names = {id(m): name for name, m in module.named_modules()}
+    names: dict[int, str] = {}
     found = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        found = names.get(id(frame.f_locals.get("self")), found) or found
+        module = frame.f_locals.get("self")
+        if isinstance(module, nn.Module):
+            names = names or {id(m): name for name, m in module.named_modules()}
+            found = names.get(id(module)) or found
     return found
 
 

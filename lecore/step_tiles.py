@@ -15,8 +15,8 @@ from lecore.identity import identify
 from lecore.optimizer_steps import WeightChange
 from lecore.points import Side
 from lecore.precision import PRODUCT_DTYPES, all_finite, warn_below_rounding
-from lecore.snapshot import Parameters, Snapshot
-from lecore.tiles import TileCost, Tiles, compute_tiles
+from lecore.snapshot import Parameters, Snapshot, layer_of
+from lecore.tiles import TileCost, Tiles, check_tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_change, two_layer_prediction
 from lecore.watching import Route, Structure
 
@@ -118,6 +118,7 @@ class ChangedWeights:
         step: Weight change of one gradient.
         how: Several steps at once, one by one, or one by one by plain autograd.
         linearized: Whether to differentiate along the step instead of taking it.
+        failing: The layer for which it has to be plain autograd, if it is known.
     """
 
     network: Snapshot
@@ -126,6 +127,7 @@ class ChangedWeights:
     step: WeightChange
     how: Route
     linearized: bool = False
+    failing: str = ""
 
     @property
     def keeps_digits(self) -> bool:
@@ -255,7 +257,8 @@ def changed_weights(
         try:
             with torch.no_grad():
                 trial.change(one, one)
-        except Exception:
+        except Exception as error:
+            route = replace(route, failing=layer_of(error))
             continue
         return replace(route, how=how)
     return route
@@ -269,6 +272,7 @@ class StepTile:
 
     def compute(self, outputs: int, step: WeightChange, tiles: Tiles) -> Any:
         """The whole matrix Δ, of steps of an optimiser by which it is recognised in a store."""
+        check_tiles(tiles)
         route = self.route
         network, cost = route.network, route.cost(outputs)
         identity = None

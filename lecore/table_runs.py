@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lecore.images import Normalized
+from lecore.models import ACTIVATIONS
+from lecore.names import check_name
 from lecore.sampling import Pair
 
 Network = Literal["two-layer", "cnn", "skip", "pixels", "principal", "autoencoder", "resnet152"]
+LossName = Literal["squared", "cross-entropy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Run:
     auxiliary: tuple[int, ...]
     network: Network = "two-layer"
     activation: str = "relu"
-    loss: Literal["squared", "cross-entropy"] = "squared"
+    loss: LossName = "squared"
     width: int = 40960
     learning_rate: float = 3e-3
     rate_share: float | None = None
@@ -54,6 +57,11 @@ class Run:
     normalized: Normalized = True
     as_coded: bool = False
     looks: int = 0
+
+    def __post_init__(self) -> None:
+        check_name("network", self.network, get_args(Network))
+        check_name("activation", self.activation, ACTIVATIONS)
+        check_name("loss", self.loss, get_args(LossName))
 
 
 def he_su_run(

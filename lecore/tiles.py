@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lecore.errors import LecoreError
 from lecore.identity import Identity
 from lecore.workers import threads_of, unordered
 
@@ -67,6 +68,12 @@ class Tiles:
     def workers(self) -> int:
         """Tiles at a time."""
         return self.jobs if self.client is None else max(1, threads_of(self.client))
+
+
+def check_tiles(tiles: Any) -> None:
+    """Refuse anything but :class:`Tiles`."""
+    if not isinstance(tiles, Tiles):
+        raise LecoreError(f"tiles is a {type(tiles).__name__}", "give lecore.Tiles(…)")
 
 
 class TileCost(NamedTuple):

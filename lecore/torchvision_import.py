@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from lecore.errors import extra
+
 
 def import_torchvision() -> Any:
     """Import torchvision, beside a CPU build of torch too.
@@ -11,7 +13,8 @@ def import_torchvision() -> Any:
     #8985, #9077). Data sets and networks need none of these operators: declaring them is enough.
     """
     try:
-        import torchvision
+        with extra("images"):
+            import torchvision
     except RuntimeError as error:
         if "operator torchvision::nms does not exist" not in str(error):
             raise

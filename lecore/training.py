@@ -12,7 +12,8 @@ from tqdm import tqdm
 from lecore.errors import LecoreError
 from lecore.files import whole_file
 from lecore.identity import Identity, identify, refuse_another, shapes
-from lecore.losses import Loss, batch_loss, cross_entropy, squared_error
+from lecore.losses import Loss, batch_loss, cross_entropy
+from lecore.points import training_data
 from lecore.two_layer_sgd import TwoLayerSGD, two_layer_sgd
 
 Callback = Callable[[int, nn.Module], None]
@@ -55,7 +56,7 @@ def train(
     epochs: int,
     batch_size: int | None = None,
     drop_last: bool = False,
-    loss: Loss = squared_error,
+    loss: Loss | None = None,
     optimizer: Literal["sgd", "adam"] = "sgd",
     weight_decay: float = 0.0,
     shuffle: Literal["once", "each epoch"] = "once",
@@ -81,7 +82,8 @@ def train(
         epochs: Passes over the data.
         batch_size: Examples a step; all of them if left out.
         drop_last: Leave out an epoch's last batch if it is smaller.
-        loss: Loss of one prediction, see :mod:`lecore.losses`.
+        loss: Loss of one prediction, see :mod:`lecore.losses`; for targets that are numbers
+            :func:`~lecore.losses.squared_error` if left out, for classes it has to be named.
         optimizer: ``sgd`` (no momentum) or ``adam``.
         weight_decay: Factor of the penalty's gradient, as in torch.
         shuffle: Draw the order of the examples once, as He & Su do, or in each epoch.
@@ -104,15 +106,11 @@ def train(
         LecoreError: If an argument is out of range, or the checkpoint is of another run, of more
             epochs, or damaged.
     """
-    if (
-        not 0 < learning_rate < float("inf")
-        or epochs < 0
-        or len(inputs) == 0
-        or len(inputs) != len(targets)
-    ):
+    inputs, targets, loss = training_data(model, inputs, targets, loss)
+    if not 0 < learning_rate < float("inf") or epochs < 0:
         raise LecoreError(
-            "need a positive learning rate, epochs ≥ 0 and one target for each of at least one "
-            f"input; got {learning_rate}, {epochs}, {len(targets)} targets, {len(inputs)} inputs"
+            "learning_rate must be positive and epochs 0 or larger, not "
+            f"{learning_rate} and {epochs}"
         )
     if optimizer not in OPTIMIZERS or shuffle not in ("once", "each epoch"):
         raise LecoreError(
@@ -124,8 +122,6 @@ def train(
         raise LecoreError(f"batch_size must be 1 or larger, not {batch_size}")
     if drop_last and batch_size > len(inputs):
         raise LecoreError(f"a batch of {batch_size} is more than all {len(inputs)} examples")
-    device = next(model.parameters()).device
-    inputs, targets = inputs.to(device), targets.to(device)
     trainable = [p for p in model.parameters() if p.requires_grad]
     update = OPTIMIZERS[optimizer](trainable, lr=learning_rate, weight_decay=weight_decay)
     if checkpoint is not None:
@@ -147,15 +143,20 @@ def train(
         callback(0, model)
 
     order_seed = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(inputs), generator=order_seed).to(device)
+    order = torch.randperm(len(inputs), generator=order_seed).to(inputs.device)
     for step in tqdm(range(epochs * batches), disable=not progress, unit="step", leave=False):
         epoch, batch = divmod(step, batches)
         if shuffle == "each epoch" and batch == 0 and epoch > 0:
-            order = torch.randperm(len(inputs), generator=order_seed).to(device)
+            order = torch.randperm(len(inputs), generator=order_seed).to(inputs.device)
         if step < history.steps:  # taken before the checkpoint; only the order is replayed
             continue
         rows = order[batch * batch_size : (batch + 1) * batch_size]
-        value = steps.evaluate(rows)
+        try:
+            value = steps.evaluate(rows)
+        except Exception as error:
+            if step > history.steps or isinstance(error, LecoreError):
+                raise
+            raise _unfit(error, inputs[rows]) from error
         if not value <= loss_limit or value == float("inf"):
             steps.write_back()
             raise DivergenceError(
@@ -209,7 +210,8 @@ class _Steps:
         mean_loss = self.loss(prediction, targets)
         mean_loss.backward()
         if self.classifies:
-            self.accuracy = float((prediction.argmax(dim=1) == targets).float().mean())
+            classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
+            self.accuracy = float((prediction.argmax(dim=1) == classes).float().mean())
         return mean_loss.item()
 
     def apply(self) -> None:
@@ -218,6 +220,15 @@ class _Steps:
     def leave_out_silent_units(self) -> None: ...
 
     def write_back(self) -> None: ...
+
+
+def _unfit(error: Exception, batch: Tensor) -> LecoreError:
+    first_line = str(error).strip().split("\n")[0]
+    return LecoreError(
+        f"model or loss fail on a batch of shape {tuple(batch.shape)} and type "
+        f"{str(batch.dtype).removeprefix('torch.')} ({type(error).__name__}: {first_line})",
+        "check shape and type of inputs and targets, and the loss (see lecore.losses)",
+    )
 
 
 def _save(

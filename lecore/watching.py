@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lecore.errors import LecoreError
 from lecore.layer_calls import METADATA, Seen, seen
 from lecore.layers import Layer
 from lecore.probing import leaves_of
-from lecore.snapshot import Snapshot
+from lecore.snapshot import Snapshot, layer_of
 
 Route = Literal["vectorized", "looped", "plain"]
 """All examples at once under ``vmap``; one by one; or one by one by plain autograd alone."""
@@ -153,17 +154,24 @@ def find_structures(network: Snapshot, sides: Sequence[Tensor], trial: Trial) ->
     first = [side[:1] for side in sides] if len(shapes) > 1 else [sides[0][:1]] * len(sides)
     complex_weights = any(p.is_complex() for p in network.parameters.values())
     structures = _agreeing([_watched(network, x) for x in first], network)
-    if structures is None or complex_weights:
-        return _plain(network, first, "its weights are complex" if complex_weights else "")
+    if structures is None:
+        raise LecoreError(
+            "row points and column points have different numbers of outputs",
+            "give points of one size",
+        )
+    if complex_weights:
+        return _plain(network, structures, "", "its weights are complex")
     tries = list(zip(structures, first, strict=True))[: len(shapes)]
-    if all(_works(trial, structure, x) for structure, x in tries):
+    if _failure(trial, tries) is None:
         return structures
     looped = [replace(structure, route="looped") for structure in structures]
-    same = all(_same_everywhere(network, looped, side) for side in sides)
-    if same and all(_works(trial, replace(s, route="looped"), x) for s, x in tries):
+    if not all(_same_everywhere(network, looped, side) for side in sides):
+        return _plain(network, structures, "", "examples take different layers")
+    failure = _failure(trial, list(zip(looped, first, strict=True)))
+    if failure is None:
         return looped
-    reason = "" if same else "examples take different layers"
-    return _plain(network, first, reason)
+    where = layer_of(failure)
+    return _plain(network, structures, where, "torch.func cannot differentiate it")
 
 
 def with_direct(structure: Structure, names: set[str]) -> Structure:
@@ -229,12 +237,13 @@ def _agreeing(watched: list[tuple[Watch, int]], network: Snapshot) -> list[Struc
     return [with_direct(s, uneven) for s in structures] if uneven else structures
 
 
-def _works(trial: Trial, structure: Structure, example: Tensor) -> bool:
-    try:
-        trial(structure, example)
-    except Exception:
-        return False
-    return True
+def _failure(trial: Trial, tries: list[tuple[Structure, Tensor]]) -> Exception | None:
+    for structure, example in tries:
+        try:
+            trial(structure, example)
+        except Exception as error:
+            return error
+    return None
 
 
 def _same_everywhere(network: Snapshot, structures: list[Structure], side: Tensor) -> bool:
@@ -252,10 +261,7 @@ def _same_everywhere(network: Snapshot, structures: list[Structure], side: Tenso
     return True
 
 
-def _plain(network: Snapshot, examples: list[Tensor], reason: str) -> list[Structure]:
-    structures = []
-    for x in examples:
-        with torch.no_grad():
-            outputs = network.predict(x).shape[1]
-        structures.append(Structure((), tuple(network.parameters), outputs, "plain"))
-    return [plainly(network, structures[0], "", reason)] * len(examples)
+def _plain(
+    network: Snapshot, structures: list[Structure], where: str, reason: str
+) -> list[Structure]:
+    return [plainly(network, structures[0], where, reason)] * len(structures)

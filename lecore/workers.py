@@ -10,6 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -57,14 +58,22 @@ def unordered(
     elif jobs == 1:
         yield from map(task, items)
     elif backend == "threads":
-        yield from _parallel(jobs, "threading")(delayed(task)(item) for item in items)
+        yield from _in_threads(task, items, jobs)
     else:
         yield from _in_processes(task, items, jobs)
 
 
-def _parallel(jobs: int, backend: str) -> Any:
-    # one item at a time: joblib's batches would hold back finished tiles
-    return Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered", batch_size=1)
+def _in_threads(task: Task, items: Sequence[Any], jobs: int) -> Iterator[Any]:
+    # leaving the pool waits for what still runs, so that nothing goes on behind an exception
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(task, item) for item in items}
+        try:
+            for future in as_completed(waiting):
+                waiting.discard(future)  # with its result
+                yield future.result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _in_processes(task: Task, items: Sequence[Any], jobs: int) -> Iterator[Any]:
@@ -77,9 +86,9 @@ def _in_processes(task: Task, items: Sequence[Any], jobs: int) -> Iterator[Any]:
             raise _no_room(error) from error
         threads = max(1, cpu_count() // jobs)
         try:
-            yield from _parallel(jobs, "loky")(
-                delayed(_in_process)(str(path), threads, item) for item in items
-            )
+            # one item at a time: joblib's batches would hold back finished tiles
+            parallel = Parallel(jobs, "loky", return_as="generator_unordered", batch_size=1)
+            yield from parallel(delayed(_in_process)(str(path), threads, item) for item in items)
         except BrokenProcessPool as error:
             raise LecoreError(DEATH, "give tiles less memory, or take fewer jobs") from error
 

@@ -116,8 +116,8 @@ def test_networks_without_width_have_the_same_similarities():
             np.testing.assert_allclose(short[name], full[name], rtol=1e-9)
 
 
-def test_unknown_networks_are_refused():
-    run = Run(data="digits", primary=(5, 8), auxiliary=(3,), network="transformer")
+def test_features_are_no_network():
+    run = Run(data="digits", primary=(5, 8), auxiliary=(3,), network="pixels")
     with pytest.raises(ValueError, match="choose two-layer, cnn or skip"):
         build(run, torch.Size([1, 8, 8]))
 

@@ -1,7 +1,9 @@
 """Image sets on small files in their original formats, damaged files, and He & Su's samples."""
 
 import http.client
+import io
 import pickle
+import re
 import subprocess
 import sys
 import urllib.error
@@ -16,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lecore import images
+from lecore.errors import LecoreError
 from lecore.images import Images, load, scaled
 from lecore.sampling import he_su_sample
 from lecore.torchvision_import import import_torchvision
-from tests.image_files import MAKERS, RNG, make_cifar10, make_mnist, make_svhn
+from tests.image_files import MAKERS, RNG, make_cifar10, make_mnist, make_svhn, publish
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +75,38 @@ def test_published_checksums_are_torchvisions():
     splits = datasets.SVHN.split_list
     found = {splits[s][1]: splits[s][2] for s in ("train", "test")}
     assert images.PUBLISHED_MD5["svhn"] == found
+
+
+def test_published_checksums_are_whole_and_compared_whole(folder, monkeypatch):
+    every = [md5 for files in images.PUBLISHED_MD5.values() for md5 in files.values()]
+    assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in every)
+    assert len(set(every)) == len(every)
+    make_svhn(folder, monkeypatch)
+    sums = images.PUBLISHED_MD5["svhn"]
+    for file, md5 in dict(sums).items():
+        for place in (0, 16, 31):
+            wrong = md5[:place] + ("0" if md5[place] != "0" else "1") + md5[place + 1 :]
+            monkeypatch.setitem(sums, file, wrong)
+            with pytest.raises(LecoreError, match="is damaged: its MD5"):
+                load("svhn")
+        monkeypatch.setitem(sums, file, md5)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_files_that_lie_behind_a_right_checksum(name, folder, monkeypatch):
+    MAKERS[name](folder, monkeypatch)
+    for file in images.PUBLISHED_MD5[name]:
+        if name == "mnist":
+            data = bytes([0, 0, 8, 3]) + 3 * (2**31 - 1).to_bytes(4, "big") + bytes(100)
+        else:
+            data = b"MATLAB 5.0" + bytes(200) if name == "svhn" else pickle.dumps({"data": 2**70})
+        (folder / file).write_bytes(data)
+    publish(name, folder, monkeypatch)
+    dataset = getattr(import_torchvision().datasets, name.upper())
+    for look in ("_check_integrity", "_load_meta"):
+        monkeypatch.setattr(dataset, look, lambda self: True, raising=False)
+    with pytest.raises(LecoreError, match=f"{name} is damaged .*lecore data fetch {name}"):
+        load(name)
 
 
 def test_an_unchecked_old_mnist_file_is_not_read(folder, monkeypatch):
@@ -143,6 +178,59 @@ def test_bad_own_images(folder, changes, message):
         load("mine")
 
 
+def write_members(path, **changes):
+    """An archive of the usual members, of which some are raw bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for key, array in own_images().items():
+            with archive.open(f"{key}.npy", "w") as stream:
+                if key in changes:
+                    stream.write(changes[key])
+                else:
+                    np.lib.format.write_array(stream, array)
+
+
+def header(shape, dtype="|u1"):
+    stream = io.BytesIO()
+    description = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, description)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x_train": header((10**15, 5, 5)) + bytes(100)},
+        {"x_test": header((10**6, 10**6)) + bytes(100)},
+        {"y_train": header((2**62,), "<i8") + bytes(32)},
+        {"class_names": header((2,), "<U1000000000") + bytes(8)},
+        {"class_names": header((0,), "|O")},
+    ],
+)
+def test_headers_that_promise_more_than_the_file_holds(folder, changes):
+    write_members(folder / "mine.npz", **changes)
+    with pytest.raises(LecoreError, match=r"mine\.npz: is damaged or no image set"):
+        load("mine")
+
+
+def test_a_bomb_is_refused_before_it_unpacks(folder):
+    size = 3 * 2**26
+    write_members(folder / "mine.npz", x_train=header((size // 64, 8, 8)) + bytes(size))
+    with zipfile.ZipFile(folder / "mine.npz") as archive:
+        assert archive.getinfo("x_train.npy").compress_size < size / 500
+    with pytest.raises(LecoreError, match="far more than images do"):
+        load("mine")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../mine", "a/b", "a\\b", "", ".", "..", ".hidden", "<b>", "a b", 3],
+)
+def test_a_data_name_is_a_plain_word(folder, name):
+    for look in (load, images.fingerprint, images.fetch, images.verify):
+        with pytest.raises(LecoreError, match="no name of a data set"):
+            look(name)
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_damaged_npz_is_refused_or_read_as_it_was(folder, save):
     path = folder / "mine.npz"
@@ -170,7 +258,7 @@ def test_other_files_named_npz(folder):
     path = folder / "mine.npz"
     np.save(folder / "array.npy", np.zeros(3))
     (folder / "array.npy").rename(path)
-    with pytest.raises(ValueError, match=r"mine\.npz is damaged or no image set"):
+    with pytest.raises(ValueError, match=r"mine\.npz: is damaged or no image set"):
         load("mine")
     with zipfile.ZipFile(path, "w") as archive:
         for key in own_images():

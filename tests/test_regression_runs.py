@@ -21,7 +21,7 @@ def test_data_are_standardised_and_of_the_seed(target):
 
 
 def test_unfit_data_are_refused():
-    with pytest.raises(ValueError, match="'cosine' is unknown"):
+    with pytest.raises(ValueError, match="no target 'cosine'"):
         regression_data("cosine", 5)
     with pytest.raises(ValueError, match="442"):
         regression_data("diabetes", 443)

@@ -40,3 +40,18 @@ def test_over_points_repeats_and_checks_shapes():
     assert over_points(np.mean, [m]).value == pytest.approx(m.mean())
     with pytest.raises(ValueError, match="square"):
         over_points(np.mean, [m[:, :5]])
+
+
+@pytest.mark.parametrize("n", [6, 7, 12])
+def test_half_samples_are_halves_without_copies(n):
+    seen = []
+
+    def looked_at(matrix):
+        seen.append(matrix.diagonal().tolist())
+        return 0.0
+
+    over_points(looked_at, [np.diag(np.arange(n, dtype=float))], resamples=5)
+    *halves, whole = seen
+    assert [len(set(half)) for half in halves] == [n // 2] * 5
+    assert [len(half) for half in halves] == [n // 2] * 5
+    assert whole == [*range(n)]

@@ -1,6 +1,5 @@
 """Tables of runs: one line a clustering, medians as records, and ours beside the paper's."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -11,8 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
-from lecore.companion.project import project_root
+from lecore.companion.documents import RUN, read_json
+from lecore.companion.project import chapters, project_root
 from lecore.companion.records import glue_record, record
+from lecore.names import check_name
 from lecore.sampling import Pair
 from lecore.table_runs import Run
 from lecore.uncertainty import Interval, over_runs
@@ -151,11 +152,15 @@ def record_curve(name: str, curves: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def reference(chapter: str) -> dict[str, dict[str, Any]]:
-    """Records of the committed reference run of a chapter; none if there is no such run yet."""
-    path = project_root() / "book" / "results" / f"{chapter}.json"
-    if not path.exists():
-        return {}
-    records: dict[str, dict[str, Any]] = json.loads(path.read_text())["records"]
+    """Records of the committed reference run of a chapter; none if there is no such run yet.
+
+    Raises:
+        LecoreError: If there is no such chapter, or the file is damaged.
+    """
+    root = project_root()
+    check_name("chapter", chapter, chapters(root))
+    path = root / "book" / "results" / f"{chapter}.json"
+    records: dict[str, dict[str, Any]] = read_json(path, RUN)["records"] if path.exists() else {}
     return records
 
 
@@ -209,6 +214,8 @@ def styled(frame: pd.DataFrame) -> Styler:
     small = {"selector": "th, td", "props": [("font-size", "0.8rem")]}
     sources = {"selector": "th.level1", "props": [("white-space", "nowrap")]}
     style = frame.style.set_properties(**cells).set_table_styles([small, sources])
+    style = style.format(escape="html").format_index(escape="html")
+    style = style.format_index(escape="html", axis=1)
     return style.set_table_attributes('class="dataframe"')
 
 

@@ -1,6 +1,5 @@
 """Claims: what the papers say, what was measured here, and the verdict."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -8,18 +7,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import yaml
-
 from lecore.companion import project
-from lecore.companion.execution import current_key, records_path
-from lecore.companion.records import write_atomically, write_json
-
-REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_RUN = VERDICTS = (
-    "reproduced",
-    "partly",
-    "not reproduced",
-    "not run",
+from lecore.companion.documents import (
+    RUN,
+    VERDICTS,
+    read_json,
+    write_text,
 )
+from lecore.companion.execution import current_key, records_path
+from lecore.companion.records import write_json
+from lecore.errors import LecoreError
+
+REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_RUN = VERDICTS
 
 
 @dataclass(frozen=True)
@@ -62,31 +61,6 @@ class Result:
         return self.expected is not None and self.verdict != self.expected
 
 
-def load_claims(root: Path) -> list[dict[str, Any]]:
-    """Read ``book/claims.yml``.
-
-    Raises:
-        ValueError: If an entry is incomplete, or names an unknown verdict or bound.
-    """
-    claims: list[dict[str, Any]] = yaml.safe_load((root / "book" / "claims.yml").read_text())
-    needed = {"id", "paper", "place", "claim", "quantity", "published", "chapter", "criteria"}
-    for claim in claims:
-        name = claim.get("id", "an entry")
-        if missing := needed - set(claim):
-            raise ValueError(f"claims.yml: {name} lacks {', '.join(sorted(missing))}")
-        for criterion in claim["criteria"]:
-            if not {"record"} < set(criterion) <= {"record", "at_most", "at_least"}:
-                raise ValueError(f"claims.yml: {name} has a criterion without record or bound")
-        if unknown := set(claim.get("expected", {}).values()) - set(VERDICTS):
-            raise ValueError(f"claims.yml: {name} expects {unknown}; verdicts are {VERDICTS}")
-        if not claim["criteria"]:
-            raise ValueError(f"claims.yml: {name} has no criterion")
-    ids = [claim["id"] for claim in claims]
-    if twice := {i for i in ids if ids.count(i) > 1}:
-        raise ValueError(f"claims.yml: {sorted(twice)[0]} stands twice")
-    return claims
-
-
 def criterion_met(criterion: Mapping[str, Any], record: Mapping[str, Any]) -> float:
     """How far a record meets a criterion: 1, ½ or 0.
 
@@ -123,23 +97,23 @@ def check(root: Path, build: Path, profile: str = "quick") -> list[Result]:
         profile: Profile of the expectation for chapters that were not executed.
 
     Raises:
-        ValueError: If the claims or a record file are damaged.
+        LecoreError: If the claims or a record file are damaged.
     """
     written = project.chapters(root)
 
     def run_of(chapter: str) -> dict[str, Any]:
         return read_run(build, chapter) if chapter in written else {}
 
-    return [_judge(c, run_of(c["chapter"]), written, profile) for c in load_claims(root)]
+    return [_judge(c, run_of(c["chapter"]), written, profile) for c in project.load_claims(root)]
 
 
 def reference_results(root: Path) -> dict[str, Result]:
     """Claims judged by the committed reference runs in ``book/results``, by id."""
     written, found = project.chapters(root), {}
-    for claim in load_claims(root):
+    for claim in project.load_claims(root):
         path = root / "book" / "results" / f"{claim['chapter']}.json"
         if path.exists():
-            found[claim["id"]] = _judge(claim, json.loads(path.read_text()), written, "paper")
+            found[claim["id"]] = _judge(claim, _read_run(path, claim["chapter"]), written, "paper")
     return found
 
 
@@ -157,9 +131,12 @@ def _judge(
     outcome = verdict(claim, records)
     reason = ""
     if outcome == NOT_RUN:
+        missing = [c["record"] for c in claim["criteria"] if c["record"] not in records]
         reason = claim.get("reason") or (
-            "the chapter was not executed" if chapter in written else "chapter to be written"
-        )
+            "chapter to be written" if chapter not in written
+            else f"the run has no record {missing[0]}" if run
+            else "the chapter was not executed"
+        )  # fmt: skip
     ran_in = run.get("profile", profile)
     expected = claim.get("expected", {}).get(ran_in) if chapter in written else NOT_RUN
     shown = records.get(claim["criteria"][0]["record"], {}) if outcome != NOT_RUN else {}
@@ -175,15 +152,20 @@ def read_run(build: Path, chapter: str) -> dict[str, Any]:
     """The record file of a chapter; empty if it was not executed.
 
     Raises:
-        ValueError: If the file is damaged.
+        LecoreError: If the file is damaged.
     """
     path = records_path(build, chapter)
-    if not path.exists():
-        return {}
     try:
-        run: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged; run `lecore run {chapter} --force`") from error
+        return _read_run(path, chapter) if path.exists() else {}
+    except LecoreError as error:
+        cure = f"run `lecore run {chapter}` to replace it"
+        raise LecoreError(error.what, cure, error.where) from error
+
+
+def _read_run(path: Path, chapter: str) -> dict[str, Any]:
+    run: dict[str, Any] = read_json(path, RUN)
+    if run["chapter"] != chapter:
+        raise LecoreError(f"is of chapter {run['chapter']}", "", str(path))
     return run
 
 
@@ -224,7 +206,7 @@ def write_junit(path: Path, results: list[Result]) -> None:
         elif r.verdict == NOT_RUN:
             ElementTree.SubElement(case, "skipped", message=r.reason)
     ElementTree.indent(suite)
-    write_atomically(path, ElementTree.tostring(suite, encoding="unicode") + "\n")
+    write_text(path, ElementTree.tostring(suite, encoding="unicode") + "\n")
 
 
 def number(value: float | str | None) -> str:

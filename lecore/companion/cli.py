@@ -1,9 +1,11 @@
 """The command line: execute chapters, build the book, check the claims, look after data."""
 
+import io
 import os
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ import click
 import yaml
 
 from lecore.companion import project
+from lecore.companion.documents import VERDICTS
+from lecore.companion.parameters import parameters
+from lecore.errors import LecoreError, extra
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -20,7 +25,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with extra("companion"):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             _stop_kernels()
             click.echo("\nlecore: interrupted; the same command goes on from here", err=True)
@@ -32,13 +38,10 @@ class _Group(click.Group):
 
 def _one_line(error: Exception, ctx: click.Context) -> str:
     if isinstance(error, OSError) and error.strerror:
-        place = f" {error.filename}" if error.filename else ""
-        build = ctx.params.get("build_dir")
-        return (
-            f"cannot write or read{place}: {error.strerror}; make room there, or choose another "
-            f"folder than {build} with --build-dir"
-        )
-    return str(error).split("\n")[0]
+        from lecore.companion.execution import told
+
+        return told(error, Path(ctx.params["build_dir"]).absolute())
+    return " ".join(str(error).split())
 
 
 def _stop_kernels() -> None:
@@ -49,13 +52,16 @@ def _stop_kernels() -> None:
 
 
 def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    names = project.chapters(project.project_root())
-    return [n for n in [*names, *{n.split("/")[0] for n in names}] if n.startswith(incomplete)]
+    with suppress(ValueError, OSError):  # outside a checkout there is nothing to complete
+        names = project.chapters(project.project_root())
+        return [n for n in [*names, *{n.split("/")[0] for n in names}] if n.startswith(incomplete)]
+    return []
 
 
 def _profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    folder = project.project_root() / "book" / "profiles"
-    return [p.stem for p in sorted(folder.glob(f"{incomplete}*.yml"))]
+    with suppress(ValueError, OSError):
+        return [p for p in project.profiles(project.project_root()) if p.startswith(incomplete)]
+    return []
 
 
 @click.group(cls=_Group, context_settings=HELP)
@@ -78,6 +84,9 @@ def main(ctx: click.Context, build_dir: Path) -> None:
     lecore build && lecore check
     """  # noqa: D301 - \b is click's sign for "as it stands"
     ctx.obj = build_dir.absolute()
+    for stream in (sys.stdout, sys.stderr):  # ✗ and ✓ in any locale
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
 
 
 @main.command()
@@ -159,7 +168,7 @@ def check(build: Path, profile: str, junit: Path | None, json_file: Path | None)
             note = f"{note}; ".lstrip("; ") + f"reference run: {final[r.id].verdict}"
         click.echo(f"{mark} {r.id:8} {r.verdict:15} {here} {note}".rstrip())
     counts = Counter(r.verdict for r in final.values())
-    click.echo(f"{len(results)} claims: " + ", ".join(f"{counts[v]} {v}" for v in claims.VERDICTS))
+    click.echo(f"{len(results)} claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS))
     for stale in claims.stale_chapters(root, build):
         click.echo(f"lecore: {stale} is older than the code; run `lecore run {stale}`", err=True)
     if junit:
@@ -179,7 +188,7 @@ def chapters(chapter: tuple[str, ...]) -> None:
     root = project.project_root()
     for name in project.select(root, chapter):
         click.echo(name)
-        for p in project.parameters(project.read_notebook(root, name)).values():
+        for p in parameters(project.read_notebook(root, name)).values():
             click.echo(f"    {p.name}: {p.type} = {p.default}  {p.help}")
 
 
@@ -237,11 +246,11 @@ def completion(shell: str) -> None:
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise ValueError(f"--set wants NAME=VALUE, not {text!r}")
+        raise LecoreError(f"--set wants NAME=VALUE, not {text!r}")
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:
-        raise ValueError(f"--set {text!r}: the value is not valid YAML") from None
+        raise LecoreError(f"--set {text!r}: the value is not valid YAML") from None
     if isinstance(parsed, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", parsed):
         return name, float(parsed)  # YAML 1.1 takes 1e-3 for a word
     return name, parsed
@@ -255,8 +264,8 @@ def _check_device(device: str) -> None:
 
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind not in found or not (index or "0").isdigit():
-        raise ValueError(f"no device {device!r}; choose cpu, cuda, cuda:N or mps")
+        raise LecoreError(f"no device {device!r}", "choose cpu, cuda, cuda:N or mps")
     if not found[kind] or (index and int(index) >= torch.cuda.device_count()):
-        raise ValueError(
-            f"device {device!r} is not on this machine; leave --device out for the CPU"
+        raise LecoreError(
+            f"device {device!r} is not on this machine", "leave --device out for the CPU"
         )

@@ -1,20 +1,26 @@
 """Executing chapters with papermill, into the staging folder and the records."""
 
 import datetime
-import json
+import errno
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lecore.companion import project, provenance
+from lecore.companion.documents import RUN, STAGED, read_json, read_text, write_text
+from lecore.companion.parameters import check_parameters, effective_parameters, parameters
 from lecore.companion.progress import Progress
-from lecore.companion.records import read_records, write_atomically, write_json
+from lecore.companion.records import read_records, write_json
+from lecore.companion.workspace import workspace
+from lecore.errors import LecoreError
 
 
 @dataclass(frozen=True)
@@ -67,28 +73,29 @@ def plan(
         seed: Seed of all chapters, if not the one on the page.
 
     Raises:
-        ValueError: If an override fits no chapter or has the wrong type.
+        LecoreError: If an override fits no chapter or has the wrong type.
         FileNotFoundError: If a chapter's images are missing.
     """
     tasks, used = [], set()
     for chapter in names:
         notebook = project.read_notebook(root, chapter)
-        known = project.parameters(notebook)
+        known = parameters(notebook)
         values = dict(profile.chapters.get(chapter, {})) | {"device": device}
         values |= {"seed": seed} if seed is not None else {}
         values |= {k: v for k, v in settings.items() if k in known}
         used |= set(settings) & set(known)
-        project.check_parameters(chapter, known, values)
-        values = project.effective_parameters(known, values)
+        check_parameters(chapter, known, values)
+        values = effective_parameters(known, values)
         try:
             key = project.chapter_key(root, notebook, values)
         except SyntaxError as error:
-            raise ValueError(f"{chapter} is not valid Python: {error.msg}: {error.text}") from error
+            line = (error.text or "").strip()
+            raise LecoreError(f"{chapter} is not valid Python: {error.msg}: {line}") from error
         tasks.append(Task(chapter, notebook, values, profile.name, profile.timeout, key))
     if unused := set(settings) - used:
         names_known = sorted({k for task in tasks for k in task.parameters})
-        raise ValueError(
-            f"no chosen chapter has a parameter {sorted(unused)[0]!r}; they have {names_known}"
+        raise LecoreError(
+            f"no chosen chapter has a parameter {sorted(unused)[0]!r}", f"they have {names_known}"
         )
     return tasks
 
@@ -104,11 +111,19 @@ def run(
         tasks: From :func:`plan`.
         jobs: Chapters side by side, each with its share of the cores.
         force: Execute up-to-date chapters too.
+
+    Raises:
+        LecoreError: If the folder is not ours, or another command is at work in it.
     """
+    with workspace(build):
+        return _run(root, build, tasks, jobs, force)
+
+
+def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> Outcome:
     from joblib import Parallel, delayed
 
     def current(task: Task) -> bool:
-        return not force and staged_key(build, task.chapter) == task.key
+        return staged_key(build, task.chapter) == task.key and not force
 
     outcome = Outcome(skipped=[task.chapter for task in tasks if current(task)])
     todo = [task for task in tasks if task.chapter not in outcome.skipped]
@@ -129,6 +144,18 @@ def run(
     return outcome
 
 
+def told(error: OSError, build: Path) -> str:
+    """What the system refused, in one line: the path that it concerns, and a cure if any."""
+    reason, name = error.strerror or str(error), error.filename
+    path = f"{name}: " if name else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"cannot write: {path}{reason}; make room in {build}, TMPDIR or where it says, " + (
+            "or choose --build-dir"
+        )
+    inside = name is not None and Path(os.fsdecode(name)).is_relative_to(build)
+    return f"{path}{reason}" + ("; choose another folder with --build-dir" if inside else "")
+
+
 def staged_path(build: Path, chapter: str) -> Path:
     """Where a chapter's executed notebook lies."""
     return build / "stage" / "book" / f"{chapter}.ipynb"
@@ -140,13 +167,36 @@ def records_path(build: Path, chapter: str) -> Path:
 
 
 def staged_key(build: Path, chapter: str) -> str | None:
-    """Key of the staged result, or None if there is none."""
+    """Key of the staged result, or None if there is none.
+
+    What cannot be read counts as absent, and the file is named on standard error.
+    """
     notebook, records = staged_path(build, chapter), records_path(build, chapter)
     if not (notebook.exists() and records.exists()):
         return None
-    metadata = json.loads(notebook.read_text())["metadata"].get("lecore", {})
-    key: str | None = metadata.get("key")
-    return key
+    try:
+        key: str = read_staged(notebook).metadata["lecore"]["key"]
+        return key if read_json(records, RUN)["key"] == key else None
+    except LecoreError as error:
+        print(f"lecore: {error}; {chapter} is executed again", file=sys.stderr)
+        return None
+
+
+def read_staged(path: Path) -> Any:
+    """An executed notebook.
+
+    Raises:
+        LecoreError: If the file is damaged, or no executed chapter.
+    """
+    import nbformat
+
+    read_json(path, STAGED)
+    try:
+        notebook = nbformat.reads(read_text(path), as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat has several, of three libraries
+        raise LecoreError("is no notebook", "", str(path)) from error
+    return notebook
 
 
 def current_key(root: Path, chapter: str, values: Mapping[str, Any]) -> str:
@@ -158,7 +208,9 @@ def _execute(root: Path, build: Path, task: Task, progress: Progress) -> tuple[s
     """Execute one chapter; returns its name and, if it failed, the reason in one line."""
     import nbformat
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellTimeoutError
+
+    from lecore.companion.kernel import ENGINE
 
     running = build / "running" / f"{task.chapter}.ipynb"
     failed = build / "failed" / f"{task.chapter}.ipynb"
@@ -174,11 +226,13 @@ def _execute(root: Path, build: Path, task: Task, progress: Progress) -> tuple[s
             running,
             parameters=dict(task.parameters),
             kernel_name="python3",
+            engine_name=ENGINE,
             # the kernel's folder alone: `cwd` would move this process, which all threads share
             resources={"metadata": {"path": str(project.source(root, task.chapter).parent)}},
             progress_bar=False,
             execution_timeout=int(task.timeout),
-            extra_arguments=["--log-level=50"],  # no notice about TCP, no echo of an interrupt
+            # no notice about TCP, no echo of an interrupt
+            extra_arguments=["--log-level=50", "--Session.packer=lecore.companion.packing.pack"],
             on_cell_executed=lambda cell, cell_index, execute_reply: progress.cell(
                 task.chapter, cell_index
             ),
@@ -192,12 +246,11 @@ def _execute(root: Path, build: Path, task: Task, progress: Progress) -> tuple[s
         failure = f"cell {error.exec_count} raised {error.ename}: {reason}"
     except CellTimeoutError:
         failure = f"a cell took longer than {task.timeout:g} s; raise `timeout` in the profile"
-    except DeadKernelError:
-        failure = "its kernel died, most likely out of memory; take smaller parameters"
-    except (ValueError, RuntimeError) as error:  # from the records; from a kernel that hangs
-        failure = str(error).split("\n")[0]
     except OSError as error:
-        failure = f"cannot write: {error.strerror or error}; free {build} or choose --build-dir"
+        failure = told(error, build)
+    except Exception as error:  # records, a kernel that hangs, whatever: the others go on
+        kind = "" if isinstance(error, LecoreError) else f"{type(error).__name__}: "
+        failure = kind + " ".join(str(error).split())
     finally:
         if running.exists():
             failed.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +292,7 @@ def _publish(
     notebook.cells.append(nbformat.v4.new_markdown_cell(provenance.paragraph(result)))
     notebook.metadata["lecore"] = result | {"cell_seconds": durations}
     write_json(records_path(build, task.chapter), result | {"records": read_records(notebook)})
-    write_atomically(staged_path(build, task.chapter), nbformat.writes(notebook))
+    write_text(staged_path(build, task.chapter), nbformat.writes(notebook))
 
 
 @contextmanager
@@ -247,18 +300,20 @@ def _kernel_environment(root: Path, build: Path, jobs: int) -> Iterator[None]:
     """Environment that the kernels inherit: the package, threads, determinism; put back after."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    wanted = {"PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    wanted = {"PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUTF8": "1"}
     wanted["LECORE_RUNS"] = os.environ.get("LECORE_RUNS") or str(build / "runs")
     if jobs > 1 or "OMP_NUM_THREADS" not in os.environ:
         wanted["OMP_NUM_THREADS"] = threads
     if "LECORE_DATA" in os.environ:  # the kernels start in other folders
         wanted["LECORE_DATA"] = str(Path(os.environ["LECORE_DATA"]).resolve())
-    before = {name: os.environ.get(name) for name in wanted}
+    before = {name: os.environ.get(name) for name in [*wanted, "TMPDIR"]}
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # "running over TCP without encryption"
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    os.environ.update(wanted)
     try:
-        yield
+        # what chapters leave behind goes with the run, also when a kernel was killed
+        with TemporaryDirectory(prefix="lecore-", ignore_cleanup_errors=True) as scratch:
+            os.environ.update(wanted | {"TMPDIR": scratch})
+            yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -270,8 +325,6 @@ def _kernel_environment(root: Path, build: Path, jobs: int) -> Iterator[None]:
 def _cell_weights(build: Path, task: Task) -> list[float]:
     """Expected seconds of each cell: those of the last run, or a second each."""
     path = staged_path(build, task.chapter)
-    if path.exists():
-        seconds = json.loads(path.read_text())["metadata"].get("lecore", {}).get("cell_seconds")
-        if seconds:
-            return [max(float(s), 0.01) for s in seconds]
+    with suppress(LecoreError, FileNotFoundError):
+        return [max(s, 0.01) for s in read_staged(path).metadata["lecore"]["cell_seconds"]]
     return [1.0] * (len(task.notebook.cells) + 1)

@@ -1,8 +1,8 @@
 """The project on disk: chapters, their parameters, profiles, and the key of a chapter's result."""
 
-import ast
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,26 +10,10 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-TYPES: dict[str, type | tuple[type, ...]] = {
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-    "str": str,
-    "list": list,
-    "dict": dict,
-}
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a chapter's parameters cell: ``name: type = default  # help``."""
-
-    name: str
-    type: str
-    default: str
-    help: str
+from lecore.companion.documents import CLAIM, PROFILE, TOC, checked, read_text, read_yaml
+from lecore.companion.parameters import check_parameters, parameters
+from lecore.errors import LecoreError
+from lecore.names import check_name
 
 
 @dataclass(frozen=True)
@@ -45,17 +29,24 @@ def project_root() -> Path:
     """Nearest folder at or above the current one that holds the book, else the package's own.
 
     Raises:
-        FileNotFoundError: If there is no book in either place.
+        LecoreError: If there is no book in either place.
     """
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).parents[2]):
         if (folder / "_toc.yml").exists() and (folder / "book" / "claims.yml").exists():
             return folder
-    raise FileNotFoundError(f"no _toc.yml with book/claims.yml at or above {here}; go to the book")
+    raise LecoreError(
+        f"no book (_toc.yml with book/claims.yml) at or above {here}",
+        "go to a checkout of the repository; an installed package holds lecore alone",
+    )
 
 
 def book_pages(root: Path) -> list[str]:
-    """Every page of ``_toc.yml``, in order, as a path without suffix."""
+    """Every page of ``_toc.yml``, in order, as a path without suffix.
+
+    Raises:
+        LecoreError: If the file is damaged, or a page is missing.
+    """
 
     def files(entry: Mapping[str, Any]) -> Iterator[str]:
         if "file" in entry:
@@ -64,14 +55,19 @@ def book_pages(root: Path) -> list[str]:
             for child in entry.get(below, []):
                 yield from files(child)
 
-    toc = yaml.safe_load((root / "_toc.yml").read_text())
-    return [toc["root"], *files(toc)]
+    toc = read_yaml(root / "_toc.yml", TOC)
+    pages = [toc["root"], *files(toc)]
+    if missing := [page for page in pages if not (root / f"{page}.md").is_file()]:
+        raise LecoreError(f"no page {missing[0]}.md", "", str(root / "_toc.yml"))
+    if twice := [page for page in pages if pages.count(page) > 1]:
+        raise LecoreError(f"{twice[0]} stands twice", "", str(root / "_toc.yml"))
+    return pages
 
 
 def chapters(root: Path) -> list[str]:
     """The pages that execute, named by their path below ``book/``."""
     names = [page.removeprefix("book/") for page in book_pages(root)]
-    return [name for name in names if "{code-cell}" in source(root, name).read_text()]
+    return [name for name in names if "{code-cell}" in read_text(source(root, name))]
 
 
 def source(root: Path, chapter: str) -> Path:
@@ -91,7 +87,7 @@ def select(root: Path, names: Sequence[str]) -> list[str]:
         name = name.removeprefix("book/").removesuffix(".md").strip("/")
         found = [c for c in known if c == name or c.startswith(f"{name}/")]
         if not found:
-            raise ValueError(f"no chapter or part {name!r}; there are {', '.join(known)}")
+            raise LecoreError(f"no chapter or part {name!r}", f"there are {', '.join(known)}")
         chosen.update(found)
     return [c for c in known if c in chosen or not names]
 
@@ -100,69 +96,64 @@ def load_profile(root: Path, name: str) -> Profile:
     """Read ``book/profiles/<name>.yml``.
 
     Raises:
-        ValueError: If there is no such profile, or it names chapters that do not exist.
+        LecoreError: If there is no such profile, or it names chapters or parameters that do not
+            exist, or gives a parameter what it cannot be.
     """
-    folder = root / "book" / "profiles"
-    path = folder / f"{name}.yml"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yml")))
-        raise ValueError(f"no profile {name!r}; there are {known}")
-    data = yaml.safe_load(path.read_text())
-    if not isinstance(data, dict) or set(data) != {"timeout", "chapters"}:
-        raise ValueError(f"{path.name} must have the keys timeout and chapters, and no others")
-    if unknown := set(data["chapters"]) - set(chapters(root)):
-        raise ValueError(f"{path.name} names chapters that do not exist: {sorted(unknown)}")
-    return Profile(name, float(data["timeout"]), data["chapters"])
+    check_name("profile", name, profiles(root))
+    path = root / "book" / "profiles" / f"{name}.yml"
+    data = read_yaml(path, PROFILE)
+    known = chapters(root)
+    for chapter, values in data["chapters"].items():
+        if chapter not in known:
+            raise LecoreError(f"there is no chapter {chapter!r}", "", str(path))
+        check_parameters(chapter, parameters(read_notebook(root, chapter)), values)
+    return Profile(name, data["timeout"], data["chapters"])
+
+
+def profiles(root: Path) -> list[str]:
+    """Names of all profiles."""
+    return sorted(path.stem for path in (root / "book" / "profiles").glob("*.yml"))
+
+
+def load_claims(root: Path) -> list[dict[str, Any]]:
+    """Read ``book/claims.yml``.
+
+    Raises:
+        LecoreError: If an entry is not what it should be, stands twice, names an unknown profile,
+            or has bounds that no number can meet.
+    """
+    path = root / "book" / "claims.yml"
+    claims: list[dict[str, Any]] = read_yaml(path, {"type": "array", "items": {"type": "object"}})
+    seen, known = set(), profiles(root)
+    for place, claim in enumerate(claims, 1):
+        where = f"{path}: {claim.get('id', f'entry {place}')}"
+        checked(claim, CLAIM, where)
+        if claim["id"] in seen:
+            raise LecoreError("stands twice", "", where)
+        seen.add(claim["id"])
+        if unknown := set(claim.get("expected", {})) - set(known):
+            raise LecoreError(f"expects something of no profile {sorted(unknown)[0]!r}", "", where)
+        for bound in claim["criteria"]:
+            if bound.get("at_least", -math.inf) > bound.get("at_most", math.inf):
+                raise LecoreError(f"no number is within the bounds of {bound['record']}", "", where)
+    return claims
 
 
 def read_notebook(root: Path, chapter: str) -> Any:
-    """A chapter as a notebook without outputs."""
+    """A chapter as a notebook without outputs.
+
+    Raises:
+        LecoreError: If the page cannot be read as one.
+    """
     import jupytext
 
-    return jupytext.read(source(root, chapter))
-
-
-def parameters(notebook: Any) -> dict[str, Parameter]:
-    """What a chapter's parameters cell declares, by name.
-
-    Raises:
-        ValueError: If there is no such cell; overrides would be silently lost.
-    """
-    from papermill.translators import PythonTranslator
-
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            found = PythonTranslator.inspect(cell)
-            return {
-                p.name: Parameter(p.name, p.inferred_type_name, p.default, p.help.strip("# "))
-                for p in found
-            }
-    raise ValueError("the chapter has no cell tagged 'parameters'")
-
-
-def check_parameters(
-    chapter: str, known: Mapping[str, Parameter], values: Mapping[str, Any]
-) -> None:
-    """Refuse overrides that a chapter does not declare, or of another type.
-
-    Raises:
-        ValueError: Naming the chapter, the parameter, and what it may be.
-    """
-    for name, value in values.items():
-        if name not in known:
-            raise ValueError(f"{chapter} has no parameter {name!r}; it has {', '.join(known)}")
-        kind = known[name].type
-        allowed = TYPES.get(kind.split("[")[0])
-        wrong_bool = isinstance(value, bool) and allowed is not bool
-        if allowed and (wrong_bool or not isinstance(value, allowed)):
-            raise ValueError(f"{chapter}: {name} must be {kind}, not {value!r}")
-
-
-def effective_parameters(
-    known: Mapping[str, Parameter], values: Mapping[str, Any]
-) -> dict[str, Any]:
-    """All parameters of a run: the defaults of the page, overridden by ``values``."""
-    return {name: ast.literal_eval(p.default) for name, p in known.items()} | dict(values)
+    path = source(root, chapter)
+    try:
+        return jupytext.reads(read_text(path), ".md")
+    except LecoreError:
+        raise
+    except Exception as error:  # of YAML, of Markdown, of the notebook's format: all of the page
+        raise LecoreError(" ".join(str(error).split()), "", str(path)) from error
 
 
 def dependencies(code: Iterable[str], root: Path) -> list[Path]:
@@ -186,14 +177,13 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
     """
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     parts = [*code, json.dumps(values, sort_keys=True), version("torch"), version("numpy")]
-    parts += [path.read_text() for path in dependencies(code, root)]
-    parts += [path.read_text() for path in sorted((root / "book" / "published").glob("*.json"))]
+    parts += [read_text(path) for path in dependencies(code, root)]
+    parts += [read_text(path) for path in sorted((root / "book" / "published").glob("*.json"))]
     results = root / "book" / "results"
     for path in sorted(results.rglob("*.json")):
         if f'"{path.relative_to(results).with_suffix("")}"' in "".join(code):
-            parts.append(path.read_text())
-    claims = yaml.safe_load((root / "book" / "claims.yml").read_text())
-    parts.append(json.dumps([[claim.get("id"), claim.get("published")] for claim in claims]))
+            parts.append(read_text(path))
+    parts.append(json.dumps([[claim["id"], claim["published"]] for claim in load_claims(root)]))
     parts.append(data_fingerprint(values))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -21,15 +22,24 @@ def paragraph(result: Mapping[str, Any]) -> str:
     """The paragraph at the foot of a chapter that says where its numbers come from."""
     data = "synthetic sets, drawn from the seed"
     if result["data"]:
-        data = f"{result['data']}, SHA-256 `{result['data_sha256'][:12]}`"
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+        data = f"{plain(result['data'])}, SHA-256 `{result['data_sha256'][:12]}`"
+    versions = plain(", ".join(f"{name} {number}" for name, number in result["versions"].items()))
     return (
         ":::{admonition} Where these numbers come from\n:class: note dropdown\n"
-        f"Profile **{result['profile']}** · data: {data} · device: {result['device']} · "
-        f"seed {result['seed']} · {versions} · commit {result['commit'] or 'unknown'} · "
+        f"Profile **{plain(result['profile'])}** · data: {data} · "
+        f"device: {plain(result['device'])} · "
+        f"seed {result['seed']} · {versions} · commit {plain(result['commit'] or 'unknown')} · "
         f"executed {result['started'][:10]} in {result['seconds']:.0f} s. "
         "All parameters of this run stand in the cell below the parameters cell.\n:::\n"
     )
+
+
+def plain(text: str) -> str:
+    """Text for a Markdown page that shows as it stands, whatever it holds.
+
+    Each mark that Markdown, MyST or HTML could read as markup gets a backslash.
+    """
+    return re.sub(r"[!-/:-@\[-`{-~]", r"\\\g<0>", " ".join(text.split()))
 
 
 def device_name(device: str) -> str:
@@ -45,7 +55,9 @@ def commit(root: Path) -> str | None:
     """Short hash of the checkout, "+ changes" if it was edited, None outside git."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+        return subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", errors="replace"
+        )
 
     try:
         head = git("rev-parse", "--short", "HEAD")

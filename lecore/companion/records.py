@@ -4,17 +4,20 @@ import base64
 import io
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
+
+from lecore.errors import LecoreError, extra
+from lecore.files import whole_file
 
 GLUE = "application/papermill.record/"
 
 
 def glue(name: str, data: Mapping[str, str], record: Mapping[str, Any] | None = None) -> None:
     """Emit the display data that MyST-NB's glue roles look for; needs no MyST-NB in the kernel."""
-    from IPython.display import display
+    with extra("companion"):
+        from IPython.display import display
 
     metadata: dict[str, Any] = {"scrapbook": {"name": name, "mime_prefix": GLUE}}
     if record is not None:
@@ -48,18 +51,23 @@ def record(
         What is recorded, which is ``value``, ``low`` and ``high`` if given, and the details.
 
     Raises:
-        ValueError: If the number is not finite, or only one end of the interval is given.
+        LecoreError: If the number is not finite, or only one end of the interval is given.
     """
     entry: dict[str, Any] = {"value": float(value)}
     if (low is None) != (high is None):
-        raise ValueError(f"record {name!r}: give both low and high, or neither")
+        raise LecoreError(f"record {name!r}: give both low and high, or neither")
     if low is not None and high is not None:
         entry |= {"low": float(low), "high": float(high)}
     for key, number in entry.items():
         if not math.isfinite(number):
-            raise ValueError(f"record {name!r}: {key} is {number}; records must be finite")
+            raise LecoreError(f"record {name!r}: {key} is {number}; records must be finite")
     if "low" in entry:
         entry["digits"] = digits
+    try:
+        json.dumps(details, allow_nan=False, default=float)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"record {name!r}: the details are nothing that JSON can hold ({error})"
+        raise LecoreError(what) from error
     glue_record(name, entry, entry | details)
     return entry | details
 
@@ -82,7 +90,8 @@ def figure(name: str, fig: Any) -> None:
         name: Key, unique in the chapter.
         fig: The matplotlib figure; it is closed afterwards.
     """
-    import matplotlib.pyplot as plt
+    with extra("companion"):
+        import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Title": name})
@@ -101,32 +110,32 @@ def read_records(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         Record by name, in the order of the page.
 
     Raises:
-        ValueError: If two records share a name.
+        LecoreError: If two records share a name, or one was not made by :func:`record`.
     """
+    from lecore.companion.documents import RECORD, checked  # not needed where records are made
+
     found: dict[str, dict[str, Any]] = {}
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
-            metadata = output.get("metadata", {})
+            metadata = output.get("metadata") or {}
             if "record" not in metadata:
                 continue
-            name = metadata["scrapbook"]["name"]
+            match metadata:
+                case {"scrapbook": {"name": str(name), "mime_prefix": str(prefix)}}:
+                    entry = checked(metadata["record"], RECORD, f"record {name!r}")
+                case _:
+                    raise LecoreError("something displayed claims to be a record", "call record()")
+            shown = output.get("data", {}).get(f"{prefix}text/plain")
+            if prefix != GLUE or shown != repr(entry["value"]):
+                raise LecoreError(f"record {name!r} does not hold what it shows", "call record()")
             if name in found:
-                raise ValueError(f"two records are named {name!r}")
-            found[name] = dict(metadata["record"])
+                raise LecoreError(f"two records are named {name!r}")
+            found[name] = dict(entry)
     return found
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it, so that no half of it is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically."""
-    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a value as indented JSON, whole or not at all."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    with whole_file(path, "w") as stream:
+        stream.write(text)

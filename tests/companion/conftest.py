@@ -8,7 +8,8 @@ from textwrap import dedent
 import pytest
 from click.testing import CliRunner, Result
 
-from lecore.companion import records
+from lecore import errors, files
+from lecore.companion import packing, records
 from lecore.companion.cli import main
 
 Command = Callable[..., Result]
@@ -142,8 +143,11 @@ def write_project(root: Path) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         head = HEAD if "{code-cell}" in text else ""
-        path.write_text(head + dedent(text))
-    shutil.copy(str(records.__file__), root / "lecore" / "companion")
+        path.write_text(head + dedent(text), encoding="utf-8")
+    for module in (records, packing):
+        shutil.copy(str(module.__file__), root / "lecore" / "companion")
+    for module in (errors, files):
+        shutil.copy(str(module.__file__), root / "lecore")
 
 
 def lecore(*arguments: str) -> Result:

@@ -1,10 +1,14 @@
 """Building the book, and the faults that the scan of its pages must find."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
-from lecore.companion.book import scan
+from lecore.companion.provenance import paragraph, plain
+from lecore.companion.scan import _Page, scan
 
 from .conftest import Command
 
@@ -59,10 +63,40 @@ def test_book_of_stale_chapters_is_refused(project: Path, command: Command) -> N
         ('<script src="https://example.org/x.js"></script>', "another host"),
         ('<link rel="stylesheet" href="//example.org/x.css">', "another host"),
         ('<img src="https://example.org/x.png">', "another host"),
+        ('<img src="full.png" srcset="full.png 1x, https://e.org/x.png 2x">', "another host"),
+        ('<video src="https://e.org/x.mp4"></video>', "another host"),
+        ('<video poster="//e.org/x.png"></video>', "another host"),
+        ("<audio src=https://e.org/x.ogg></audio>", "another host"),
+        ('<picture><source srcset="//e.org/x.png"></picture>', "another host"),
+        ('<object data="https://e.org/x.svg"></object>', "another host"),
+        ('<embed src="https://e.org/x.swf">', "another host"),
+        ('<iframe src=" HTTPS://e.org"></iframe>', "another host"),
+        ('<iframe srcdoc="&lt;img src=//e.org/x&gt;"></iframe>', "another host"),
+        ('<track src="https://e.org/x.vtt">', "another host"),
+        ('<input type="image" src="https://e.org/x.png">', "another host"),
+        ('<body background="https://e.org/x.png">', "another host"),
+        ('<link rel="preload" href="https://e.org/x.woff">', "another host"),
+        ('<base href="https://e.org/">', "another host"),
+        ('<svg><image href="https://e.org/x.png" /></svg>', "another host"),
+        ('<svg><use xlink:href="https://e.org/x.svg#a" /></svg>', "another host"),
+        ('<meta http-equiv="refresh" content="0; url=https://e.org">', "another host"),
+        ('<p style="background: url(https://e.org/x.png)">', "another host"),
+        ("<style>@import 'https://e.org/x.css';</style>", "another host"),
+        ("<style>@import url(//e.org/x.css);</style>", "another host"),
+        ('<style>p { background: url("https://e.org/x.png") }</style>', "another host"),
+        ("<script>fetch('https://e.org/x')</script>", "another host"),
+        ('<script type="module">import a from "https://e.org/x.js"</script>', "another host"),
+        ('<script type="module">import "https://e.org/x.js"</script>', "another host"),
+        ("<script>import(`https://e.org/x.js`)</script>", "another host"),
+        ("<script>new WebSocket('wss://e.org')</script>", "another host"),
+        ("<script>request.open('GET', 'https://e.org/x')</script>", "another host"),
+        ("<script>image.src = '//e.org/x.png'</script>", "another host"),
+        ("<img src=full.png onload=\"fetch('https://e.org')\">", "another host"),
     ],
 )
 def test_scan_finds(tmp_path: Path, body: str, fault: str) -> None:
     (tmp_path / "empty.png").touch()
+    (tmp_path / "full.png").write_bytes(b"x")
     (tmp_path / "page.html").write_text(f"<html><body>{body}</body></html>")
     (found,) = scan(tmp_path)
     assert found.startswith("page.html")
@@ -79,9 +113,72 @@ def test_scan_finds(tmp_path: Path, body: str, fault: str) -> None:
         '<link rel="canonical" href="https://example.org/page">',
         '<img src="full.png?v=1">',
         '<img src="data:image/png;base64,AAAA">',
+        '<img srcset="full.png 1x, full.png 2x" src="full.png">',
+        "<script>let url = 'https://example.org'; fetch('page.json')</script>",
+        "<style>p { background: url(full.png) } /* https://example.org */</style>",
+        '<svg xmlns="http://www.w3.org/2000/svg"><use href="#a" /></svg>',
+        "<script>import a from './x.js'</script>",
+        '<meta http-equiv="refresh" content="0; url=book/intro.html">',
     ],
 )
 def test_scan_lets_pass(tmp_path: Path, body: str) -> None:
     (tmp_path / "full.png").write_bytes(b"x")
     (tmp_path / "page.html").write_text(f"<html><body>{body}</body></html>")
     assert scan(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.css", "@import url('https://e.org/x.css')"),
+        ("deep/x.js", "importScripts('https://e.org/x.js')"),
+    ],
+)
+def test_scan_looks_into_files_beside_the_pages(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    (found,) = scan(tmp_path)
+    assert found.startswith(f"{name} loads https://e.org/x.")
+
+
+MARKUP = "<script>alert(1)</script> <b onclick='x'>*b* `c` [d](javascript:e) {eq}`f` $g$ | h ~"
+
+
+def test_markup_in_data_shows_as_it_stands(project: Path, command: Command) -> None:
+    claims = project / "book" / "claims.yml"
+    text = claims.read_text(encoding="utf-8")
+    for old in ("The mean is one.", "p. 2", "published: much", "Six letters."):
+        new = "published: " * old.startswith("published") + json.dumps(MARKUP)
+        text = text.replace(old, new)
+    claims.write_text(text, encoding="utf-8")
+    assert command("run").exit_code == 0
+    record = project / "_build" / "records" / "first" / "mean.json"
+    text = record.read_text(encoding="utf-8").replace("cpu (", "<i>cpu</i> (")
+    record.write_text(text, encoding="utf-8")
+    done = command("build")
+    assert done.exit_code == 0, done.output
+    intro = (project / "_build" / "html" / "book" / "intro.html").read_text(encoding="utf-8")
+    for live in ("<script>alert", "<b onclick", 'href="javascript:', "<i>cpu", "<em>b</em>"):
+        assert live not in intro
+    shown = re.sub("[‘’]", "'", html_text(intro))  # Sphinx sets quotes
+    assert shown.count(MARKUP) >= 4
+    assert "<i>cpu</i> (" in html_text(intro)
+
+
+def test_markup_in_a_result_shows_as_it_stands() -> None:
+    words = ("profile", "data", "device", "commit")
+    result = dict.fromkeys(words, MARKUP) | {"versions": {"python": MARKUP}, "seed": 0}
+    result |= {"data_sha256": 64 * "0", "started": "2026-01-01T00", "seconds": 1.0}
+    text = html_text(MarkdownIt("commonmark").render(paragraph(result)))
+    assert text.count(MARKUP) == 5
+
+
+def html_text(source: str) -> str:
+    page = _Page()
+    page.feed(source)
+    return "".join(page.text)
+
+
+def test_plain_text_is_plain() -> None:
+    rendered = MarkdownIt("commonmark").enable("table").render(plain(MARKUP + " _x_ &amp; #1 é"))
+    assert html_text(rendered).strip() == MARKUP + " _x_ &amp; #1 é"

@@ -82,6 +82,12 @@ def test_mean_scores_are_means_over_pairs_of_medians(recorded: dict[str, Any]) -
     }  # fmt: skip
 
 
+def test_names_in_tables_show_as_they_stand() -> None:
+    frame = pd.DataFrame({"<b>": ["<i>"]}, index=["<u>"])
+    html = cells.styled(frame).to_html()
+    assert all(f"&lt;{tag}&gt;" in html and f"<{tag}>" not in html for tag in "biu")
+
+
 def test_curves_are_means_with_their_range(recorded: dict[str, Any]) -> None:
     entry = cells.record_curve("falling", np.array([[3.0, 1.0], [5.0, 1.23456]]))
     expected = {"curve": [4.0, 1.117], "lowest": [3.0, 1.0], "highest": [5.0, 1.235]}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lecore.companion import parameters
 from lecore.companion import project as chapters
 
 
@@ -38,10 +39,10 @@ def test_select(fresh: Path, names: tuple[str, ...], chosen: list[str]) -> None:
 
 
 def test_parameters_are_read_from_the_page(fresh: Path) -> None:
-    known = chapters.parameters(chapters.read_notebook(fresh, "first/mean"))
+    known = parameters.parameters(chapters.read_notebook(fresh, "first/mean"))
     assert list(known) == ["seed", "device", "points", "rate"]
-    assert known["points"] == chapters.Parameter("points", "int", "3", "how many")
-    assert chapters.effective_parameters(known, {"points": 4}) == {
+    assert known["points"] == parameters.Parameter("points", "int", "3", "how many")
+    assert parameters.effective_parameters(known, {"points": 4}) == {
         "seed": 0,
         "device": "cpu",
         "points": 4,
@@ -53,21 +54,21 @@ def test_page_without_parameters_cell_is_refused(fresh: Path) -> None:
     path = fresh / "book" / "first" / "mean.md"
     path.write_text(path.read_text().replace(":tags: [parameters]\n", ""))
     with pytest.raises(ValueError, match="no cell tagged 'parameters'"):
-        chapters.parameters(chapters.read_notebook(fresh, "first/mean"))
+        parameters.parameters(chapters.read_notebook(fresh, "first/mean"))
 
 
 @pytest.mark.parametrize("value", ["3", 3.0, True, None, [3]])
 def test_wrong_type_is_refused(fresh: Path, value: object) -> None:
-    known = chapters.parameters(chapters.read_notebook(fresh, "first/mean"))
+    known = parameters.parameters(chapters.read_notebook(fresh, "first/mean"))
     with pytest.raises(ValueError, match="points must be int"):
-        chapters.check_parameters("first/mean", known, {"points": value})
+        parameters.check_parameters("first/mean", known, {"points": value})
 
 
 def test_int_will_do_for_float(fresh: Path) -> None:
-    known = chapters.parameters(chapters.read_notebook(fresh, "first/mean"))
-    chapters.check_parameters("first/mean", known, {"rate": 1})
+    known = parameters.parameters(chapters.read_notebook(fresh, "first/mean"))
+    parameters.check_parameters("first/mean", known, {"rate": 1})
     with pytest.raises(ValueError, match="rate must be float"):
-        chapters.check_parameters("first/mean", known, {"rate": True})
+        parameters.check_parameters("first/mean", known, {"rate": True})
 
 
 def test_profile_that_names_an_unknown_chapter_is_refused(fresh: Path) -> None:

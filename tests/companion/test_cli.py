@@ -14,7 +14,7 @@ from .conftest import Command
     ("arguments", "message"),
     [
         (["run", "no-such"], "no chapter or part 'no-such'; there are first/mean, first/images"),
-        (["run", "--profile", "huge"], "no profile 'huge'; there are hasty, large, quick, wrong"),
+        (["run", "--profile", "huge"], "no profile 'huge'; choose from hasty, large, quick, wrong"),
         (["run", "--set", "points"], "--set wants NAME=VALUE, not 'points'"),
         (["run", "--set", "points=["], "not valid YAML"),
         (["run", "--set", "pionts=3"], "has a parameter 'pionts'; they have ['data', 'device'"),

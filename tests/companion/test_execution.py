@@ -102,18 +102,18 @@ def test_dead_kernel(fresh: Path, command: Command) -> None:
     page.write_text(page.read_text().replace("time.sleep(pause)", "import os; os._exit(9)"))
     done = command("run", "second")
     assert done.exit_code == 2
-    assert "lecore: second/slow: its kernel died" in done.output
+    assert "lecore: second/slow: its kernel died: exit code 9" in done.output
 
 
 def test_full_disk(fresh: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = execution.write_atomically
+    write = execution.write_text
 
     def full(path: Path, text: str) -> None:
         if path.name == "slow.ipynb":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, text)
 
-    monkeypatch.setattr(execution, "write_atomically", full)
+    monkeypatch.setattr(execution, "write_text", full)
     done = command("run", "second", "first/images")
     assert done.exit_code == 2
     assert "lecore: second/slow: cannot write: No space left on device" in done.output
