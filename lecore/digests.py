@@ -70,6 +70,7 @@ class Walk:
         self.key, self.seen = key, seen
         self.hash = hashlib.blake2b(digest_size=16)
         self.queue: list[tuple[Any, str]] = []
+        self.offset = 0  # numbers given before
 
     def feed(self, *parts: str | bytes | memoryview) -> None:
         """Text and bytes, kept apart."""
@@ -116,7 +117,7 @@ class Walk:
         elif kind is types.CodeType:
             add_code(self, thing, where)
         else:
-            self.seen[id(thing)] = (f"number {len(self.seen)}", thing)
+            self.seen[id(thing)] = (f"number {self.offset + len(self.queue)}", thing)
             self.feed("new", self.seen[id(thing)][0])
             self.queue.append((thing, where))
 
@@ -138,6 +139,7 @@ class Walk:
         """Digest of one element of a set, which does not depend on the others."""
         plain = type(thing) in (bool, int, float, str, bytes)
         walk = Walk(self.key, {} if plain else dict(self.seen))
+        walk.offset = self.offset + len(self.queue)
         walk.add(thing, where)
         return walk.finish()
 

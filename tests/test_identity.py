@@ -114,6 +114,11 @@ def changed(change, make=Net):
     return network
 
 
+def two_hooks(network, second=False):
+    network.register_forward_hook(lambda m, *rest: None, with_kwargs=not second)
+    network.register_forward_hook(lambda m, *rest: None, with_kwargs=second)
+
+
 NETWORKS = {
     "attribute": lambda: Net(5.0),
     "attribute nobody uses yet": lambda: Net(note="b"),
@@ -140,6 +145,8 @@ NETWORKS = {
     "one layer twice": lambda: changed(lambda n: setattr(n, "second", n.first)),
     "hook": lambda: changed(lambda n: n.register_forward_hook(lambda m, i, o: 2 * o)),
     "other hook": lambda: changed(lambda n: n.register_forward_hook(lambda m, i, o: 3 * o)),
+    "hooks": lambda: changed(two_hooks),
+    "hooks of which the other has keywords": lambda: changed(lambda n: two_hooks(n, True)),
     "hook before": lambda: changed(lambda n: n.register_forward_pre_hook(lambda m, i: None)),
     "hook on a gradient": lambda: changed(lambda n: n.first.weight.register_hook(lambda g: 2 * g)),
     "patched layer": lambda: changed(
@@ -188,12 +195,18 @@ def test_another_network_is_told_apart_from_all_others(identities, name):
         ("hook", "model code"),
         ("parameter", "parameters"),
         ("hook on a gradient", "parameters"),
+        ("equal but not tied", "parameters"),
         ("frozen", "parameters"),
         ("buffer", "buffers"),
     ],
 )
 def test_the_part_that_differs_is_named(identities, name, part):
     assert differing(identify(by="lecore.losses", model=Net()), identities[name]) == [part]
+
+
+def test_of_tied_weights_the_parameters_are_said_to_differ(identities):
+    tied, equal = (identities[name] for name in ("tied", "equal but not tied"))
+    assert differing(tied, equal) == ["parameters"]
 
 
 CLASS = """
@@ -308,6 +321,7 @@ DIFFERENT = {
     "list or tuple": ([1], (1,)),
     "text or bytes": ("a", b"a"),
     "cut of texts": (["a", "bc"], ["ab", "c"]),
+    "cut of texts with a type": (["astrb", "c"], ["a", "bstrc"]),
     "true or one": (True, 1),
     "device": (torch.device("cpu"), torch.device("meta")),
     "size or tuple": (torch.Size([1]), (1,)),

@@ -260,6 +260,9 @@ def test_a_step_on_anything_else_is_refused_by_name(store, changed, difference):
 def test_a_kernel_of_another_scale_loss_or_optimizer_state_is_refused(store):
     x, y = torch.arange(1.0, 4.0)[:, None], torch.zeros(3, 1)
     linearized_change(network(), x, y, learning_rate=0.1, tiles=Tiles(store=store / "a"))
+    for other in (network(buffer=1.0), network(frozen=2.0)):
+        with pytest.raises(LecoreError, match="other buffers"):
+            linearized_change(other, x, y, learning_rate=0.1, tiles=Tiles(store=store / "a"))
     with pytest.raises(LecoreError, match="other settings"):
         linearized_change(network(), x, y, learning_rate=0.2, tiles=Tiles(store=store / "a"))
 
