@@ -9,12 +9,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lecore.kernel_tiles import Side, kernel_tile, labelled
-from lecore.losses import Loss, squared_error
+from lecore.errors import LecoreError
+from lecore.kernel_tiles import KernelTile
+from lecore.losses import Loss
 from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
-from lecore.precision import Precision, float32_products
-from lecore.snapshot import Snapshot, points, snapshot
-from lecore.step_tiles import Routes, compute_steps, step_routes
+from lecore.points import Side, labelled
+from lecore.precision import Precision
+from lecore.routes import (
+    Measured,
+    along_steps,
+    check_points,
+    column_points,
+    forward_mode_pays,
+    kernel_route,
+    opened,
+    step_route,
+    structures,
+)
+from lecore.step_tiles import StepTile
 from lecore.tiles import Tiles
 
 
@@ -26,9 +38,10 @@ def prediction_change(
     *,
     learning_rate: float | None = None,
     optimizer: torch.optim.Optimizer | None = None,
-    loss: Loss = squared_error,
+    loss: Loss | None = None,
     dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
+    check: bool = True,
 ) -> Any:
     """Change of all predictions after one step on one point, exactly, for every update point.
 
@@ -48,24 +61,27 @@ def prediction_change(
         learning_rate: η > 0 of a plain SGD step.
         optimizer: Instead of it, a ``torch.optim`` optimiser of this model: the step is the one
             that it would take next. See :mod:`lecore.optimizer_steps`.
-        loss: Loss of one prediction, see :mod:`lecore.losses`.
+        loss: Loss of one prediction, see :mod:`lecore.losses`; for targets that are numbers
+            :func:`~lecore.losses.squared_error` if left out, for classes it has to be named.
         dtype: Precision of the calculation; float64 if left out. The difference of two
             predictions loses digits, so a :class:`~lecore.precision.RoundingWarning` says when
             a lower precision is too low for the step.
         tiles: How the work is cut up, where it runs and where the result goes.
+        check: Whether to look at two points first: see :mod:`lecore.self_check`.
 
     Returns:
         Δ of shape (n, m, outputs), as a tensor on the model's device, or as a Zarr array if
         ``tiles`` names a store.
 
     Raises:
-        ValueError: If the model, the data or the result are unfit; see the message.
+        LecoreError: If the model, the data or the result are unfit; see the message.
     """
-    network = snapshot(model, dtype)
-    rows = labelled(network, inputs, targets, loss)
-    step = _step(model, network, learning_rate, optimizer)
-    routes = Routes() if learning_rate is None else step_routes(model, network, learning_rate)
-    return compute_steps(network, rows, test_inputs, step, routes, False, tiles)
+    with opened(model, inputs, dtype) as (measured, inputs):
+        rows = labelled(measured[1], inputs, targets, loss)
+        columns = column_points(measured, test_inputs, rows.inputs)
+        step = _step(measured, learning_rate, optimizer)
+        route = step_route(measured, rows, columns, step, learning_rate, check)
+        return StepTile(route).compute(_outputs(measured, rows), step, tiles)
 
 
 def linearized_change(
@@ -76,9 +92,10 @@ def linearized_change(
     *,
     learning_rate: float | None = None,
     optimizer: torch.optim.Optimizer | None = None,
-    loss: Loss = squared_error,
+    loss: Loss | None = None,
     dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
+    check: bool = True,
 ) -> Any:
     """First-order part of :func:`prediction_change`, with the same arguments and result.
 
@@ -86,14 +103,22 @@ def linearized_change(
     from the structured tangent kernel; for other optimisers the derivative of the predictions
     along the step. It has no rounding floor: the step is never taken, so η only scales it.
     """
-    network = snapshot(model, dtype)
-    rows = labelled(network, inputs, targets, loss)
-    step = _step(model, network, learning_rate, optimizer)
-    if learning_rate is None:
-        return compute_steps(network, rows, test_inputs, step, Routes(), True, tiles)
-    columns = rows.inputs if test_inputs is None else points(network, test_inputs, "test_inputs")
-    tile = kernel_tile(model, network, rows, Side(columns), scale=-learning_rate)
-    return tile.compute(tiles)
+    with opened(model, inputs, dtype) as (measured, inputs):
+        rows = labelled(measured[1], inputs, targets, loss)
+        columns = column_points(measured, test_inputs, rows.inputs)
+        step = _step(measured, learning_rate, optimizer)
+        outputs = _outputs(measured, rows)
+        if learning_rate is None:
+            along = step_route(measured, rows, columns, step, None, check, linearized=True)
+            return StepTile(along).compute(outputs, step, tiles)
+        if outputs > 1:
+            found = structures(measured, rows.inputs, columns, False)
+            if forward_mode_pays(found, len(rows.inputs), len(columns)):
+                forward = along_steps(measured, rows, columns, step, check)
+                if forward is not None:
+                    return StepTile(forward).compute(outputs, step, tiles)
+        route = kernel_route(measured, rows, Side(columns), check)
+        return KernelTile(route, scale=-learning_rate).compute(tiles)
 
 
 def output_gradient(
@@ -101,27 +126,31 @@ def output_gradient(
     inputs: Tensor,
     targets: Tensor,
     *,
-    loss: Loss = squared_error,
+    loss: Loss | None = None,
     dtype: Precision | None = None,
+    check: bool = True,
 ) -> Tensor:
     """∂L(f, y)/∂f at each point, shape (n, outputs): the denominator of He & Su's equation (3)."""
-    network = snapshot(model, dtype)
-    rows = labelled(network, inputs, targets, loss)
-    with torch.no_grad(), float32_products(network.products):
-        return rows.loss_gradient(slice(None), network.predict(rows.inputs))
+    with opened(model, inputs, dtype) as (measured, inputs):
+        rows = labelled(measured[1], inputs, targets, loss)
+        check_points(measured, rows.inputs, rows.inputs, check)
+        with torch.no_grad():
+            return rows.loss_gradient(slice(None), measured[1].predict(rows.inputs))
+
+
+def _outputs(measured: Measured, rows: Side) -> int:
+    with torch.no_grad():
+        return measured[1].predict(rows.inputs[:1]).shape[1]
 
 
 def _step(
-    model: nn.Module,
-    network: Snapshot,
-    learning_rate: float | None,
-    optimizer: torch.optim.Optimizer | None,
+    measured: Measured, learning_rate: float | None, optimizer: torch.optim.Optimizer | None
 ) -> WeightChange:
+    model, network = measured
     if (learning_rate is None) == (optimizer is None):
-        raise ValueError("give either learning_rate (a plain SGD step) or optimizer")
+        raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
     if optimizer is not None:
         return weight_change(optimizer, model, network.dtype)
-    assert learning_rate is not None
-    if not 0 < learning_rate < float("inf"):
-        raise ValueError(f"learning_rate must be positive, not {learning_rate}")
-    return sgd_change(learning_rate)
+    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < float("inf"):
+        raise LecoreError(f"learning_rate must be positive, not {learning_rate}")
+    return sgd_change(float(learning_rate))

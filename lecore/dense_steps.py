@@ -10,8 +10,10 @@ with δ_l = ∂L/∂z_l and a the values at x_i. Predictions are never subtracte
 networks have no rounding floor in any precision.
 """
 
+import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from inspect import getattr_static
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ BLOCK_BYTES = 2**24
 ACTIVATIONS = (
     nn.ReLU, nn.Identity, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Softplus, nn.SiLU, nn.ELU, nn.LeakyReLU,
 )  # fmt: skip
+_FORWARD: dict[type[nn.Module], Any] = {
+    kind: kind.forward for kind in (nn.Sequential, nn.Flatten, nn.Linear, *ACTIVATIONS)
+}
 
 
 class Dense(NamedTuple):
@@ -47,32 +52,56 @@ class Dense(NamedTuple):
         return z, z if self.activation is None else self.activation(z)
 
 
-def dense_form(
-    model: nn.Module, parameters: dict[str, Tensor], fixed: dict[str, Tensor]
-) -> list[Dense] | None:
-    """The network as a chain of linear layers and activations, or ``None`` if it is none."""
+def chain(model: nn.Module) -> list[nn.Module] | None:
+    """The linear layers and activations of a plain chain of these, or ``None`` if it is none.
+
+    A layer that was patched, hooked or made to run in another way is not plain.
+    """
     modules = list(model) if type(model) is nn.Sequential else []
-    if modules and type(modules[0]) is nn.Flatten and modules[0].start_dim == 1:
+    if modules and type(modules[0]) is nn.Flatten:
+        if (modules[0].start_dim, modules[0].end_dim) != (1, -1):
+            return None
         modules = modules[1:]
-    if not modules or any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+    everywhere = nn.modules.module
+    if everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks or not modules:
         return None
-    cast = {
-        id(p): (parameters.get(name, fixed.get(name)), name in parameters)
-        for name, p in model.named_parameters()
-    }
-    layers: list[Dense] = []
+    for module in model.modules():
+        patched = "forward" in vars(module) or (
+            getattr_static(type(module), "forward") is not _FORWARD.get(type(module))
+        )
+        if patched or module._forward_hooks or module._forward_pre_hooks:
+            return None
+    activated = True
     for module in modules:
         if type(module) is nn.Linear:
-            weight, trains_weight = cast.pop(id(module.weight), (None, False))
-            bias, trains_bias = cast.pop(id(module.bias), (None, False))
-            if weight is None or (module.bias is not None and bias is None):
-                return None  # shared with another layer
-            layers.append(Dense(weight, bias, None, (trains_weight, trains_bias)))
-        elif type(module) in ACTIVATIONS and layers and layers[-1].activation is None:
-            layers[-1] = layers[-1]._replace(activation=module)
+            activated = False
+        elif type(module) in ACTIVATIONS and not activated:
+            activated = True
         else:
             return None
-    return layers
+    return modules
+
+
+def dense_form(model: nn.Module) -> list[Dense] | None:
+    """The network as a chain of dense layers, or ``None`` if it is none."""
+    layers: list[Dense] = []
+    taken: set[int] = set()
+    for module in chain(model) or ():
+        if isinstance(module, nn.Linear):
+            parameters = [p for p in (module.weight, module.bias) if p is not None]
+            if taken & set(map(id, parameters)):
+                return None  # shared with another layer
+            taken |= set(map(id, parameters))
+            weight, bias = module.weight, module.bias
+            trains = weight.requires_grad, bias is not None and bias.requires_grad
+            free = None if bias is None else bias.detach()
+            layers.append(Dense(weight.detach(), free, None, trains))
+        else:
+            if getattr(module, "inplace", False):
+                module = copy.copy(module)
+                module.inplace = False  # type: ignore[assignment]  # the values before it are needed
+            layers[-1] = layers[-1]._replace(activation=module)
+    return layers or None
 
 
 def dense_change(

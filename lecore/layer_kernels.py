@@ -127,6 +127,8 @@ def _gradient(factors: Factors, name: str) -> Tensor:
 def _add_gram(total: Tensor, left: Outer, right: Outer, symmetric: bool) -> None:
     n, c, groups, t, units = left.signal.shape
     m, k, _, s, _ = right.signal.shape
+    if s == 0 or t == 0:  # no token went there
+        return
     # positions first: sums over them then run over whole rows
     read = right.read.permute(1, 2, 0, 3)
     signal = right.signal.permute(2, 3, 0, 1, 4)
@@ -138,7 +140,7 @@ def _add_gram(total: Tensor, left: Outer, right: Outer, symmetric: bool) -> None
                 other_read = read[g, :, rest].flatten(0, 1)
                 other_signal = signal[g, :, rest].reshape(-1, units)
                 for position in range(t):
-                    reads = _read_products(left.read[part, g, position], other_read)
+                    reads = _read_products(left.read[part, g, position], other_read, total.dtype)
                     if left.bias:
                         reads += 1
                     signals = left.signal[part, :, g, position].flatten(0, 1) @ other_signal.T
@@ -147,10 +149,10 @@ def _add_gram(total: Tensor, left: Outer, right: Outer, symmetric: bool) -> None
                     block += (product[:, :, 0] if s == 1 else product.sum(2)).view(block.shape)
 
 
-def _read_products(left: Tensor, right: Tensor) -> Tensor:
+def _read_products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     if left.is_floating_point():
         return left @ right.T
-    return (left == right.T).to(torch.get_default_dtype())
+    return (left == right.T).to(dtype)
 
 
 def _blocks(n: int, symmetric: bool) -> Iterator[tuple[slice, slice]]:

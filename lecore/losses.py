@@ -1,14 +1,18 @@
 """Losses of one prediction, in the form that per-example gradients need.
 
 Each takes one prediction of shape (outputs,) and one target, and returns a scalar. The target is
-a number or a vector of shape (outputs,), except for :func:`cross_entropy`, where it is a class.
+a number or a vector of shape (outputs,); for :func:`cross_entropy` a class or probabilities.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import vmap
+from torch.overrides import TorchFunctionMode
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -30,17 +34,78 @@ def binary_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
-    """−log softmax(f)_y of logits, with y the index of the class."""
+    """−log softmax(f)_y of logits, with y the index of the class, or a probability for each."""
+    if target.ndim:
+        return -(target * prediction.log_softmax(0)).sum()
     return F.cross_entropy(prediction, target.long())
+
+
+NUMBER_LOSSES = (squared_error, half_squared_error, binary_cross_entropy)
+"""Losses that take a number for each output, or one for all, and sum over batches too."""
+
+
+def of_one_example(loss: Loss) -> Loss:
+    """A loss that means something for one example.
+
+    Losses of torch divide by the sum of class weights, over a batch. Of one example nothing would
+    be left of its weight, and 0/0 of an ignored one, so ``F.cross_entropy`` and ``F.nll_loss``
+    inside the loss are taken as with ``reduction="none"``, not normalised. A number as target
+    stands for all outputs, and weights are taken in the type of the prediction.
+    """
+    own = any(loss is known for known in (cross_entropy, *NUMBER_LOSSES))
+    return loss if own or isinstance(loss, OneExample) else OneExample(loss)
+
+
+@dataclass(frozen=True)
+class OneExample:
+    """See :func:`of_one_example`.
+
+    Attributes:
+        loss: The loss as it was given.
+    """
+
+    loss: Loss
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of one prediction."""
+        with _Unnormalised():
+            return self.loss(prediction, target)
+
+
+class _Unnormalised(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func not in _OF_CLASSES and func not in _OF_NUMBERS:
+            return func(*args, **kwargs)
+        given = signature(func).bind(*args, **kwargs)
+        input, target = given.arguments["input"], given.arguments["target"]
+        for name, value in given.arguments.items():
+            if "weight" in name and isinstance(value, Tensor):
+                given.arguments[name] = value.to(input.dtype)
+        if func in _OF_NUMBERS:
+            if target.ndim == 0:
+                target = target.expand_as(input)
+            given.arguments["target"] = target.to(input.dtype)
+        elif target.numel() == 1 and not target.is_floating_point():
+            mean = given.arguments.get("reduction", "mean") == "mean"
+            given.arguments["reduction"] = "sum" if mean else given.arguments["reduction"]
+        return func(*given.args, **given.kwargs)
+
+
+_OF_CLASSES = {F.cross_entropy, F.nll_loss}
+_OF_NUMBERS = {
+    F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
+    F.binary_cross_entropy_with_logits,
+}  # fmt: skip
 
 
 def batch_loss(loss: Loss) -> Loss:
     """The mean of a loss over a batch: predictions (n, outputs) and n targets to a scalar."""
-    if loss in (squared_error, half_squared_error, binary_cross_entropy):  # sums already
+    if any(loss is known for known in NUMBER_LOSSES):  # sums already
 
         def mean(prediction: Tensor, target: Tensor) -> Tensor:
             return loss(prediction, target.reshape(len(target), -1)) / len(target)
 
         return mean
-    each = vmap(loss)
+    each = vmap(of_one_example(loss))
     return lambda prediction, target: each(prediction, target).mean()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lecore.errors import LecoreError
 from lecore.snapshot import Parameters
 
 WeightChange = Callable[[Parameters], Parameters]
@@ -44,16 +45,22 @@ def weight_change(
         ``model.named_parameters()``.
 
     Raises:
-        ValueError: If the optimiser is of another kind, has step hooks, or updates parameters
+        LecoreError: If the optimiser is of another kind, has step hooks, or updates parameters
             that are not the model's.
     """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise LecoreError(
+            f"the optimizer is a {type(optimizer).__name__}", "give one made of model.parameters()"
+        )
     kind = type(optimizer)  # a subclass may step otherwise
     if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-        raise ValueError(
-            f"the step of {kind.__name__} is not known; take SGD, Adam or AdamW of torch.optim"
+        raise LecoreError(
+            f"the step of {kind.__name__} is not known", "take SGD, Adam or AdamW of torch.optim"
         )
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        raise ValueError("the optimizer has step hooks, which a single step ignores; remove them")
+        raise LecoreError(
+            "the optimizer has step hooks, which a single step ignores", "remove them"
+        )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rule = _sgd if kind is torch.optim.SGD else _adam
     rules: dict[str, Callable[[Tensor], Tensor]] = {}
@@ -66,9 +73,9 @@ def weight_change(
             else:
                 foreign += 1
     if foreign:
-        raise ValueError(
-            f"{foreign} parameters of the optimizer are not the model's; make the optimizer from "
-            "model.parameters() after the last change of the model"
+        raise LecoreError(
+            f"{foreign} parameters of the optimizer are not the model's",
+            "make the optimizer from model.parameters() after the last change of the model",
         )
     return partial(_by_rules, rules=rules)
 
@@ -78,10 +85,14 @@ def _plain(gradient: Parameters, learning_rate: float) -> Parameters:
 
 
 def _by_rules(gradient: Parameters, rules: dict[str, Callable[[Tensor], Tensor]]) -> Parameters:
-    return {
-        name: rules[name](g) if name in rules else torch.zeros_like(g)
-        for name, g in gradient.items()
-    }
+    def change(name: str, g: Tensor) -> Tensor:
+        if name not in rules:
+            return torch.zeros_like(g)
+        if g.is_complex():
+            return torch.view_as_complex(rules[name](torch.view_as_real(g.resolve_conj())))
+        return rules[name](g)
+
+    return {name: change(name, g) for name, g in gradient.items()}
 
 
 def _sgd(
@@ -127,7 +138,7 @@ def _adam(
     decay, rate = float(group["weight_decay"]), float(group["lr"])
     decoupled = bool(group["decoupled_weight_decay"])
     beta1, beta2 = (float(beta) for beta in group["betas"])
-    zeros = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
+    zeros = torch.zeros_like(parameter.detach())
     return partial(
         _adam_step,
         sign=-1.0 if group["maximize"] else 1.0,
@@ -172,4 +183,8 @@ def _adam_step(
 
 
 def _copied(tensor: Any, dtype: torch.dtype) -> Any:
-    return None if tensor is None else tensor.detach().to(dtype, copy=True)
+    if tensor is None:
+        return None
+    if tensor.is_complex():  # Adam takes real and imaginary parts for numbers of their own
+        return torch.view_as_real(tensor.detach().to(dtype.to_complex(), copy=True))
+    return tensor.detach().to(dtype, copy=True)

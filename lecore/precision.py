@@ -1,22 +1,18 @@
 """Small prediction changes and rounding.
 
-Whether a change is large enough to be seen in the precision it is computed in, full float32
-products, and changes of softmax outputs that keep their digits however small they are.
+Whether a change is large enough to be seen in the precision it is computed in, and changes of
+softmax outputs that keep their digits however small they are.
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-Direction = Literal["forward", "reverse"]
-Products = Literal["ieee", "tf32", "bf16"]
-"""Products of float32 numbers, in full or from leading bits, 10 (on CUDA) or 7 (on CPUs)."""
+from lecore.errors import LecoreError
 
+Direction = Literal["forward", "reverse"]
 Precision = torch.dtype | Literal["tf32", "bf16"]
 """What a calculation runs in; ``tf32`` and ``bf16`` are float32 with shorter products."""
 
@@ -120,9 +116,9 @@ def check_finite(tensor: Tensor, name: str) -> None:
     """
     if not all_finite(tensor):
         bad = int((~torch.isfinite(tensor)).sum())
-        raise ValueError(
-            f"{bad} of {tensor.numel()} entries of {name} are not finite; "
-            "take a smaller learning rate, or a network that has not diverged"
+        raise LecoreError(
+            f"{bad} of {tensor.numel()} entries of {name} are not finite",
+            "take a smaller learning rate, or a network that has not diverged",
         )
 
 
@@ -179,67 +175,8 @@ def prediction_divergence(
     return terms.sum(dim=2)
 
 
-_backends: Any = torch.backends
-_SETTINGS: tuple[Any, ...] = (  # from the general to the special, which overrules
-    _backends,
-    _backends.cudnn,
-    _backends.cuda.matmul,
-    _backends.cudnn.conv,
-    _backends.cudnn.rnn,
-    _backends.mkldnn.matmul,
-    _backends.mkldnn.conv,
-    _backends.mkldnn.rnn,
-)
 PRODUCT_DTYPES = {"tf32": torch.float16, "bf16": torch.bfloat16}
 """Types with as many leading bits."""
-
-_SHORTENED: dict[str, tuple[Any, ...]] = {
-    "ieee": (),
-    "tf32": (_backends.cuda.matmul, _backends.cudnn.conv, _backends.cudnn.rnn),
-    "bf16": (_backends.mkldnn.matmul, _backends.mkldnn.conv, _backends.mkldnn.rnn),
-}
-_lock = Lock()
-_inside = 0
-_kind: Products = "ieee"
-_changed: list[tuple[Any, str]] = []
-
-
-@contextmanager
-def float32_products(kind: Products = "ieee") -> Iterator[None]:
-    """Fix how float32 matrix products and convolutions are computed, and restore the settings.
-
-    Without it they may keep 10 of 23 bits on CUDA (TF32; for convolutions that is torch's
-    default), and after ``torch.set_float32_matmul_precision("medium")`` a CPU may keep 7. The
-    settings are the process's: threads inside at once share them, and the last one to leave
-    restores them. torch's older switch ``torch.backends.cudnn.allow_tf32`` cannot be read inside.
-
-    Args:
-        kind: ``ieee`` for full products, or ``tf32`` or ``bf16``.
-
-    Raises:
-        RuntimeError: If another thread is inside with another kind.
-    """
-    global _inside, _kind
-    with _lock:
-        if _inside and kind != _kind:
-            raise RuntimeError(
-                f"a calculation with {_kind} products runs in this process; wait for its end"
-            )
-        _inside, _kind = _inside + 1, kind
-        for setting in _SETTINGS:
-            # one that follows a more general setting reads "ieee" by now, and stays as it is
-            wanted = kind if setting in _SHORTENED[kind] else "ieee"
-            if setting.fp32_precision != wanted:
-                _changed.append((setting, setting.fp32_precision))
-                setting.fp32_precision = wanted
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            while _inside == 0 and _changed:
-                setting, value = _changed.pop()
-                setting.fp32_precision = value
 
 
 def _log_probabilities(logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:

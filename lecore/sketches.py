@@ -13,10 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lecore.gradients import Factors, find_structure, gradient_factors
+from lecore.errors import LecoreError
+from lecore.gradients import Factors, gradient_factors
 from lecore.layer_kernels import dense_gradient
-from lecore.precision import Precision, float32_products
-from lecore.snapshot import Snapshot, points, snapshot
+from lecore.precision import Precision, check_finite
+from lecore.routes import check_points, opened, structures
+from lecore.snapshot import Snapshot
+from lecore.watching import Structure
 
 
 class Sketch(NamedTuple):
@@ -40,6 +43,7 @@ def gradient_sketch(
     seed: int = 0,
     dtype: Precision | None = torch.float32,
     chunk_size: int = 16,
+    check: bool = True,
 ) -> Tensor:
     """Random features of the gradients ∂f_c(x_i)/∂w.
 
@@ -53,27 +57,32 @@ def gradient_sketch(
         seed: Seed of the projection.
         dtype: Precision of the calculation.
         chunk_size: Points whose gradients are written out at a time.
+        check: Whether to look at two points first: see :mod:`lecore.self_check`.
 
     Returns:
         Shape (n, outputs, features).
 
     Raises:
-        ValueError: If the model or the inputs are unfit, or a number is not positive.
+        LecoreError: If the model or the inputs are unfit, or a number is not positive.
     """
     if features < 1 or chunk_size < 1:
-        raise ValueError("features and chunk_size must be 1 or larger")
-    network = snapshot(model, dtype)
-    inputs = points(network, inputs)
-    structure = find_structure(network, inputs[:1])
+        raise LecoreError("features and chunk_size must be 1 or larger")
     sketches = []
-    with torch.no_grad(), float32_products(network.products):
+    with opened(model, inputs, dtype) as (measured, inputs), torch.no_grad():
+        network = measured[1]
+        check_points(measured, inputs, inputs, check)
+        structure, _ = structures(measured, inputs, inputs, check)
         for part in inputs.split(chunk_size):
             factors = gradient_factors(network, structure, part)
             sketch = factors.prediction.new_zeros(len(part), structure.outputs, features)
-            for place, name in enumerate([*factors.outer, *factors.direct]):
-                _add_projection(sketch, _written_out(network, factors, name), _mixed(seed, place))
+            for place, name in enumerate(network.parameters):
+                gradient = _written_out(network, structure, factors, name)
+                if gradient is not None:
+                    _add_projection(sketch, *gradient, _mixed(seed, place))
             sketches.append(sketch)
-    return torch.cat(sketches)
+    sketch = torch.cat(sketches)
+    check_finite(sketch, "the sketch")
+    return sketch
 
 
 def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketch:
@@ -91,14 +100,27 @@ def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketc
     return Sketch(kernel, ((product + kernel**2) / features.shape[2]).sqrt())
 
 
-def _written_out(network: Snapshot, factors: Factors, name: str) -> Tensor:
+def _written_out(
+    network: Snapshot, structure: Structure, factors: Factors, name: str
+) -> tuple[Tensor, Tensor] | None:
+    """A parameter's gradient, and where its entries belong in the parameter.
+
+    Whichever way the gradients of a network are found, each coordinate has the same feature.
+    """
     if name in factors.direct:
-        return factors.direct[name]
-    outer = factors.outer[name]
-    if not outer.read.is_floating_point():  # an embedding's indices
-        one_hot = F.one_hot(outer.read[..., 0], len(network.parameters[name]))
-        outer = outer._replace(read=one_hot.to(outer.signal.dtype))
-    return dense_gradient(outer)
+        gradient = factors.direct[name]
+        return gradient, torch.arange(gradient.shape[2])
+    for call in structure.calls:
+        if name == call.bias and call.weight in factors.outer:  # in its weight's factors
+            bias = factors.outer[call.weight].signal.sum(3).flatten(2)
+            return bias, torch.arange(bias.shape[2])
+        if name == call.weight:
+            outer = factors.outer[name]._replace(bias=False)
+            if not outer.read.is_floating_point():  # an embedding's indices
+                one_hot = F.one_hot(outer.read[..., 0], len(network.parameters[name]))
+                outer = outer._replace(read=one_hot.to(outer.signal.dtype))
+            return dense_gradient(outer), call.layer.places(network.parameters[name])
+    return None
 
 
 def _mixed(seed: int, place: int) -> int:
@@ -106,9 +128,9 @@ def _mixed(seed: int, place: int) -> int:
     return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
 
 
-def _add_projection(sketch: Tensor, gradient: Tensor, seed: int) -> None:
+def _add_projection(sketch: Tensor, gradient: Tensor, places: Tensor, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     size, features = gradient.shape[2], sketch.shape[2]
     feature = torch.randint(features, (size,), generator=generator)
     sign = torch.randint(2, (size,), generator=generator, dtype=torch.int8) * 2 - 1
-    sketch.index_add_(2, feature.to(sketch.device), gradient * sign.to(gradient))
+    sketch.index_add_(2, feature[places].to(sketch.device), gradient * sign[places].to(gradient))

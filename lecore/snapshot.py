@@ -1,61 +1,148 @@
 """A network at fixed weights: what every measurement starts from, and never changes."""
 
 import copy
-import hashlib
-from dataclasses import dataclass, replace
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
-from lecore.losses import Loss
-from lecore.precision import Precision, Products, all_finite
+from lecore.dense_steps import chain
+from lecore.errors import LecoreError
+from lecore.flags import Products
+from lecore.model_copy import private_copy, state, unwrapped
+from lecore.precision import Precision, all_finite
 
 Parameters = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A model's structure and, apart from it, its tensors.
+class Manners:
+    """How a forward pass behaves, as :func:`lecore.probing.look` finds it.
 
     Attributes:
-        skeleton: A copy of the model without weights; the caller's model is never run.
-        parameters: What a step changes, by name.
-        fixed: Buffers and parameters with ``requires_grad=False``, by name.
-        products: How float32 matrix products are computed.
+        written: Names of the tensors that it writes to.
+        alone: Whether it looks at values to decide what to do, so that each example has to be
+            given to it alone.
+        lifted: Whether float32 inside it counts as float64.
+        shorter: Whether there is float32 inside it.
+        lowest: The shortest type that a prediction passes through.
+        activation_bytes: Memory of all that is computed on the way.
+        draws: Whether it changes a random state.
+        lasting: Tensors that what is written to them stays in.
     """
 
-    skeleton: nn.Module
-    parameters: Parameters
-    fixed: Parameters
+    written: frozenset[str] = frozenset()
+    alone: bool = False
+    lifted: bool = False
+    shorter: bool = False
+    lowest: torch.dtype | None = None
+    activation_bytes: int = 0
+    draws: bool = False
+    lasting: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A private copy of a model, which stays as it is whatever its forward pass writes.
+
+    Attributes:
+        module: The copy.
+        products: How float32 matrix products are computed.
+        manners: How its forward pass behaves.
+        callers: The caller's own tensors, by id, which the copy must never use.
+    """
+
+    module: nn.Module
     products: Products = "ieee"
+    manners: Manners = Manners()
+    callers: dict[int, str] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def leaves(self) -> dict[str, nn.Parameter]:
+        """What a step changes, by name, as plain autograd sees it."""
+        return {k: p for k, p in self.module.named_parameters() if p.requires_grad}
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """What a step changes, by name."""
+        return {name: p.detach() for name, p in self.leaves.items()}
+
+    @cached_property
+    def fixed(self) -> Parameters:
+        """Buffers and parameters with ``requires_grad=False``, by name."""
+        frozen = {k: p.detach() for k, p in self.module.named_parameters() if not p.requires_grad}
+        return {**frozen, **dict(self.module.named_buffers())}
+
+    @cached_property
+    def state(self) -> list[Any]:
+        """What a forward pass can leave something behind in."""
+        return list(state(self.module))
 
     def predict(self, inputs: Tensor, parameters: Parameters | None = None) -> Tensor:
-        """f(x) at these or at other weights, shape (n, outputs)."""
-        tensors = (self.parameters if parameters is None else parameters, self.fixed)
-        fused = torch.backends.mha.get_fastpath_enabled()
-        try:  # fused kernels have neither batching rules nor forward derivatives
-            torch.backends.mha.set_fastpath_enabled(False)
-            with sdpa_kernel(SDPBackend.MATH):
-                prediction: Tensor = functional_call(self.skeleton, tensors, (inputs,))
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
-        return prediction
+        """f(x) at these or at other weights, shape (n, outputs).
 
-    def copy(self) -> "Snapshot":
+        Raises:
+            LecoreError: If the model does not map (n, …) to (n, outputs), or writes to its
+                tensors for some examples only.
+        """
+        if self.manners.alone and len(inputs) > 1:
+            return torch.cat([self.predict(x[None], parameters) for x in inputs])
+        given = self.parameters if parameters is None else parameters
+        tensors: Parameters = {**given, **self.fixed}
+        for name in (self.manners.written - self.manners.lasting) & tensors.keys():
+            tensors[name] = tensors[name].clone()
+        known = {id(t) for own in (self.parameters, self.leaves, self.fixed) for t in own.values()}
+        ours = {
+            name: t
+            for name, t in tensors.items()
+            if id(t) in known and name not in self.manners.lasting
+        }
+        lifted = InPrecision(self.dtype) if self.manners.lifted else nullcontext()
+        with _left_as_found(self.module, self.state, ours), lifted:
+            prediction = functional_call(self.module, tensors, (inputs.clone(),))
+        return self.checked(prediction, len(inputs))
+
+    def checked(self, prediction: Any, n: int) -> Tensor:
+        """The predictions of n examples, or an error if they are none."""
+        cure = "wrap the model in a module that returns this tensor"
+        if not isinstance(prediction, Tensor):
+            what = f"the model must map (n, …) to (n, outputs), this one gives {_kind(prediction)}"
+            raise LecoreError(what, cure)
+        if prediction.ndim != 2 or len(prediction) != n:
+            few = "one example" if n == 1 else f"{n} examples"
+            what = f"the model must map (n, …) to (n, outputs); {few} gave shape "
+            raise LecoreError(what + str(tuple(prediction.shape)), cure)
+        if prediction.shape[1] == 0:
+            raise LecoreError("the model has no outputs", cure)
+        if not prediction.is_floating_point():
+            raise LecoreError(f"the model's outputs are {prediction.dtype}, not real numbers", cure)
+        return prediction.to(self.dtype)
+
+    def copy(self, tensors: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> "Snapshot":
         """One of its own for a thread: running a model swaps tensors in and out of it."""
-        return replace(self, skeleton=copy.deepcopy(self.skeleton))
+        return replace(self, module=private_copy(self.module, tensors), callers={})
 
-    @property
+    def __getstate__(self) -> dict[str, Any]:
+        # tensors travel once, in the module; ids mean nothing elsewhere
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"callers": {}}
+
+    @cached_property
     def dtype(self) -> torch.dtype:
         """Precision of the calculation."""
-        return next(iter(self.parameters.values())).dtype
+        first = next(iter(self.leaves.values()))
+        return first.real.dtype if first.is_complex() else first.dtype
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
         """Where the calculation runs."""
-        return next(iter(self.parameters.values())).device
+        return next(iter(self.leaves.values())).device
 
     @property
     def parameter_bytes(self) -> int:
@@ -63,140 +150,209 @@ class Snapshot:
         return sum(p.numel() * p.element_size() for p in self.parameters.values())
 
 
+class InPrecision(TorchFunctionMode):
+    """Takes float32 inside a forward pass of a float64 calculation for float64.
+
+    Casts to float32 (as normalisation layers of language models make them) and tensors made
+    without a type (``torch.zeros(…)``) would otherwise lose digits, or clash with float64.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args = [self._lifted(a) for a in args]
+        kwargs = {k: self._lifted(v) for k, v in (kwargs or {}).items()}
+        if func is Tensor.float or (func is Tensor.to and self.dtype in args[1:]):
+            if args[0].is_complex():
+                return func(*args, **kwargs)
+            return args[0] if args[0].dtype == self.dtype else args[0].to(self.dtype)
+        result = func(*args, **kwargs)
+        if not isinstance(result, Tensor) or any(isinstance(a, Tensor) for a in args):
+            return result
+        if result.dtype == torch.float32 and func in _MAKERS:
+            return func(*args, **kwargs | {"dtype": self.dtype})
+        return result.to(self.dtype) if result.dtype == torch.float32 else result
+
+    @staticmethod
+    def _lifted(value: Any) -> Any:
+        for shorter, longer in _LIFTED:
+            if value is shorter:
+                return longer
+        return value
+
+
+_LIFTED = (
+    (torch.float32, torch.float64),
+    (torch.complex64, torch.complex128),
+    (torch.FloatTensor, torch.DoubleTensor),
+)
+_MAKERS = {
+    torch.zeros, torch.ones, torch.full, torch.eye, torch.arange, torch.linspace, torch.logspace,
+    torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.empty,
+}  # fmt: skip
+"""Functions that make the same numbers when called again."""
+
+
 def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
     """Take a snapshot of a model, cast to a precision.
 
     Args:
-        model: Any module that maps (n, …) to (n, outputs).
+        model: Any module that maps (n, …) to (n, outputs); wrappers that compile it or spread
+            it over devices are taken off.
         dtype: Precision of the calculation; float64 if left out (float32 on Apple's MPS, which
             has no float64). ``tf32`` on CUDA and ``bf16`` on CPUs are float32 with shorter and
             faster products.
 
     Raises:
-        ValueError: If nothing is trainable, a layer in training mode would mix up examples or
-            draw random numbers, the weights lie on several devices, or one is not finite.
+        LecoreError: If nothing is trainable, a layer in training mode would mix up examples or
+            draw random numbers, gradients are changed on their way, the weights lie on several
+            devices, or one is not finite.
     """
+    if not isinstance(model, nn.Module):
+        raise LecoreError(f"the model is {_kind(model)}", "give a torch.nn.Module")
+    model = unwrapped(model)
     for name, module in model.named_modules():
-        normalization = isinstance(module, nn.modules.batchnorm._NormBase)
-        if module.training and (
-            isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
-        ):
-            raise ValueError(f"layer {name!r} is in training mode; call model.eval() first")
-        if (
-            isinstance(module, nn.modules.batchnorm._BatchNorm)
-            and normalization
-            and module.running_mean is None
-        ):
-            raise ValueError(
-                f"layer {name!r} normalises over the batch, so predictions depend on each other; "
-                "give it track_running_stats=True"
-            )
+        _check_layer(name, module)
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, tensor in tensors.items():
+        if nn.parameter.is_lazy(tensor):
+            raise LecoreError(f"parameter {name!r} has no shape yet", "run the model once first")
     devices = {t.device for t in tensors.values()}
     if len(devices) > 1:
-        raise ValueError(f"the model lies on several devices ({devices}); move it to one")
-    trainable = {k for k, p in model.named_parameters() if p.requires_grad}
+        raise LecoreError(f"the model lies on several devices ({devices})", "move it to one")
+    trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
     if not trainable:
-        raise ValueError("the model has no parameter with requires_grad=True")
-    products: Products = "ieee"
+        raise LecoreError(
+            "the model has no parameter with requires_grad=True", "set it where a step may act"
+        )
+    _check_gradient_hooks(model)
+    device = next(iter(devices))
+    if device.type == "meta":
+        raise LecoreError("the weights are on the meta device", "load them first")
+    cast_to, products = _precision(dtype, device.type)
+    # nothing is run in a chain of plain layers, so nothing can be written to
+    private = chain(model) is None
+
+    def cast(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            return tensor.to(cast_to, copy=private or tensor.is_inference())
+        if tensor.is_complex():
+            return tensor.to(cast_to.to_complex(), copy=True)
+        return tensor.clone()
+
+    with torch.inference_mode(False):
+        network = Snapshot(
+            private_copy(model, cast), products, callers={id(t): k for k, t in tensors.items()}
+        )
+        for name, parameter in network.parameters.items():
+            if not all_finite(parameter):
+                raise LecoreError(f"parameter {name!r} is not finite", "the training has diverged")
+    return network
+
+
+def layer_of(error: BaseException) -> str:
+    """Name of the innermost layer that an exception passed through, or ''."""
+    names: dict[int, str] = {}
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = frame.f_locals.get("self")
+        if isinstance(module, nn.Module):
+            names = names or {id(m): name for name, m in module.named_modules()}
+            found = names.get(id(module)) or found
+    return found
+
+
+def _precision(dtype: Precision | None, device: str) -> tuple[torch.dtype, Products]:
     if isinstance(dtype, str):
-        kind = next(iter(devices)).type
-        known = {"cuda": "tf32", "cpu": "bf16"}.get(kind)
+        known = {"cuda": "tf32", "cpu": "bf16"}.get(device)
         if dtype != known:
             cure = f"take {known!r} or a torch.dtype" if known else "take a torch.dtype"
-            raise ValueError(f"{kind} has no products of kind {dtype!r}; {cure}")
-        products, dtype = dtype, torch.float32
+            raise LecoreError(f"{device} has no products of kind {dtype!r}", cure)
+        return torch.float32, dtype
     if dtype is None:
-        dtype = torch.float32 if next(iter(devices)).type == "mps" else torch.float64
-    cast = {
-        k: t.detach().to(dtype) if t.is_floating_point() else t.detach() for k, t in tensors.items()
-    }
-    for name in trainable:
-        if not all_finite(cast[name]):
-            raise ValueError(f"parameter {name!r} is not finite; the training has diverged")
-    return Snapshot(
-        _skeleton(model),
-        {k: t for k, t in cast.items() if k in trainable},
-        {k: t for k, t in cast.items() if k not in trainable},
-        products,
+        return torch.float32 if device == "mps" else torch.float64, "ieee"
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise LecoreError(
+            f"dtype is {dtype!r}", "take a torch.dtype of real numbers, 'bf16' or 'tf32'"
+        )
+    return dtype, "ieee"
+
+
+def _check_layer(name: str, module: nn.Module) -> None:
+    batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    dropout = getattr(module, "dropout", 0.0)
+    draws = (
+        (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)
+        or isinstance(module, nn.RReLU)
+        or (isinstance(module, nn.RNNBase | nn.MultiheadAttention) and dropout)
     )
-
-
-def points(network: Snapshot, inputs: Tensor, what: str = "inputs") -> Tensor:
-    """Inputs on the network's device, in its precision if they are not indices.
-
-    Raises:
-        ValueError: If there are none, or one is not finite.
-    """
-    if len(inputs) == 0:
-        raise ValueError(f"{what} is empty; give at least one point")
-    if not inputs.is_floating_point():
-        return inputs.to(network.device)
-    inputs = inputs.to(network.device, network.dtype)
-    if not all_finite(inputs):
-        bad = int((~torch.isfinite(inputs.flatten(1)).all(1)).sum())
-        raise ValueError(f"{bad} of {len(inputs)} {what} are not finite; drop or repair them")
-    return inputs
-
-
-def labels(network: Snapshot, targets: Tensor, inputs: Tensor) -> Tensor:
-    """Targets on the network's device, one for each input.
-
-    Raises:
-        ValueError: If their number differs.
-    """
-    if len(targets) != len(inputs):
-        raise ValueError(
-            f"need as many targets as update points, got {len(targets)} and {len(inputs)}"
+    if module.training and (batch_norm or draws):
+        raise LecoreError(f"layer {name!r} is in training mode", "call model.eval() first")
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+        raise LecoreError(
+            f"layer {name!r} normalises over the batch, so predictions depend on each other",
+            "give it track_running_stats=True",
         )
-    floating = targets.is_floating_point()
-    return targets.to(network.device, network.dtype if floating else targets.dtype)
 
 
-def check_loss(network: Snapshot, loss: Loss, inputs: Tensor, targets: Tensor) -> int:
-    """Try the loss on the first point, and return the number of outputs.
+def _check_gradient_hooks(model: nn.Module) -> None:
+    what = "has a hook on its gradient, which would change a step or see gradients of ours"
+    cure = "remove it for the measurement"
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise LecoreError(f"parameter {name!r} {what}", cure)
+    everywhere = nn.modules.module
+    if everywhere._global_backward_hooks or everywhere._global_backward_pre_hooks:
+        raise LecoreError(f"every module {what}", cure)
+    for name, module in model.named_modules():
+        if module._backward_hooks or module._backward_pre_hooks:
+            raise LecoreError(f"layer {name!r} {what}", cure)
 
-    Raises:
-        ValueError: If the model does not map (n, …) to (n, outputs), or the loss of one
-            prediction is not a single number.
+
+@contextmanager
+def _left_as_found(module: nn.Module, state: list[Any], tensors: Parameters) -> Iterator[None]:
+    """Put back what a forward pass leaves behind, and refuse writes that nobody foresaw.
+
+    Args:
+        module: The module that runs.
+        state: From :func:`lecore.model_copy.state`, what it can leave something in.
+        tensors: Those that it must not write to.
     """
-    with torch.no_grad():
-        prediction = network.predict(inputs[:1])
-        if prediction.ndim != 2 or len(prediction) != 1:
-            raise ValueError(
-                "the model must map (n, …) to (n, outputs); one example gave shape "
-                f"{tuple(prediction.shape)}"
+    before = [copy.copy(holder) for holder in state]
+    for holder in state:
+        _exchange_tensors(holder)
+    versions = [tensor._version for tensor in tensors.values()]
+    try:
+        yield
+    finally:
+        for holder, content in zip(state, before, strict=True):
+            _put_back(holder, content)
+    for (name, tensor), version in zip(tensors.items(), versions, strict=True):
+        if tensor._version != version:
+            raise LecoreError(
+                f"the forward pass writes to {name!r} for some examples only",
+                "let it leave its tensors alone in eval mode",
             )
-        value = loss(prediction[0], targets[0])
-    if value.ndim != 0:
-        raise ValueError(
-            f"the loss of one prediction must be one number, this one has shape "
-            f"{tuple(value.shape)}; sum over the outputs (see lecore.losses)"
-        )
-    return prediction.shape[1]
 
 
-def fingerprint(network: Snapshot, *things: object) -> str:
-    """A digest of weights, structure, points and settings, to recognise a stored result."""
-    digest = hashlib.blake2b(repr(network.skeleton).encode(), digest_size=16)
-    for thing in (network.products, network.parameters, network.fixed, *things):
-        for part in thing.items() if isinstance(thing, dict) else [("", thing)]:
-            name, value = part
-            digest.update(str(name).encode())
-            if isinstance(value, Tensor):
-                digest.update(str((value.dtype, tuple(value.shape))).encode())
-                data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                digest.update(data.numpy().tobytes())
-            else:
-                digest.update(repr(value).encode())
-    return digest.hexdigest()
+def _exchange_tensors(holder: Any) -> None:
+    """Put clones in the place of plain tensors, for whatever writes to them."""
+    items = holder.items() if isinstance(holder, dict) else enumerate(holder)
+    for key, value in () if isinstance(holder, set) else list(items):
+        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+            holder[key] = value.clone()
 
 
-def _skeleton(model: nn.Module) -> nn.Module:
-    """A deep copy whose parameters and buffers are empty; shared ones stay shared."""
-    memo: dict[int, object] = {}
-    for p in model.parameters():
-        memo[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
-    for b in model.buffers():
-        memo[id(b)] = torch.empty_like(b, device="meta")
-    return copy.deepcopy(model, memo)
+def _put_back(holder: Any, content: Any) -> None:
+    if isinstance(holder, list):
+        holder[:] = content
+    else:
+        holder.clear()
+        holder.update(content)
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -1,136 +1,151 @@
-"""Steps of update points, and the changes that they make: which route, and in what tiles."""
+"""Steps of update points, and the changes that they make: by which route, and in what tiles."""
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
-from lecore.dense_steps import Dense, dense_change, dense_form
-from lecore.kernel_tiles import Side
+from lecore.dense_steps import Dense, dense_change
+from lecore.errors import LecoreError
+from lecore.flags import fixed_flags
+from lecore.gradients import flat, gradient_factors, plain_gradient
+from lecore.identity import identify
 from lecore.optimizer_steps import WeightChange
-from lecore.precision import PRODUCT_DTYPES, all_finite, float32_products, warn_below_rounding
-from lecore.snapshot import Parameters, Snapshot, check_loss, fingerprint, points
-from lecore.tiles import Tiles, compute_tiles
-from lecore.two_layer import TwoLayer, two_layer_change, two_layer_form, two_layer_prediction
+from lecore.points import Side
+from lecore.precision import PRODUCT_DTYPES, all_finite, warn_below_rounding
+from lecore.snapshot import Parameters, Snapshot, layer_of
+from lecore.tiles import TileCost, Tiles, check_tiles, compute_tiles
+from lecore.two_layer import TwoLayer, two_layer_change, two_layer_prediction
+from lecore.watching import Route, Structure
 
 STEP_BYTES = 2**28
 """Memory that the changed weights of the update points in hand may take."""
+
+SAMPLED_ROWS = 64
+"""Rows of a matrix on disk that are looked at for rounding."""
 
 VECTORIZED_BYTES = 2**19
 """Weights up to which a CPU evaluates several changed networks at once."""
 
 
-class Routes(NamedTuple):
-    """Forms of a network that a plain SGD step needs no changed weights for.
+@dataclass(frozen=True)
+class TwoLayerSteps:
+    """Plain SGD steps of one ReLU layer and one output, by matrix products.
 
     Attributes:
+        network: The network.
+        rows: Update points.
+        columns: Test points, shape (m, …).
+        two_layer: The network in that form.
         learning_rate: η.
-        two_layer: One ReLU layer and one output.
-        layers: Any fully connected network.
     """
 
-    learning_rate: float | None = None
-    two_layer: TwoLayer | None = None
-    layers: list[Dense] | None = None
+    network: Snapshot
+    rows: Side
+    columns: Tensor
+    two_layer: TwoLayer
+    learning_rate: float
 
-    def __bool__(self) -> bool:
-        return self.two_layer is not None or self.layers is not None
+    keeps_digits = True
 
-    @property
-    def width(self) -> int:
-        """Values of one point in all layers, if these are held."""
-        if self.layers is None or self.two_layer is not None:
-            return 0
-        return sum(len(layer.weight) for layer in self.layers)
+    def change(self, rows: slice, columns: slice) -> Tensor:
+        """Δ of these rows and columns."""
+        x = self.rows.inputs[rows].flatten(1)
+        same = self.columns is self.rows.inputs and rows == columns
+        prediction = two_layer_prediction(self.two_layer, x)[:, None]
+        step = -self.learning_rate * self.rows.loss_gradient(rows, prediction)[:, 0]
+        test_x = None if same else self.columns[columns].flatten(1)
+        return two_layer_change(self.two_layer, x, step, test_x)[:, :, None]
+
+    def cost(self, outputs: int) -> TileCost:
+        """Working memory."""
+        size, numbers = self.columns.element_size(), self.columns[0].numel()
+        return TileCost(size * numbers, size * numbers, 6 * size)
+
+
+@dataclass(frozen=True)
+class DenseSteps:
+    """Plain SGD steps of fully connected networks, without changed weights.
+
+    Attributes:
+        network: The network.
+        rows: Update points.
+        columns: Test points, shape (m, …).
+        layers: The network in that form.
+        learning_rate: η.
+    """
+
+    network: Snapshot
+    rows: Side
+    columns: Tensor
+    layers: list[Dense]
+    learning_rate: float
 
     @property
     def keeps_digits(self) -> bool:
         """Whether no two nearly equal numbers are subtracted."""
-        if self.layers is None:
-            return self.two_layer is not None
         plain = (nn.ReLU, nn.Identity, type(None))
         return all(isinstance(layer.activation, plain) for layer in self.layers)
 
+    def change(self, rows: slice, columns: slice) -> Tensor:
+        """Δ of these rows and columns."""
+        x, test_x = self.rows.inputs[rows].flatten(1), self.columns[columns].flatten(1)
 
-def step_routes(model: nn.Module, network: Snapshot, learning_rate: float) -> Routes:
-    """The routes that a plain SGD step of a model can take."""
-    layers = dense_form(model, network.parameters, network.fixed)
-    two_layer = two_layer_form(layers)
-    if two_layer is not None and type(two_layer.activation) is not nn.ReLU:
-        two_layer = None
-    return Routes(learning_rate, two_layer, layers)
+        def loss_gradient(prediction: Tensor) -> Tensor:
+            return self.rows.loss_gradient(rows, prediction)
+
+        return dense_change(self.layers, x, loss_gradient, self.learning_rate, test_x)
+
+    def cost(self, outputs: int) -> TileCost:
+        """Working memory."""
+        size, numbers = self.columns.element_size(), self.columns[0].numel()
+        width = sum(len(layer.weight) for layer in self.layers)
+        return TileCost(
+            size * (numbers + 2 * width), size * (numbers + 3 * width), 3 * size * outputs
+        )
 
 
-@dataclass
-class StepTile:
-    """Takes the steps of some update points and evaluates the test points after each.
+@dataclass(frozen=True)
+class ChangedWeights:
+    """Steps of any optimiser on any network, by evaluating the network at the changed weights.
 
     Attributes:
         network: The network.
         rows: Update points.
         columns: Test points, shape (m, …).
         step: Weight change of one gradient.
-        routes: Forms of the network that need no changed weights.
-        linearized: Whether to differentiate along the step instead.
-        vectorized: Whether several steps are evaluated at once.
+        how: Several steps at once, one by one, or one by one by plain autograd.
+        linearized: Whether to differentiate along the step instead of taking it.
+        failing: The layer for which it has to be plain autograd, if it is known.
     """
 
     network: Snapshot
     rows: Side
     columns: Tensor
     step: WeightChange
-    routes: Routes
-    linearized: bool
-    vectorized: bool
+    how: Route
+    linearized: bool = False
+    failing: str = ""
 
-    def __call__(self, rows: slice, columns: slice) -> Tensor:
+    @property
+    def keeps_digits(self) -> bool:
+        """Whether no two nearly equal numbers are subtracted."""
+        return self.linearized
+
+    def change(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""
-        with torch.no_grad(), float32_products(self.network.products):
-            if self.routes.two_layer is not None:
-                change = self._two_layer(self.routes.two_layer, rows, columns)
-            elif self.routes.layers is not None:
-                change = self._dense(self.routes.layers, rows, columns)
-            else:
-                change = self._generic(rows, columns)
-        if not all_finite(change):
-            raise ValueError(
-                f"steps on rows {rows.start} to {rows.stop - 1} give changes that are not finite; "
-                "take a smaller learning rate"
-            )
-        return change
-
-    def _two_layer(self, network: TwoLayer, rows: slice, columns: slice) -> Tensor:
-        assert self.routes.learning_rate is not None
-        x = self.rows.inputs[rows].flatten(1)
-        same = self.columns is self.rows.inputs and rows == columns
-        gradient = self.rows.loss_gradient(rows, two_layer_prediction(network, x)[:, None])
-        test_x = None if same else self.columns[columns].flatten(1)
-        step = -self.routes.learning_rate * gradient[:, 0]
-        return two_layer_change(network, x, step, test_x)[:, :, None]
-
-    def _dense(self, layers: list[Dense], rows: slice, columns: slice) -> Tensor:
-        assert self.routes.learning_rate is not None
-        x, test_x = self.rows.inputs[rows].flatten(1), self.columns[columns].flatten(1)
-
-        def loss_gradient(prediction: Tensor) -> Tensor:
-            return self.rows.loss_gradient(rows, prediction)
-
-        return dense_change(layers, x, loss_gradient, self.routes.learning_rate, test_x)
-
-    def _generic(self, rows: slice, columns: slice) -> Tensor:
-        network, test_inputs = self.network.copy(), self.columns[columns]
-        loss, targets = self.rows.loss, self.rows.targets
-        assert loss is not None
-        assert targets is not None
+        assert self.rows.targets is not None
+        x, y, test_inputs = self.rows.inputs[rows], self.rows.targets[rows], self.columns[columns]
+        if self.how == "plain":
+            along = self._plain_derivatives if self.linearized else self._plain_changes
+            return along(x, y, test_inputs)
+        network = self.network.copy()
         before = network.predict(test_inputs)
 
-        def loss_of(weights: Parameters, x: Tensor, y: Tensor) -> Tensor:
-            return loss(network.predict(x[None], weights)[0], y)
-
         def change(x: Tensor, y: Tensor) -> Tensor:
-            step = self.step(grad(loss_of)(network.parameters, x, y))
+            step = self.step(self._gradient(network, x, y))
             if self.linearized:
                 tangent: Tensor = jvp(
                     lambda weights: network.predict(test_inputs, weights),
@@ -141,77 +156,178 @@ class StepTile:
             stepped = {name: w + step[name] for name, w in network.parameters.items()}
             return network.predict(test_inputs, stepped) - before
 
-        x, y = self.rows.inputs[rows], targets[rows]
-        if not self.vectorized:
+        if self.how == "looped":
             with torch.enable_grad():  # fused recurrent layers need it on the way back
-                return torch.stack([change(a, b) for a, b in zip(x, y, strict=True)])
+                return torch.stack([change(a, b).detach() for a, b in zip(x, y, strict=True)])
         chunk = max(1, STEP_BYTES // network.parameter_bytes)
-        return torch.cat(
-            [
-                vmap(change)(x[start : start + chunk], y[start : start + chunk])
-                for start in range(0, len(x), chunk)
-            ]
-        )
+        parts = zip(x.split(chunk), y.split(chunk), strict=True)
+        return torch.cat([vmap(change)(a, b) for a, b in parts])
+
+    def _plain_changes(self, x: Tensor, y: Tensor, test_inputs: Tensor) -> Tensor:
+        """A real step on a copy, and back."""
+        before = self.network.copy().predict(test_inputs)
+        network = self.network.copy(lambda tensor: tensor.clone())
+        # what a forward pass writes to weights lasts until the step, as in training
+        lasting = network.manners.written & network.parameters.keys()
+        network = replace(network, manners=replace(network.manners, lasting=lasting))
+        changes = []
+        for a, b in zip(x, y, strict=True):
+            step = self.step(self._plain_gradient(network, a, b))
+            for name, weight in network.parameters.items():
+                weight += step[name]
+            changes.append(network.predict(test_inputs) - before)
+            for name, weight in network.parameters.items():
+                weight.copy_(self.network.parameters[name])
+        return torch.stack(changes)
+
+    def _plain_derivatives(self, x: Tensor, y: Tensor, test_inputs: Tensor) -> Tensor:
+        """Gradients at the test points, times each step."""
+        network = self.network.copy()
+        outputs = network.predict(test_inputs[:1]).shape[1]
+        structure = Structure((), tuple(network.parameters), outputs, "plain")
+        factors = gradient_factors(network, structure, test_inputs)
+        changes = []
+        for a, b in zip(x, y, strict=True):
+            step = self.step(self._plain_gradient(network, a, b))
+            changes.append(sum(factors.direct[name] @ flat(step[name]) for name in step))
+        return torch.stack(changes)  # type: ignore[arg-type]
+
+    def loss_gradient(self, network: Snapshot, row: int) -> Parameters:
+        """∂L/∂w at an update point."""
+        assert self.rows.targets is not None
+        gradient = self._plain_gradient if self.how == "plain" else self._gradient
+        return gradient(network, self.rows.inputs[row], self.rows.targets[row])
+
+    def _gradient(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
+        loss = self.rows.loss
+        assert loss is not None
+
+        def loss_of(weights: Parameters) -> Tensor:
+            return loss(network.predict(x[None], weights)[0], y)
+
+        gradient = grad(loss_of)(network.parameters)
+        return {k: g.to_dense() if g.is_sparse else g for k, g in gradient.items()}
+
+    def _plain_gradient(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
+        loss = self.rows.loss
+        assert loss is not None
+
+        def value() -> Tensor:
+            return loss(network.predict(x[None], dict(network.leaves))[0], y)
+
+        return plain_gradient(network, value)
+
+    def cost(self, outputs: int) -> TileCost:
+        """Working memory."""
+        size, passes = self.network.dtype.itemsize, self.network.manners.activation_bytes
+        passes *= 2 if self.linearized else 1
+        weights = 3 * self.network.parameter_bytes
+        if self.how == "vectorized":
+            return TileCost(weights, 0, passes + 3 * size * outputs, 0)
+        jacobian = self.network.parameter_bytes * outputs if self.how == "plain" else 0
+        column = passes + (jacobian if self.linearized else 0)
+        return TileCost(0, column, 3 * size * outputs, weights)
 
 
-def compute_steps(
-    network: Snapshot,
-    rows: Side,
-    test_inputs: Tensor | None,
-    step: WeightChange,
-    routes: Routes,
-    linearized: bool,
-    tiles: Tiles,
-) -> Any:
-    """All changes Δ; arguments as in :class:`StepTile` and :mod:`lecore.changes`."""
-    columns = rows.inputs if test_inputs is None else points(network, test_inputs, "test_inputs")
-    assert rows.loss is not None
-    assert rows.targets is not None
-    outputs = check_loss(network, rows.loss, rows.inputs, rows.targets)
-    vectorized = bool(routes) or _runs_vectorized(network, rows, columns, step)
-    tile = StepTile(network, rows, columns, step, routes, linearized, vectorized)
-    size = columns.element_size() if columns.is_floating_point() else 8
-    name = ""
-    if tiles.store is not None:
-        # the step of one small gradient stands for the optimiser, its settings and its state
-        first = step({k: torch.full_like(w, 1e-4) for k, w in network.parameters.items()})
-        name = fingerprint(
-            network, rows.inputs, rows.targets, columns, rows.loss.__name__, linearized, first
-        )
-    change = compute_tiles(
-        tile,
-        len(rows.inputs),
-        len(columns),
-        tiles=tiles,
-        dtype=network.dtype,
-        trailing=(outputs,),
-        device=network.device,
-        row_bytes=size * (rows.inputs[0].numel() + 2 * routes.width),
-        column_bytes=size * (columns[0].numel() + 3 * routes.width),
-        pair_bytes=size * (6 if routes.two_layer else 3) * outputs,
-        fingerprint=name,
-    )
-    if not routes.keeps_digits and not linearized and isinstance(change, Tensor):
-        with torch.no_grad():
-            prediction = network.predict(columns)
-        warn_below_rounding(change, prediction, PRODUCT_DTYPES.get(network.products))
-    return change
+StepRoute = TwoLayerSteps | DenseSteps | ChangedWeights
 
 
-def _runs_vectorized(network: Snapshot, rows: Side, columns: Tensor, step: WeightChange) -> bool:
-    """Whether several changed networks run at once under vmap, and whether that pays.
+def changed_weights(
+    network: Snapshot, rows: Side, columns: Tensor, step: WeightChange, linearized: bool
+) -> ChangedWeights:
+    """The route by changed weights, in the quickest way that works.
 
     On a CPU, convolutions and large layers with weights of their own for each example are slower
-    than a loop.
+    at once than one by one.
     """
-    if network.device.type == "cpu" and (
-        network.parameter_bytes > VECTORIZED_BYTES
-        or any(isinstance(m, nn.modules.conv._ConvNd) for m in network.skeleton.modules())
-    ):
-        return False
+    convolutions = any(isinstance(m, nn.modules.conv._ConvNd) for m in network.module.modules())
+    slow = network.device.type == "cpu" and (
+        network.parameter_bytes > VECTORIZED_BYTES or convolutions
+    )
+    unusual = bool(network.manners.written & network.parameters.keys()) or any(
+        p.is_complex() for p in network.parameters.values()
+    )
+    route = ChangedWeights(network, rows, columns, step, "plain", linearized)
+    ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]
+    if ways and not slow:
+        ways.insert(0, "vectorized")
     one = slice(0, 1)
-    try:
-        StepTile(network, rows, columns[one], step, Routes(), False, True)(one, one)
-    except (RuntimeError, NotImplementedError):
-        return False
-    return True
+    for how in ways:
+        trial = replace(route, how=how, columns=columns[one])
+        try:
+            with torch.no_grad():
+                trial.change(one, one)
+        except Exception as error:
+            route = replace(route, failing=layer_of(error))
+            continue
+        return replace(route, how=how)
+    return route
+
+
+@dataclass
+class StepTile:
+    """Computes tiles of changes by a route."""
+
+    route: StepRoute
+
+    def compute(self, outputs: int, step: WeightChange, tiles: Tiles) -> Any:
+        """The whole matrix Δ, of steps of an optimiser by which it is recognised in a store."""
+        check_tiles(tiles)
+        route = self.route
+        network, cost = route.network, route.cost(outputs)
+        identity = None
+        if tiles.store is not None:
+            linearized = isinstance(route, ChangedWeights) and route.linearized
+            identity = identify(
+                by=__name__, key=tiles.key, model=network.module, parameters=network.parameters,
+                buffers=network.fixed, loss=route.rows.loss, optimizer=step,
+                data=[route.rows.inputs, route.rows.targets, route.columns],
+                settings=(network.products, linearized),
+            )  # fmt: skip
+        change = compute_tiles(
+            self,
+            len(route.rows.inputs),
+            len(route.columns),
+            tiles=tiles,
+            dtype=network.dtype,
+            trailing=(outputs,),
+            device=network.device,
+            row_bytes=cost.row,
+            column_bytes=cost.column,
+            pair_bytes=cost.pair,
+            fixed_bytes=cost.fixed,
+            identity=identity,
+        )
+        if not route.keeps_digits:
+            self._warn_below_rounding(change)
+        return change
+
+    def _warn_below_rounding(self, change: Any) -> None:
+        route, network = self.route, self.route.network
+        shorter = PRODUCT_DTYPES.get(network.products, network.manners.lowest)
+        with torch.no_grad(), fixed_flags(network.products, network.device.type):
+            prediction = network.copy().predict(route.columns)
+        if isinstance(change, Tensor):
+            warn_below_rounding(change, prediction, shorter)
+            return
+        n, square = len(route.rows.inputs), route.columns is route.rows.inputs
+        rows = range(0, n, -(-n // SAMPLED_ROWS))  # of a matrix on disk
+        sample = torch.stack([torch.as_tensor(change[i]) for i in rows]).to(prediction)
+        if square:
+            own = torch.stack([moved[i] for i, moved in zip(rows, sample, strict=True)])
+            warn_below_rounding(sample, prediction[list(rows)], shorter, own_change=own)
+        else:
+            warn_below_rounding(sample, prediction, shorter)
+
+    def __call__(self, rows: slice, columns: slice) -> Tensor:
+        """Δ of these rows and columns."""
+        network = self.route.network
+        with torch.no_grad(), fixed_flags(network.products, network.device.type):
+            change = self.route.change(rows, columns)
+            if not all_finite(change):
+                raise LecoreError(
+                    f"steps on rows {rows.start} to {rows.stop - 1} give changes that are not "
+                    "finite",
+                    "take a smaller learning rate",
+                )
+            return change

@@ -5,12 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lecore.gradients import find_structure, gradient_factors
-from lecore.kernel_tiles import Form, Side, kernel_tile, labelled
+from lecore.errors import LecoreError
+from lecore.gradients import gradient_factors
+from lecore.kernel_tiles import Form, KernelTile
 from lecore.layer_kernels import layer_kernel
 from lecore.losses import Loss
-from lecore.precision import Precision, float32_products
-from lecore.snapshot import points, snapshot
+from lecore.points import Side, labelled
+from lecore.precision import Precision, check_finite
+from lecore.routes import check_points, column_points, kernel_route, opened, structures
 from lecore.tiles import Tiles
 
 
@@ -22,6 +24,7 @@ def empirical_ntk(
     form: Form = "full",
     dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
+    check: bool = True,
 ) -> Any:
     """Θ[i, j, c, k] = ⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩ (Jacot et al., 2018).
 
@@ -39,21 +42,23 @@ def empirical_ntk(
         dtype: Precision of the calculation; float64 if left out. ``tf32`` (on CUDA) and
             ``bf16`` (on CPUs) are float32 with shorter products: see :func:`precision_error`.
         tiles: How the work is cut up, where it runs and where the result goes.
+        check: Whether to look at two points first: see :mod:`lecore.self_check`.
 
     Returns:
         Shape (n, m, outputs, outputs), (n, m) or (n, m, outputs) by form, as a tensor on the
         model's device, or as a Zarr array if ``tiles`` names a store.
 
     Raises:
-        ValueError: If the model, the inputs or the result are unfit; see the message.
+        LecoreError: If the model, the inputs or the result are unfit; see the message.
     """
     if form not in ("full", "trace", "diagonal"):
-        raise ValueError(f"form must be 'full', 'trace' or 'diagonal', not {form!r}")
-    network = snapshot(model, dtype)
-    rows = columns = Side(points(network, inputs))
-    if test_inputs is not None:
-        columns = Side(points(network, test_inputs, "test_inputs"))
-    return kernel_tile(model, network, rows, columns, form).compute(tiles)
+        raise LecoreError(f"form must be 'full', 'trace' or 'diagonal', not {form!r}")
+    with opened(model, inputs, dtype) as (measured, inputs):
+        rows = columns = Side(inputs)
+        if test_inputs is not None:
+            columns = Side(column_points(measured, test_inputs, inputs))
+        route = kernel_route(measured, rows, columns, check)
+        return KernelTile(route, form).compute(tiles)
 
 
 def empirical_ntk_by_layer(
@@ -62,6 +67,7 @@ def empirical_ntk_by_layer(
     test_inputs: Tensor | None = None,
     *,
     dtype: Precision | None = None,
+    check: bool = True,
 ) -> dict[str, Tensor]:
     """The share of each layer in :func:`empirical_ntk`; the shares sum to the whole.
 
@@ -70,24 +76,28 @@ def empirical_ntk_by_layer(
         inputs: Row points, shape (n, …).
         test_inputs: Column points, shape (m, …); the row points if left out.
         dtype: Precision of the calculation; float64 if left out.
+        check: Whether to look at two points first: see :mod:`lecore.self_check`.
 
     Returns:
         By the name of the module that holds the parameters ("" for the model itself), shape
         (n, m, outputs, outputs).
     """
-    network = snapshot(model, dtype)
-    rows = points(network, inputs)
-    structure = find_structure(network, rows[:1])
-    left = gradient_factors(network, structure, rows)
-    right = left
-    if test_inputs is not None:
-        columns = points(network, test_inputs, "test_inputs")
-        right = gradient_factors(network, structure, columns)
-    modules: dict[str, list[str]] = {}
-    for name in [*left.outer, *left.direct]:
-        modules.setdefault(name.rpartition(".")[0], []).append(name)
-    with torch.no_grad(), float32_products(network.products):
-        return {module: layer_kernel(left, right, names) for module, names in modules.items()}
+    with opened(model, inputs, dtype) as (measured, rows):
+        network, columns = measured[1], rows
+        if test_inputs is not None:
+            columns = column_points(measured, test_inputs, rows)
+        check_points(measured, rows, columns, check)
+        found = structures(measured, rows, columns, check)
+        left = gradient_factors(network, found[0], rows)
+        right = left if columns is rows else gradient_factors(network, found[1], columns)
+        modules: dict[str, list[str]] = {}
+        for name in left.names:
+            modules.setdefault(name.rpartition(".")[0], []).append(name)
+        with torch.no_grad():
+            shares = {name: layer_kernel(left, right, held) for name, held in modules.items()}
+        for name, share in shares.items():
+            check_finite(share, f"the share of layer {name!r}")
+        return shares
 
 
 def loss_kernel(
@@ -100,6 +110,7 @@ def loss_kernel(
     loss: Loss,
     dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
+    check: bool = True,
 ) -> Any:
     """⟨∂L_i/∂w, ∂L_j/∂w⟩: the kernel contracted with the loss gradient at both points.
 
@@ -116,17 +127,20 @@ def loss_kernel(
         dtype: Precision of the calculation; float64 if left out. ``tf32`` (on CUDA) and
             ``bf16`` (on CPUs) are float32 with shorter products: see :func:`precision_error`.
         tiles: How the work is cut up, where it runs and where the result goes.
+        check: Whether to look at two points first: see :mod:`lecore.self_check`.
 
     Returns:
         Shape (n, m).
     """
     if (test_inputs is None) != (test_targets is None):
-        raise ValueError("give test_inputs and test_targets together, or neither")
-    network = snapshot(model, dtype)
-    rows = columns = labelled(network, inputs, targets, loss)
-    if test_inputs is not None and test_targets is not None:
-        columns = labelled(network, test_inputs, test_targets, loss)
-    return kernel_tile(model, network, rows, columns, "trace").compute(tiles)
+        raise LecoreError("give test_inputs and test_targets together, or neither")
+    with opened(model, inputs, dtype) as (measured, inputs):
+        rows = columns = labelled(measured[1], inputs, targets, loss)
+        if test_inputs is not None:
+            test_inputs = column_points(measured, test_inputs, inputs)
+            columns = labelled(measured[1], test_inputs, test_targets, loss)
+        route = kernel_route(measured, rows, columns, check)
+        return KernelTile(route, "trace").compute(tiles)
 
 
 def precision_error(

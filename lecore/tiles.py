@@ -1,10 +1,9 @@
 """Large matrices over pairs of points, computed tile by tile."""
 
 import contextlib
-import errno
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,7 +13,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lecore.workers import unordered
+from lecore.errors import LecoreError
+from lecore.identity import Identity
+from lecore.workers import threads_of, unordered
 
 TileFunction = Callable[[slice, slice], Tensor]
 Cut = tuple[slice, slice]
@@ -34,7 +35,10 @@ class Tiles:
         backend: Whether they run in ``threads`` or in ``processes``.
         store: Folder of a Zarr array to write to, which can be larger than memory and is resumed
             by the same call after an interruption; ``None`` returns a tensor. Needs
-            ``pip install "lecore[scale]"``.
+            ``pip install "lecore[scale]"``. It is recognised by all that it depends on: network,
+            loss and optimiser with their code and state, data, settings, versions.
+        key: A word for what of it cannot be identified, such as a loss that reads a file: choose
+            another when that changes.
         client: A ``dask.distributed.Client`` whose workers compute the tiles, one a thread, in
             place of ``jobs``. The budget is then that of one tile, by default half of a thread's
             share of its worker's memory. Workers need lecore, and with a store they write to it
@@ -50,6 +54,7 @@ class Tiles:
     client: Any = None
     progress: bool = False
     shape: tuple[int, int] | None = None
+    key: str = ""
 
     def __post_init__(self) -> None:
         if self.jobs < 1 or self.backend not in ("threads", "processes"):
@@ -62,15 +67,29 @@ class Tiles:
     @property
     def workers(self) -> int:
         """Tiles at a time."""
-        return self.jobs if self.client is None else max(1, sum(self.client.nthreads().values()))
+        return self.jobs if self.client is None else max(1, threads_of(self.client))
+
+
+def check_tiles(tiles: Any) -> None:
+    """Refuse anything but :class:`Tiles`."""
+    if not isinstance(tiles, Tiles):
+        raise LecoreError(f"tiles is a {type(tiles).__name__}", "give lecore.Tiles(…)")
 
 
 class TileCost(NamedTuple):
-    """Working memory of a tile: bytes a row, a column, and an entry with its trailing axes."""
+    """Working memory of a tile in bytes.
+
+    Attributes:
+        row: Of each row.
+        column: Of each column.
+        pair: Of each entry with its trailing axes.
+        fixed: Of any tile, whatever its size.
+    """
 
     row: int
     column: int
     pair: int
+    fixed: int = 0
 
 
 def compute_tiles(
@@ -83,10 +102,11 @@ def compute_tiles(
     row_bytes: int,
     column_bytes: int,
     pair_bytes: int,
+    fixed_bytes: int = 0,
     trailing: tuple[int, ...] = (),
     device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
     symmetric: bool = False,
-    fingerprint: str = "",
+    identity: Identity | None = None,
 ) -> Any:
     """Compute a matrix tile by tile.
 
@@ -103,11 +123,12 @@ def compute_tiles(
         row_bytes: Working memory of each row of a tile.
         column_bytes: Likewise of each column.
         pair_bytes: Likewise of each entry, all trailing axes together.
+        fixed_bytes: Working memory of a tile of any size.
         trailing: Further axes of the result.
         device: Device of the result in memory.
         symmetric: Whether entry (j, i) is entry (i, j) with the trailing axes reversed, so that
             only tiles on and above the diagonal are computed.
-        fingerprint: Identifies what is computed; a store with another one is refused.
+        identity: What is computed; a store that holds anything else is refused.
 
     Returns:
         A tensor, or a Zarr array for reading, of shape (n, m, *trailing).
@@ -116,7 +137,7 @@ def compute_tiles(
         ValueError: If the budget does not hold one entry, the result does not fit into memory,
             or the store holds something else.
         OSError: If the disk is full.
-        RuntimeError: If worker processes die.
+        LecoreError: If workers die, or there is no room for temporary files.
     """
     if rows < 1 or columns < 1 or (symmetric and rows != columns):
         raise ValueError(
@@ -126,7 +147,7 @@ def compute_tiles(
     shape = (rows, columns, *trailing)
     result_bytes = math.prod(shape) * dtype.itemsize if tiles.store is None else 0
     budget = _budget(tiles, device, result_bytes)
-    cost = TileCost(row_bytes, column_bytes, pair_bytes)
+    cost = TileCost(row_bytes, column_bytes, pair_bytes, fixed_bytes)
     step = _tile_shape(rows, columns, tiles, budget, cost, symmetric)
     if tiles.store is None and tiles.client is None and step[0] >= rows and step[1] >= columns:
         return tile(slice(0, rows), slice(0, columns))
@@ -135,11 +156,9 @@ def compute_tiles(
         return _fill(TensorMatrix(tensor, symmetric, step), tile, tiles)
     from lecore.stores import open_store
 
-    with _full_disk_explained(tiles.store):
-        store = open_store(
-            Path(tiles.store), shape, dtype, step, symmetric, fingerprint, tiles.shape is not None
-        )
-        return _fill(store, tile, tiles)
+    fixed = tiles.shape is not None
+    store = open_store(Path(tiles.store), shape, dtype, step, symmetric, identity or {}, fixed)
+    return _fill(store, tile, tiles)
 
 
 @dataclass(frozen=True)
@@ -233,7 +252,7 @@ def cuts_of(rows: int, columns: int, step: tuple[int, int], symmetric: bool) -> 
 def largest_tile(rows: int, columns: int, budget: int, cost: TileCost) -> tuple[int, int]:
     """Rows and columns of the largest tile within a budget: near-square, at least one entry."""
     # the side s of a square solves s·(row + column) + s²·pair = budget
-    both, pair = cost.row + cost.column, max(1, cost.pair)
+    both, pair, budget = cost.row + cost.column, max(1, cost.pair), budget - cost.fixed
     r = c = max(1, (math.isqrt(both**2 + 4 * pair * budget) - both) // (2 * pair))
     if r >= rows:  # a short side leaves room for a longer one
         r = rows
@@ -251,7 +270,7 @@ def _tile_shape(
     if tiles.shape is not None:
         r, c = tiles.shape
         return (min(r, c), min(r, c)) if symmetric else (r, c)
-    needed = cost.row + cost.column + cost.pair
+    needed = sum(cost)
     if needed > budget:
         raise ValueError(
             f"a tile of one entry needs {needed} bytes and the budget is {budget}; raise memory"
@@ -301,17 +320,3 @@ def free_memory(device: torch.device) -> int:
 
 def _pairs(cut: Cut) -> int:
     return (cut[0].stop - cut[0].start) * (cut[1].stop - cut[1].start)
-
-
-@contextlib.contextmanager
-def _full_disk_explained(store: str | os.PathLike[str]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if errno.errorcode.get(error.errno or 0) not in ("ENOSPC", "EDQUOT"):
-            raise
-        raise OSError(
-            error.errno,
-            f"the disk of {os.fspath(store)} is full; finished tiles stay there: make room and "
-            "repeat the call, which goes on with the others",
-        ) from error

@@ -1,5 +1,6 @@
 """Similarity while a network trains: a callback that measures chosen probes every few steps."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lecore.changes import linearized_change
+from lecore.errors import LecoreError
+from lecore.files import whole_file
+from lecore.identity import Identity, identify, refuse_another, shapes
 from lecore.losses import Loss
 from lecore.similarity import relative_similarity
 
 Measure = Callable[[nn.Module], Tensor]
 """From a network to a matrix over update and test points."""
+
+MODEL = ":"
+"""In place of a measure's name, where the identity of the network is kept."""
+
+CURE = "take another file, or delete it"
 
 
 class Tracker:
@@ -29,7 +38,9 @@ class Tracker:
         measures: What to measure, by name; see :func:`probe_similarity`.
         every: Steps from one measurement to the next; step 0 counts.
         file: ``.npz`` file that holds all measurements so far, written anew after each. If it
-            exists, its measurements are kept, so that an interrupted run goes on.
+            exists, its measurements are kept, so that an interrupted run goes on. It is recognised
+            by the code and data of every measure, and by the code of the network.
+        key: A word for what of that cannot be identified, see :class:`lecore.tiles.Tiles`.
     """
 
     def __init__(
@@ -38,27 +49,37 @@ class Tracker:
         *,
         every: int,
         file: str | os.PathLike[str] | None = None,
+        key: str = "",
     ) -> None:
         if every < 1 or not measures:
-            raise ValueError("need at least one measure, and every must be 1 or larger")
+            raise LecoreError("need at least one measure, and every must be 1 or larger")
         if any(":" in name for name in measures):
-            raise ValueError("the name of a measure must not contain a colon")
+            raise LecoreError("the name of a measure must not contain a colon")
         self.measures, self.every = dict(measures), every
-        self.file = None if file is None else Path(file)
+        self.file, self.key = None if file is None else Path(file), key
+        self._identities: dict[str, Identity] = {}
+        self._model_is_known = False
         self._matrices: dict[tuple[int, str], NDArray[np.float64]] = {}
-        if self.file is not None and self.file.exists():
-            self._read()
+        if self.file is not None:
+            self._identities = {
+                name: identify(by=__name__, key=key, measure=measure)
+                for name, measure in self.measures.items()
+            }
+            if self.file.exists():
+                self._read(self.file)
 
     def __call__(self, step: int, model: nn.Module) -> None:
         """Measure if it is time to."""
         if step % self.every:
             return
+        if self.file is not None and not self._model_is_known:
+            self._recognise(model, self.file)
         with eval_mode(model):
             for name, measure in self.measures.items():
                 matrix = measure(model).detach().cpu().double().numpy()
                 self._matrices[step, name] = matrix
         if self.file is not None:
-            self._write()
+            self._write(self.file)
 
     @property
     def steps(self) -> list[int]:
@@ -87,32 +108,39 @@ class Tracker:
             return pandas.DataFrame(columns=["step", "measure", "update", "test", "value"])
         return pandas.concat(parts, ignore_index=True)
 
-    def _write(self) -> None:
-        assert self.file is not None
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as stream:
-                named = {f"{name}:{step}": m for (step, name), m in self._matrices.items()}
-                np.savez(stream, **named)  # type: ignore[arg-type]
-            temporary.replace(self.file)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def _recognise(self, model: nn.Module, file: Path) -> None:
+        """Refuse to go on with another network than that of the file."""
+        identity = identify(by=__name__, key=self.key, model=model, **shapes(model))
+        del identity["model attributes"]  # training may change these
+        refuse_another(self._identities.get(MODEL, identity), identity, str(file), CURE)
+        self._identities[MODEL], self._model_is_known = identity, True
 
-    def _read(self) -> None:
-        assert self.file is not None
+    def _write(self, file: Path) -> None:
+        named = {f"{name}:{step}": m for (step, name), m in self._matrices.items()}
+        with whole_file(file) as stream:
+            np.savez(stream, identity=np.array(json.dumps(self._identities)), **named)  # type: ignore[arg-type]
+
+    def _read(self, file: Path) -> None:
         try:
-            with np.load(self.file, allow_pickle=False) as stored:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+                known = json.loads(str(stored["identity"]))
                 for key in stored.files:
-                    name, _, step = key.rpartition(":")
-                    self._matrices[int(step), name] = stored[key]
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"{self.file} holds no measurements; delete it or take another"
+                    name, colon, step = key.rpartition(":")
+                    if colon:
+                        self._matrices[int(step), name] = stored[key].astype(np.float64)
+            measures = {name: dict(parts) for name, parts in known.items()}
+            for _, name in self._matrices:
+                measures[name]  # else there is no telling whose it is
+        except Exception as error:  # damaged files raise errors of many kinds
+            raise LecoreError(
+                f"{file} holds no measurements, or is damaged", "delete it or take another"
             ) from error
-        unknown = {name for _, name in self._matrices} - set(self.measures)
-        if unknown:
-            raise ValueError(f"{self.file} holds other measures ({', '.join(sorted(unknown))})")
+        if measures.keys() - {MODEL} != self.measures.keys():
+            names = ", ".join(sorted(measures.keys() - {MODEL}))
+            raise LecoreError(f"{file} holds other measures ({names})", CURE)
+        for name, identity in self._identities.items():
+            refuse_another(measures[name], identity, f"{name!r} in {file}", CURE)
+        self._identities = measures
 
 
 def probe_similarity(

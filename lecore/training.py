@@ -1,19 +1,27 @@
 """Training loops: SGD or Adam, with callbacks, checkpoints and an early stop for divergence."""
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lecore.losses import Loss, batch_loss, cross_entropy, squared_error
+from lecore.errors import LecoreError
+from lecore.files import whole_file
+from lecore.identity import Identity, identify, refuse_another, shapes
+from lecore.losses import Loss, batch_loss, cross_entropy
+from lecore.points import training_data
 from lecore.two_layer_sgd import TwoLayerSGD, two_layer_sgd
 
 Callback = Callable[[int, nn.Module], None]
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+}
 
 
 class DivergenceError(RuntimeError):
@@ -48,7 +56,7 @@ def train(
     epochs: int,
     batch_size: int | None = None,
     drop_last: bool = False,
-    loss: Loss = squared_error,
+    loss: Loss | None = None,
     optimizer: Literal["sgd", "adam"] = "sgd",
     weight_decay: float = 0.0,
     shuffle: Literal["once", "each epoch"] = "once",
@@ -58,6 +66,7 @@ def train(
     loss_limit: float = float("inf"),
     checkpoint: Path | None = None,
     checkpoint_every: int = 1000,
+    key: str = "",
     progress: bool = False,
 ) -> History:
     """Train a model in place on the mean of a per-example loss.
@@ -73,7 +82,8 @@ def train(
         epochs: Passes over the data.
         batch_size: Examples a step; all of them if left out.
         drop_last: Leave out an epoch's last batch if it is smaller.
-        loss: Loss of one prediction, see :mod:`lecore.losses`.
+        loss: Loss of one prediction, see :mod:`lecore.losses`; for targets that are numbers
+            :func:`~lecore.losses.squared_error` if left out, for classes it has to be named.
         optimizer: ``sgd`` (no momentum) or ``adam``.
         weight_decay: Factor of the penalty's gradient, as in torch.
         shuffle: Draw the order of the examples once, as He & Su do, or in each epoch.
@@ -82,7 +92,10 @@ def train(
         callback_steps: Only after these steps.
         loss_limit: Largest loss to go on with. A loss that is not finite always stops.
         checkpoint: File to resume from if it exists, and to write to; removed at the end.
+            It is recognised by network, loss, data and settings with their code; what the weights
+            were at first, the number of epochs and the callback don't count.
         checkpoint_every: Steps between two checkpoints.
+        key: A word for what of that cannot be identified, see :class:`lecore.tiles.Tiles`.
         progress: Whether to show a progress bar on standard error.
 
     Returns:
@@ -90,56 +103,60 @@ def train(
 
     Raises:
         DivergenceError: As soon as a loss is not finite or above ``loss_limit``.
-        ValueError: If an argument is out of range, or the checkpoint is of another run.
+        LecoreError: If an argument is out of range, or the checkpoint is of another run, of more
+            epochs, or damaged.
     """
-    if learning_rate <= 0 or epochs < 0 or len(inputs) == 0 or len(inputs) != len(targets):
-        raise ValueError(
-            "need a positive learning rate, epochs ≥ 0 and one target for each of at least one "
-            f"input; got {learning_rate}, {epochs}, {len(targets)} targets, {len(inputs)} inputs"
+    inputs, targets, loss = training_data(model, inputs, targets, loss)
+    if not 0 < learning_rate < float("inf") or epochs < 0:
+        raise LecoreError(
+            "learning_rate must be positive and epochs 0 or larger, not "
+            f"{learning_rate} and {epochs}"
+        )
+    if optimizer not in OPTIMIZERS or shuffle not in ("once", "each epoch"):
+        raise LecoreError(
+            f"optimizer {optimizer!r} or shuffle {shuffle!r} is unknown",
+            "take 'sgd' or 'adam', and 'once' or 'each epoch'",
         )
     batch_size = len(inputs) if batch_size is None else batch_size
     if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or larger, not {batch_size}")
+        raise LecoreError(f"batch_size must be 1 or larger, not {batch_size}")
     if drop_last and batch_size > len(inputs):
-        raise ValueError(f"a batch of {batch_size} is more than all {len(inputs)} examples")
-    device = next(model.parameters()).device
-    inputs, targets = inputs.to(device), targets.to(device)
+        raise LecoreError(f"a batch of {batch_size} is more than all {len(inputs)} examples")
     trainable = [p for p in model.parameters() if p.requires_grad]
-    update: torch.optim.Optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](
-        trainable, lr=learning_rate, weight_decay=weight_decay
-    )
-    settings: list[Any] = [
-        learning_rate,
-        batch_size,
-        optimizer,
-        weight_decay,
-        shuffle,
-        seed,
-        len(inputs),
-    ]
-    settings += ["drop_last"] if drop_last else []
+    update = OPTIMIZERS[optimizer](trainable, lr=learning_rate, weight_decay=weight_decay)
+    if checkpoint is not None:
+        identity = identify(
+            by=__name__, key=key, model=model, **shapes(model), loss=loss, data=(inputs, targets),
+            learning_rate=learning_rate, batch_size=batch_size, drop_last=drop_last, seed=seed,
+            optimizer=optimizer, weight_decay=weight_decay, shuffle=shuffle,
+        )  # fmt: skip
     steps: TwoLayerSGD | _Steps | None = None
     if optimizer == "sgd" and weight_decay == 0:
         steps = two_layer_sgd(model, inputs, targets, learning_rate=learning_rate, loss=loss)
     steps = steps or _Steps(model, inputs, targets, update, loss)
+    batches = len(inputs) // batch_size if drop_last else -(-len(inputs) // batch_size)
     wanted = range(epochs * len(inputs) + 1) if callback_steps is None else set(callback_steps)
     history = History()
     if checkpoint is not None and checkpoint.exists():
-        history = _resume(checkpoint, model, update, settings)
+        history = _resume(checkpoint, model, update, identity, epochs * batches)
     if callback and history.steps == 0 and 0 in wanted:
         callback(0, model)
 
-    batches = len(inputs) // batch_size if drop_last else -(-len(inputs) // batch_size)
     order_seed = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(inputs), generator=order_seed).to(device)
+    order = torch.randperm(len(inputs), generator=order_seed).to(inputs.device)
     for step in tqdm(range(epochs * batches), disable=not progress, unit="step", leave=False):
         epoch, batch = divmod(step, batches)
         if shuffle == "each epoch" and batch == 0 and epoch > 0:
-            order = torch.randperm(len(inputs), generator=order_seed).to(device)
+            order = torch.randperm(len(inputs), generator=order_seed).to(inputs.device)
         if step < history.steps:  # taken before the checkpoint; only the order is replayed
             continue
         rows = order[batch * batch_size : (batch + 1) * batch_size]
-        value = steps.evaluate(rows)
+        try:
+            value = steps.evaluate(rows)
+        except Exception as error:
+            if step > history.steps or isinstance(error, LecoreError):
+                raise
+            raise _unfit(error, inputs[rows]) from error
         if not value <= loss_limit or value == float("inf"):
             steps.write_back()
             raise DivergenceError(
@@ -156,7 +173,7 @@ def train(
             callback(step + 1, model)
         if checkpoint is not None and history.steps % checkpoint_every == 0:
             steps.write_back()
-            _save(checkpoint, model, update, settings, history)
+            _save(checkpoint, model, update, identity, history)
     steps.write_back()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
@@ -193,7 +210,8 @@ class _Steps:
         mean_loss = self.loss(prediction, targets)
         mean_loss.backward()
         if self.classifies:
-            self.accuracy = float((prediction.argmax(dim=1) == targets).float().mean())
+            classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
+            self.accuracy = float((prediction.argmax(dim=1) == classes).float().mean())
         return mean_loss.item()
 
     def apply(self) -> None:
@@ -204,33 +222,49 @@ class _Steps:
     def write_back(self) -> None: ...
 
 
+def _unfit(error: Exception, batch: Tensor) -> LecoreError:
+    first_line = str(error).strip().split("\n")[0]
+    return LecoreError(
+        f"model or loss fail on a batch of shape {tuple(batch.shape)} and type "
+        f"{str(batch.dtype).removeprefix('torch.')} ({type(error).__name__}: {first_line})",
+        "check shape and type of inputs and targets, and the loss (see lecore.losses)",
+    )
+
+
 def _save(
-    path: Path, model: nn.Module, update: torch.optim.Optimizer, settings: Any, history: History
+    path: Path,
+    model: nn.Module,
+    update: torch.optim.Optimizer,
+    identity: Identity,
+    history: History,
 ) -> None:
     state = {
         "model": model.state_dict(),
         "optimizer": update.state_dict(),
-        "settings": settings,
+        "identity": identity,
         "losses": history.losses,
         "accuracies": history.accuracies,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.save(state, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as stream:
+        torch.save(state, stream)
 
 
-def _resume(path: Path, model: nn.Module, update: torch.optim.Optimizer, settings: Any) -> History:
-    device = next(model.parameters()).device
+def _resume(
+    path: Path, model: nn.Module, update: torch.optim.Optimizer, identity: Identity, steps: int
+) -> History:
+    what, device = f"checkpoint {path}", next(model.parameters()).device
     try:
         state = torch.load(path, weights_only=True, map_location=device)
-        if state["settings"] != settings:
-            raise ValueError("its settings differ")
-        model.load_state_dict(state["model"])
-        update.load_state_dict(state["optimizer"])
-        return History(list(state["losses"]), list(state["accuracies"]))
-    except Exception as error:
-        raise ValueError(f"checkpoint {path} is not of this run ({error}); delete it") from error
+        known = dict(state["identity"])
+        history = History(list(state["losses"]), list(state["accuracies"]))
+    except Exception as error:  # damaged files raise errors of many kinds
+        raise LecoreError(f"{what} is damaged, or no checkpoint", "delete it") from error
+    refuse_another(known, identity, what, "delete it, or take another file")
+    if history.steps > steps:
+        raise LecoreError(
+            f"{what} holds {history.steps} steps, and only {steps} are wanted",
+            "take at least as many epochs, or delete it",
+        )
+    model.load_state_dict(state["model"])
+    update.load_state_dict(state["optimizer"])
+    return history

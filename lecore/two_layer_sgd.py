@@ -105,7 +105,7 @@ def two_layer_sgd(
     model: nn.Module, inputs: Tensor, targets: Tensor, *, learning_rate: float, loss: Loss
 ) -> TwoLayerSGD | None:
     """The steps of a model with one hidden layer and one output, or ``None`` if it is none."""
-    layers = dense_form(model, dict(model.named_parameters()), {})
+    layers = dense_form(model)
     if layers is None or not all(p.requires_grad for p in model.parameters()):
         return None
     linear = [m for m in model.modules() if type(m) is nn.Linear]

@@ -18,8 +18,7 @@ ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.GELU, nn.LeakyReLU, nn.Identity]
 
 
 def form(model):
-    network = snapshot(model)
-    return dense_form(model, network.parameters, network.fixed)
+    return dense_form(snapshot(model).module)
 
 
 @given(

@@ -184,8 +184,67 @@ def test_foreign_or_damaged_checkpoints_are_refused(tmp_path):
     model = models.two_layer(2, 8)
     state = {"settings": [], "model": model.state_dict(), "optimizer": {}, "losses": []}
     torch.save(state, path)
-    with pytest.raises(ValueError, match="settings differ"):
+    with pytest.raises(LecoreError, match="is damaged, or no checkpoint; delete it"):
         train(model, X, Y, learning_rate=0.1, epochs=1, checkpoint=path)
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.layer, self.factor = nn.Linear(2, 1), factor
+
+    def forward(self, x):
+        return self.factor * self.layer(x)
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """Settings of a run, of which a checkpoint is left."""
+
+    def stop(step, _):
+        if step == 7:
+            raise Stop
+
+    settings = {
+        "model": Scaled(), "inputs": X, "targets": Y, "learning_rate": 0.05, "epochs": 3,
+        "batch_size": 4, "loss": lambda f, t: 2 * (f - t).square().sum(), "optimizer": "adam",
+        "checkpoint": tmp_path / "run.pt",
+    }  # fmt: skip
+    with pytest.raises(Stop):
+        train(**settings, checkpoint_every=1, callback=stop)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ({"model": Scaled(2.0)}, "other model attributes"),
+        ({"model": Scaled().eval()}, "other model attributes"),
+        ({"model": Scaled().double()}, "other parameters"),
+        ({"model": models.two_layer(2, 8)}, "another model class"),
+        ({"inputs": X + 1e-6}, "other data"),
+        ({"targets": Y + 1e-6}, "other data"),
+        ({"loss": lambda f, t: 3 * (f - t).square().sum()}, "another loss"),
+        ({"learning_rate": 0.06}, "another learning rate"),
+        ({"optimizer": "sgd"}, "another optimizer"),
+        ({"weight_decay": 0.1}, "another weight decay"),
+        ({"batch_size": 5}, "another batch size"),
+        ({"drop_last": True}, "another drop last"),
+        ({"shuffle": "each epoch"}, "another shuffle"),
+        ({"seed": 1}, "another seed"),
+        ({"key": "a"}, "another key"),
+    ],
+)
+def test_the_checkpoint_of_any_other_run_is_refused_by_name(interrupted, changed, difference):
+    with pytest.raises(LecoreError, match=f"run.pt holds the work of .*{difference}.*; delete it"):
+        train(**interrupted | changed)
+    assert train(**interrupted).steps == 9
+
+
+def test_a_checkpoint_goes_on_for_more_epochs_and_not_for_fewer(interrupted):
+    with pytest.raises(LecoreError, match="holds 6 steps, and only 3 are wanted; take at least"):
+        train(**interrupted | {"epochs": 1})
+    assert train(**interrupted | {"epochs": 5}).steps == 15
 
 
 def test_progress_goes_to_standard_error(capsys):
@@ -223,6 +282,10 @@ def test_classifiers_leave_the_accuracy_of_each_batch_and_may_drop_the_last(tmp_
     "wrong",
     [
         {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"optimizer": "lion"},
+        {"shuffle": "never"},
         {"epochs": -1},
         {"batch_size": 0},
         {"targets": Y[:3]},
@@ -231,5 +294,7 @@ def test_classifiers_leave_the_accuracy_of_each_batch_and_may_drop_the_last(tmp_
 )
 def test_bad_training_arguments(wrong):
     arguments = {"inputs": X, "targets": Y, "learning_rate": 0.1, "epochs": 1} | wrong
-    with pytest.raises(ValueError, match=r"need a positive|batch_size|a batch of 1000"):
+    with pytest.raises(
+        ValueError, match=r"must be positive|as many|batch_size|a batch of 1000|is unknown"
+    ):
         train(models.two_layer(2, 8), **arguments)

@@ -25,10 +25,10 @@ from lecore import (
     relative_similarity,
     symmetrized,
 )
+from lecore.flags import fixed_flags
 from lecore.losses import binary_cross_entropy, squared_error
 from lecore.precision import (
     RoundingWarning,
-    float32_products,
     prediction_divergence,
     signal_to_rounding,
     softmax_change,
@@ -401,14 +401,14 @@ def test_full_float32_products_and_settings_restored(setting):
     before = precisions()
     if setting in ("switch", "high"):
         assert torch.backends.cuda.matmul.allow_tf32
-    with float32_products():
+    with fixed_flags():
         assert "tf32" not in precisions()
         assert "bf16" not in precisions()
-        with float32_products():
+        with fixed_flags():
             pass
         assert "tf32" not in precisions()
     assert precisions() == before
-    with pytest.raises(KeyError), float32_products():
+    with pytest.raises(KeyError), fixed_flags():
         raise KeyError
     assert precisions() == before
     if setting in ("switch", "high"):
@@ -425,12 +425,12 @@ def test_the_last_of_several_threads_restores_the_settings():
     inside, first_left, seen = threading.Barrier(2), threading.Event(), []
 
     def early():
-        with float32_products():
+        with fixed_flags():
             inside.wait(10)
         first_left.set()
 
     def late():
-        with float32_products():
+        with fixed_flags():
             inside.wait(10)
             assert first_left.wait(10)
             seen.extend(precisions())
@@ -457,7 +457,7 @@ def test_products_on_a_gpu_are_full_float32():
         errors = [product - a @ a, filtered - F.conv2d(image, filters)]
         return max(float(e.abs().max()) for e in errors)
 
-    with float32_products():
+    with fixed_flags():
         full = error()
     assert full < 1e-4 < error()
 

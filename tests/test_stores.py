@@ -1,12 +1,14 @@
 """Matrices on disk: interrupted, resumed, damaged, refused."""
 
 import errno
+import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tiles import SIZES, Products, calls, compute
+from torch import nn
 
 zarr = pytest.importorskip("zarr")
 
 import lecore.stores  # noqa: E402 - needs zarr
+from lecore import linearized_change, prediction_change  # noqa: E402
+from lecore.errors import LecoreError  # noqa: E402
 from lecore.stores import open_matrix  # noqa: E402
 from lecore.tiles import Tiles  # noqa: E402
 
@@ -119,7 +124,7 @@ flushes, flush = 0, os.fsync
 def hang(file):
     global flushes
     flushes += 1
-    if flushes == 14:  # files of chunks and marks in turn, after that of the array
+    if flushes == 15:  # checksums, chunks and marks in turn, after those of the array
         Path(sys.argv[3]).touch()
         time.sleep(3)
     flush(file)
@@ -155,7 +160,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, store, folder, end):
     assert not list(store.rglob(".*"))  # what the killed process was writing
 
 
-@pytest.mark.parametrize("harm", ["flip", "truncate", "empty", "lose"])
+@pytest.mark.parametrize("harm", ["flip", "truncate", "empty", "lose", "swap"])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_damage_is_noticed_and_repaired(store, folder, harm, symmetric):
     tile = Products(symmetric=symmetric, calls=folder)
@@ -164,6 +169,8 @@ def test_damage_is_noticed_and_repaired(store, folder, harm, symmetric):
     content = victim.read_bytes()
     if harm == "lose":
         victim.unlink()
+    elif harm == "swap":  # with another whole chunk
+        victim.write_bytes((store / "c" / "0" / "0").read_bytes())
     else:
         flipped = content[:5] + bytes([content[5] ^ 4]) + content[6:]
         victim.write_bytes({"flip": flipped, "truncate": content[:-3], "empty": b""}[harm])
@@ -184,26 +191,87 @@ def test_damage_is_noticed_and_repaired(store, folder, harm, symmetric):
     assert open_matrix(store).attrs["complete"]
 
 
-def test_another_matrix_is_refused(store, monkeypatch):
+def test_another_matrix_is_refused(store):
     def again(rows=9, tile=None, shape=(3, 3), **options):
         return compute(tile or Products(), rows, 9, Tiles(store=store, shape=shape), **options)
 
     again()
     files = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     for options, difference in (
-        ({"fingerprint": "other"}, "model, data or settings;"),
+        ({"identity": {"loss": "other", "data": "1"}}, "the work of another loss;"),
+        ({"identity": {"loss": "products"}}, "the work of other data;"),
         ({"rows": 8}, r"shape \(\[9, 9\] there, \[8, 9\] here\)"),
         ({"trailing": (2,), "tile": Products((2,))}, "shape"),
         ({"dtype": torch.float32}, r"dtype \(float64 there, float32 here\)"),
         ({"tile": Products(symmetric=True)}, "symmetric"),
         ({"shape": (2, 3)}, r"tile \(\[3, 3\] there, \[2, 3\] here\)"),
     ):
-        with pytest.raises(ValueError, match=f"{difference}.*choose another store or delete it"):
+        with pytest.raises(ValueError, match=f"{difference}.*choose another store, or delete it"):
             again(**options)
-    monkeypatch.setattr(lecore.stores, "version", lambda name: "99")
-    with pytest.raises(ValueError, match=r"lecore version .* 99 here"):
-        again()
     assert files == {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def network(buffer=0.0, frozen=1.0):
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1, 1, bias=False)
+            self.layer.weight.data.fill_(2.0)
+            self.scale = nn.Parameter(torch.tensor([frozen]), requires_grad=False)
+            self.register_buffer("shift", torch.tensor([buffer]))
+
+        def forward(self, x):
+            return self.scale * (self.layer(x) + self.shift).square()
+
+    return Shifted()
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ({"model": network(buffer=1.0)}, "other buffers"),
+        ({"model": network(frozen=2.0)}, "other buffers"),
+        ({"model": network().eval()}, "other model attributes"),
+        ({"loss": lambda f, t: 3 * (f - t).square().sum()}, "another loss"),
+        ({"inputs": torch.ones(2, 1)}, "other data"),
+        ({"targets": torch.ones(2, 1)}, "other data"),
+        ({"test_inputs": torch.ones(3, 1)}, "other data"),
+        ({"dtype": torch.float32}, "other parameters"),
+        ({"learning_rate": 0.2}, "another optimizer"),
+        ({"tiles": {"key": "b"}}, r"another key \(a there, b here\)"),
+    ],
+)
+def test_a_step_on_anything_else_is_refused_by_name(store, changed, difference):
+    known = {
+        "model": network(), "inputs": torch.arange(1.0, 3.0)[:, None], "targets": torch.zeros(2, 1),
+        "test_inputs": torch.arange(3.0)[:, None], "learning_rate": 0.1, "tiles": {"key": "a"},
+        "loss": lambda f, t: 2 * (f - t).square().sum(), "dtype": torch.float64,
+    }  # fmt: skip
+
+    def change(tiles, **given):
+        return prediction_change(**given, tiles=Tiles(store=store, **tiles))
+
+    first = change(**known)[:]
+    with pytest.raises(LecoreError, match=f"holds the work of .*{difference}.*; choose another"):
+        change(**known | changed)
+    assert np.array_equal(change(**known)[:], first)
+
+
+def test_a_kernel_of_another_scale_loss_or_optimizer_state_is_refused(store):
+    x, y = torch.arange(1.0, 4.0)[:, None], torch.zeros(3, 1)
+    linearized_change(network(), x, y, learning_rate=0.1, tiles=Tiles(store=store / "a"))
+    with pytest.raises(LecoreError, match="other settings"):
+        linearized_change(network(), x, y, learning_rate=0.2, tiles=Tiles(store=store / "a"))
+
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters())
+    prediction_change(model, x, y, optimizer=optimizer, tiles=Tiles(store=store / "b"))
+    weight = model.layer.weight.detach().clone()
+    model(x).sum().backward()
+    optimizer.step()
+    model.layer.weight.data.copy_(weight)
+    with pytest.raises(LecoreError, match="the work of another optimizer;"):
+        prediction_change(model, x, y, optimizer=optimizer, tiles=Tiles(store=store / "b"))
 
 
 def test_what_is_not_ours_is_left_alone(tmp_path, store):
@@ -249,3 +317,90 @@ def test_a_missing_zarr_is_explained():
     script = "import sys; sys.modules['zarr'] = None; import lecore.stores"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.stderr.strip().endswith('needs Zarr: pip install "lecore[scale]"')
+
+
+def test_exchanged_chunks_of_one_tile_are_noticed(store, monkeypatch):
+    monkeypatch.setattr(lecore.stores, "CHUNK_BYTES", 100)
+    compute(Products(), 9, 9, Tiles(store=store))
+    one, other = store / chunks(store)[0], store / chunks(store)[1]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.raises(LecoreError, match="row 0 and column 0 is damaged"):
+        open_matrix(store)[:]
+
+
+def is_json(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def test_any_flip_in_what_a_store_says_of_itself_is_noticed(store):
+    compute(Products(), 9, 9, Tiles(store=store, shape=(3, 3)))
+    file = store / "zarr.json"
+    content = file.read_bytes()
+    known, refused = json.loads(content), 0
+    for place in range(0, len(content), 7):
+        flipped = content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :]
+        file.write_bytes(flipped)
+        for use in (open_matrix, lambda path: compute(Products(), 9, 9, Tiles(store=path))):
+            if is_json(flipped) == known:  # a blank
+                use(store)
+                continue
+            with pytest.raises(LecoreError, match=r"zarr.json is damaged.*put a copy"):
+                use(store)
+            refused += 1
+    assert refused > 200
+    file.write_bytes(content)
+    assert np.array_equal(open_matrix(store)[:], FULL)
+
+
+def test_a_matrix_in_work_is_not_called_complete(store):
+    compute(Products(), 9, 9, Tiles(store=store, shape=(3, 3)))
+    (store / "finished" / "3-3").unlink()
+    with pytest.raises(LecoreError, match="lacks 1 of 9 tiles; repeat the call"):
+        open_matrix(store)
+    with pytest.raises(ZeroDivisionError):
+        compute(Products(fails_at=(3, 3)), 9, 9, Tiles(store=store))
+    assert zarr.open_array(store, mode="r").attrs["complete"] is False
+    assert np.array_equal(compute(Products(), 9, 9, Tiles(store=store))[:], FULL)
+    assert zarr.open_array(store, mode="r").attrs["complete"] is True
+
+
+def test_several_writers_begin_and_fill_one_store(tmp_path):
+    def write(store):
+        return compute(Products(seconds=0.001), 9, 9, Tiles(store=store, shape=(2, 2)))[:]
+
+    for trial in range(5):
+        with ThreadPoolExecutor(6) as pool:
+            store = tmp_path / str(trial) / "matrix"
+            for matrix in pool.map(write, [store] * 6):
+                assert np.array_equal(matrix, FULL)
+        assert np.array_equal(open_matrix(store)[:], FULL)
+        assert [path.name for path in store.parent.iterdir()] == ["matrix"]
+        assert not list(store.rglob(".*"))
+
+
+def test_of_writers_of_different_matrices_one_wins(tmp_path):
+    def write(number):
+        options = {"identity": {"loss": str(number % 2)}}
+        try:
+            compute(Products(), 9, 9, Tiles(store=tmp_path / "matrix", shape=(4, 4)), **options)
+        except LecoreError as error:
+            return str(error)
+        return number % 2
+
+    with ThreadPoolExecutor(6) as pool:
+        ends = set(pool.map(write, range(6)))
+    refused = {end for end in ends if isinstance(end, str)}
+    assert len(ends - refused) == 1
+    assert ["holds the work of another loss" in end for end in refused] == [True]
+
+
+def test_processes_share_a_new_store(store, folder):
+    command = [sys.executable, "-c", RUN, store, folder, "-"]
+    runs = [subprocess.Popen(command, cwd=Path(__file__).parent) for _ in range(2)]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert np.array_equal(open_matrix(store)[:], FULL)

@@ -1,9 +1,14 @@
 """Matrices in tiles against entry-by-entry loops, however they are cut and wherever they run."""
 
+import errno
 import itertools
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lecore.tiles
+import lecore.workers
+from lecore.errors import LecoreError
 from lecore.tiles import TileCost, Tiles, compute_tiles, largest_tile
 
 
@@ -60,7 +67,7 @@ def compute(tile, rows, columns, tiles, **options):
         "row_bytes": 8,
         "column_bytes": 8,
         "pair_bytes": 8,
-        "fingerprint": "products",
+        "identity": {"loss": "products", "data": "1"},
     }
     return compute_tiles(tile, rows, columns, tiles=tiles, **defaults | options)
 
@@ -197,8 +204,43 @@ class Deadly:
 
 @pytest.mark.filterwarnings("ignore:A worker stopped while some jobs:UserWarning")
 def test_dead_processes_are_explained():
-    with pytest.raises(RuntimeError, match=r"for lack of memory; .*take fewer jobs"):
+    with pytest.raises(LecoreError, match=r"for lack of memory; .*take fewer jobs"):
         compute(Deadly(), 4, 4, Tiles(jobs=2, backend="processes"))
+
+
+def test_folders_of_killed_processes_are_removed_by_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = "import os; from lecore.workers import task_folder\nwith task_folder(): os.kill(0, 9)"
+    root = str(Path(__file__).parents[1])
+    subprocess.run(
+        [sys.executable, "-c", script.replace("kill(0", "kill(os.getpid()")],
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": root}, check=False,
+    )  # fmt: skip
+    (left,) = tmp_path.glob("lecore-*")
+    host, _, started = left.name.split("-")[1:4]
+    kept = {
+        "lecore-of-somebody-else-x", "lecore-mine", f"lecore-{host}x-1-1-a",
+        f"lecore-{host}-{os.getpid()}-{lecore.workers._started(os.getpid())}-b",
+    }  # fmt: skip
+    for name in kept:
+        (tmp_path / name).mkdir()
+    (tmp_path / f"lecore-{host}-{os.getpid()}-{started}0-c").mkdir()  # of another with its number
+    with lecore.workers.task_folder() as mine:
+        assert {folder.name for folder in tmp_path.glob("lecore-*")} == kept | {Path(mine).name}
+    assert {folder.name for folder in tmp_path.glob("lecore-*")} == kept
+
+
+def test_a_full_temporary_folder_is_told_as_such(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(LecoreError, match=r"TMPDIR names.*No space.*lecore-.*let TMPDIR"):
+            compute(Products(), 4, 4, Tiles(jobs=2, backend="processes", shape=(2, 2)))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(LecoreError, match=r"missing.*let TMPDIR name another"):
+        compute(Products(), 4, 4, Tiles(jobs=2, backend="processes", shape=(2, 2)))
 
 
 def test_progress_counts_pairs(capsys):
@@ -297,5 +339,71 @@ def test_killed_workers_lose_only_their_tiles(client, tmp_path):
 
 def test_a_tile_that_kills_its_workers_is_explained(client):
     client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
-    with pytest.raises(RuntimeError, match="workers died computing tiles"):
+    with pytest.raises(LecoreError, match="workers died computing tiles"):
         compute(Deadly(), 4, 4, Tiles(client=client, shape=(4, 4)))
+
+
+@pytest.fixture
+def own_cluster(monkeypatch):
+    """One that a test may kill: a scheduler and a worker without a nanny."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(lecore.workers, "PATIENCE", 2.0)
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent)])
+    environment = os.environ | {"PYTHONPATH": path}
+
+    def start(*command):
+        return subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli." + command[0], *command[1:]],
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/scheduler.json"
+        options = ["--scheduler-file", file, "--no-dashboard"]
+        scheduler = start("dask_scheduler", *options, "--port", "0")
+        worker = start(
+            "dask_worker", *options, "--no-nanny", "--nthreads", "1", "--local-directory", folder
+        )
+        while not Path(file).exists():
+            time.sleep(0.05)
+        client = distributed.Client(scheduler_file=file, timeout=5)
+        client.wait_for_workers(1)
+        try:
+            yield client, {"scheduler": scheduler, "worker": worker}
+        finally:
+            for process in (scheduler, worker):
+                process.kill()
+                process.wait()
+            client.close(timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("victim", "said"), [("worker", "no workers for 2 seconds"), ("scheduler", "scheduler .* gone")]
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::RuntimeWarning")
+def test_a_cluster_that_died_is_an_error_and_finished_tiles_stay(
+    own_cluster, tmp_path, victim, said
+):
+    pytest.importorskip("zarr")
+    client, processes = own_cluster
+    (folder := tmp_path / "calls").mkdir()
+    tile = Products(calls=folder, seconds=0.1)
+
+    def kill():
+        while len(calls(folder)) < 4 and time.monotonic() - started < 30:
+            time.sleep(0.02)
+        processes[victim].kill()
+
+    started = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        pool.submit(kill)
+        with pytest.raises(LecoreError, match=f"{said}.*the tiles that are missing"):
+            compute(tile, 8, 8, Tiles(client=client, store=tmp_path / "m", shape=(2, 2)))
+    assert time.monotonic() - started < 60
+    before = len(calls(folder))
+    with pytest.raises(LecoreError, match=said):  # at once, too
+        compute(tile, 8, 8, Tiles(client=client, store=tmp_path / "m", shape=(2, 2)))
+    matrix = compute(tile, 8, 8, Tiles(store=tmp_path / "m"))
+    assert np.array_equal(matrix[:], tile.loop(8, 8).numpy())
+    assert len(calls(folder)) - before <= 16 - 3

@@ -1,11 +1,21 @@
 """The tracker measures what a measurement by hand gives, and leaves the training alone."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lecore import losses, models, prediction_change, relative_similarity, train
+from lecore import (
+    kernelized_similarity,
+    losses,
+    models,
+    prediction_change,
+    relative_similarity,
+    train,
+)
+from lecore.errors import LecoreError
 from lecore.seeding import seeded
 from lecore.tracking import Tracker, eval_mode, probe_similarity
 
@@ -126,6 +136,76 @@ def test_bad_input(tmp_path):
     file.write_bytes(b"not an archive")
     with pytest.raises(ValueError, match="holds no measurements"):
         Tracker(tracker_of(x, y), every=1, file=file)
-    np.savez(tmp_path / "those.npz", **{"other:0": np.zeros((1, 1))})
-    with pytest.raises(ValueError, match="other measures"):
+    np.savez(tmp_path / "those.npz", **{"S_rel:0": np.zeros((1, 1))})  # of whom?
+    with pytest.raises(LecoreError, match="holds no measurements"):
         Tracker(tracker_of(x, y), every=1, file=tmp_path / "those.npz")
+    follow(Tracker({"other": tracker_of(x, y)["S_rel"]}, every=1, file=tmp_path / "third.npz"))
+    with pytest.raises(LecoreError, match=r"other measures \(other\)"):
+        Tracker(tracker_of(x, y), every=1, file=tmp_path / "third.npz")
+
+
+def test_measurements_of_anything_else_are_refused(tmp_path):
+    _, x, y = setting()
+    file = tmp_path / "curves.npz"
+    follow(Tracker(tracker_of(x, y), every=1, file=file))
+    content = file.read_bytes()
+    for others in (
+        tracker_of(x + 1, y), tracker_of(x, y.flip(0)), tracker_of(x, y, dtype=torch.float64),
+        tracker_of(x, y, similarity=kernelized_similarity), tracker_of(x, y, learning_rate=2.0),
+        {"S_rel": probe_similarity(x[:4], y[:4], loss=lambda f, t: 2 * losses.cross_entropy(f, t))},
+        {"S_rel": probe_similarity(x[:4], y[:4], x[:2], loss=losses.cross_entropy)},
+    ):  # fmt: skip
+        with pytest.raises(LecoreError, match=r"'S_rel' in .*holds the work of another measure"):
+            Tracker(others, every=1, file=file)
+    assert file.read_bytes() == content
+    assert Tracker(tracker_of(x, y), every=5, file=file).steps == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_another_network_does_not_go_on_in_the_file(tmp_path):
+    _, x, y = setting()
+    file = tmp_path / "curves.npz"
+    follow(Tracker(tracker_of(x, y), every=1, file=file))
+    tracker = Tracker(tracker_of(x, y), every=1, file=file)
+    with pytest.raises(LecoreError, match="holds the work of other parameters; take another"):
+        tracker(7, models.two_layer(3, 17, outputs=3))
+    tracker(7, models.two_layer(3, 16, outputs=3, seed=1))
+    patched = models.two_layer(3, 16, outputs=3)
+    patched[1].forward = torch.tanh
+    with pytest.raises(LecoreError, match="holds the work of another model code"):
+        Tracker(tracker_of(x, y), every=1, file=file)(8, patched)
+
+
+def test_a_key_stands_for_what_cannot_be_identified(tmp_path):
+    lock, file = threading.Lock(), tmp_path / "curves.npz"
+
+    def measure(model):
+        with lock:
+            return torch.zeros(1, 1)
+
+    Tracker({"m": measure}, every=1)  # nothing to be recognised
+    with pytest.raises(LecoreError, match=r"measure.* uses lock: .*key="):
+        Tracker({"m": measure}, every=1, file=file)
+    follow(Tracker({"m": measure}, every=1, file=file, key="a"))
+    assert len(Tracker({"m": measure}, every=1, file=file, key="a").steps) == 7
+    with pytest.raises(LecoreError, match=r"another key \(a there, b here\)"):
+        Tracker({"m": measure}, every=1, file=file, key="b")
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    _, x, y = setting()
+    file = tmp_path / "curves.npz"
+    follow(Tracker(tracker_of(x, y), every=1, file=file))
+    content = file.read_bytes()
+    for damaged in (b"", content[:50], content[:-30], content.replace(b"S_rel", b"S_rem")):
+        file.write_bytes(damaged)
+        with pytest.raises(LecoreError, match="holds no measurements, or is damaged; delete it"):
+            Tracker(tracker_of(x, y), every=1, file=file)
+    for place in range(0, len(content), 101):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        try:
+            again = Tracker(tracker_of(x, y), every=1, file=file)
+        except LecoreError:
+            continue
+        file.write_bytes(content)  # a bit that says nothing, such as a date
+        whole = Tracker(tracker_of(x, y), every=1, file=file)
+        np.testing.assert_array_equal(again.curve("S_rel"), whole.curve("S_rel"))

@@ -1,11 +1,11 @@
 """Results of long runs, kept one by one, so that an interrupted chapter loses only one of them."""
 
-import ast
 import datetime
 import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from functools import lru_cache
@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lecore.code_identity import source_digest
 from lecore.companion import project, provenance
 from lecore.companion.records import write_json
+from lecore.files import whole_file
 from lecore.images import fingerprint
 
 
@@ -28,8 +30,9 @@ def compute(
     """Results of runs, from files where they were computed before by the same code.
 
     The files lie in the folder that ``LECORE_RUNS`` names, else in ``_build/runs``. A key holds
-    the settings of the run that are not the default, the code behind ``measure`` without
-    comments and docstrings, torch's version, the device's kind and the images' fingerprint.
+    the settings of the run that are not the default, the measure and the code behind it without
+    comments and docstrings, torch's version, the device's kind and the images' fingerprint. A
+    file that is damaged or was edited counts as absent, with a warning.
 
     Args:
         measure: Function of a run and a device in a module of this package.
@@ -43,11 +46,11 @@ def compute(
     place_of = _places(measure, device)
     for run in tqdm(list(runs), unit="run"):
         path = place_of(run).with_suffix(".json")
-        if not path.exists():
+        if _stored(path) is None:
             started = _now()
             result = measure(run, device)
-            write_json(path, {"result": result} | _origin(run, device, started))
-        results.append(json.loads(path.read_text())["result"])  # the same, stored or not
+            write_json(path, _sealed({"result": result} | _origin(run, device, started)))
+        results.append(_known(path)["result"])  # the same, stored or not
     return results
 
 
@@ -64,14 +67,15 @@ def compute_arrays(
     for run in tqdm(list(runs), unit="run"):
         place = place_of(run)
         arrays, scratch = place.with_suffix(".npz"), place.with_suffix(".unfinished")
-        if not arrays.exists():
+        about = place.with_suffix(".json")
+        if _stored(about, arrays) is None:
             started = _now()
             scratch.mkdir(parents=True, exist_ok=True)
             result = measure(run, device, scratch)
-            with (scratch / "result.npz").open("wb") as stream:
+            with whole_file(arrays) as stream:
                 np.savez_compressed(stream, **result)  # type: ignore[arg-type]
-            write_json(place.with_suffix(".json"), _origin(run, device, started))
-            (scratch / "result.npz").replace(arrays)
+            origin = _origin(run, device, started) | {"arrays": _digest(arrays.read_bytes())}
+            write_json(about, _sealed(origin))
         shutil.rmtree(scratch, ignore_errors=True)
         with np.load(arrays, allow_pickle=False) as stored:
             results.append({name: stored[name] for name in stored.files})
@@ -79,9 +83,9 @@ def compute_arrays(
 
 
 def runs_folder() -> Path:
-    """Where results of runs lie."""
+    """Where results of runs lie; a relative ``LECORE_RUNS`` is relative to the caller's folder."""
     named = os.environ.get("LECORE_RUNS")
-    return Path(named) if named else project.project_root() / "_build" / "runs"
+    return Path(named).absolute() if named else project.project_root() / "_build" / "runs"
 
 
 def changed_settings(run: Any) -> dict[str, Any]:
@@ -93,31 +97,49 @@ def changed_settings(run: Any) -> dict[str, Any]:
     }
 
 
-def code_fingerprint(module: str) -> str:
-    """SHA-256 of a module and all of this package that it imports, without words for people."""
-    root = Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for path in project.dependencies([f"import {module}"], root):
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            match getattr(node, "body", None):
-                case [ast.Expr(ast.Constant()), *rest]:
-                    node.body = rest  # type: ignore[attr-defined]
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()
-
-
 def _places(measure: Callable[..., Any], device: str) -> Callable[[Any], Path]:
     """Function from a run to where its result lies, without the ending."""
-    code, images = code_fingerprint(measure.__module__), lru_cache(fingerprint)
+    images = lru_cache(fingerprint)
+    code = [measure.__module__, measure.__qualname__, source_digest(measure.__module__)]
 
     def place(run: Any) -> Path:
         settings, kind = changed_settings(run), device.split(":")[0]
         parts = [settings, code, version("torch"), kind, images(run.data)]
-        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        key = _digest(json.dumps(parts, sort_keys=True).encode())
         return runs_folder() / run.data / key[:16]
 
     return place
+
+
+def _stored(path: Path, arrays: Path | None = None) -> dict[str, Any] | None:
+    """What a file holds, with the arrays that belong to it; nothing if they are not as written."""
+    if not path.exists() and not (arrays and arrays.exists()):
+        return None
+    try:
+        known = _known(path)
+        if arrays is None or known["arrays"] == _digest(arrays.read_bytes()):
+            return known
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    warnings.warn(f"{arrays or path} is damaged or was edited; computing it again", stacklevel=3)
+    return None
+
+
+def _known(path: Path) -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if known != _sealed(known):
+        raise ValueError("its checksum is another")
+    return known
+
+
+def _sealed(content: dict[str, Any]) -> dict[str, Any]:
+    content = json.loads(json.dumps(content | {"checksum": None}))  # as it will be read
+    text = json.dumps(content, sort_keys=True)
+    return content | {"checksum": _digest(text.encode())}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _origin(run: Any, device: str, started: str) -> dict[str, Any]:

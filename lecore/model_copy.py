@@ -1,0 +1,228 @@
+"""A copy of a model that shares nothing with it, however the model was put together.
+
+``copy.deepcopy`` stops at functions: a patched ``layer.forward``, a hook or a lambda kept as an
+attribute would go on using the layers that it closes over, those of the caller's model. And it
+refuses tensors that were computed, such as the weight of a pruned layer.
+"""
+
+import copy
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lecore.errors import LecoreError
+
+Cast = Callable[[Tensor], Tensor]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside wrappers that spread it over devices or compile it."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif type(model).__name__ == "OptimizedModule" and hasattr(model, "_orig_mod"):
+            model = cast("nn.Module", model._orig_mod)  # torch.compile's; its class is private
+        else:
+            return model
+
+
+def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
+    """Copy a model, all of its tensors converted.
+
+    Args:
+        model: The model, without wrappers around it; those inside are taken off the copy.
+        convert: From a tensor to the one that stands in its place; where it shares memory with the
+            old one, so do the models.
+
+    Raises:
+        LecoreError: If a part of it cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    keep: list[Any] = []  # ids of what is alive stay its own
+    registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    for tensor in _tensors(model):
+        if id(tensor) in memo:
+            continue
+        new = convert(tensor.detach())
+        if id(tensor) not in registered:  # anything may be written to it
+            new = new.clone()
+        if isinstance(tensor, nn.Parameter):
+            new = nn.Parameter(new.detach(), tensor.requires_grad)
+        memo[id(tensor)] = new
+        keep.append(tensor)
+    with torch.no_grad():  # else a scripted part would still send gradients to the old one
+        copied, memo = _deep_copy(model, memo)
+    trained = {name: p.requires_grad for name, p in model.named_parameters()}
+    for name, module in copied.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            module._apply(convert, recurse=False)  # its tensors live outside of Python
+            for key, parameter in module.named_parameters(name, recurse=False):
+                parameter.requires_grad_(trained.get(key, False))
+            continue
+        module._compiled_call_impl = None
+        for key, value in list(vars(module).items()):
+            vars(module)[key] = _rebound(value, memo)
+        for key, child in module._modules.items():
+            if child is not None:
+                module._modules[key] = unwrapped(child)
+    return copied
+
+
+def state(model: nn.Module) -> Iterator[Any]:
+    """Dictionaries, lists and sets that a forward pass can leave something in."""
+    own = vars(nn.Module()).keys()
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        yield vars(module)
+        yield module._parameters  # of a layer with two names, too, what was swapped in
+        yield module._buffers
+        for name, value in vars(module).items():
+            if name not in own:
+                yield from _changeable(value, depth=4)
+
+
+def _changeable(value: Any, depth: int) -> Iterator[Any]:
+    if depth and isinstance(value, dict | list | set | tuple):
+        if not isinstance(value, tuple):
+            yield value
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _changeable(item, depth - 1)
+    elif depth and hasattr(value, "__dict__") and not isinstance(value, _NO_STATE):
+        yield from _changeable(vars(value), depth - 1)
+
+
+_NO_STATE = (nn.Module, nn.Parameter, type, types.FunctionType, types.MethodType, types.ModuleType)
+
+
+def _deep_copy(model: nn.Module, known: dict[int, Any]) -> tuple[nn.Module, dict[int, Any]]:
+    """A deep copy, which shares what cannot be copied, such as a lock, and its memo."""
+    memo = dict(known)
+    try:
+        return copy.deepcopy(model, memo), memo
+    except Exception as error:
+        failure = error
+    memo = dict(known)
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor | nn.Module | dict):
+                continue
+            try:
+                copy.deepcopy(value, dict(known))
+            except Exception:
+                memo[id(value)] = value
+    try:
+        return copy.deepcopy(model, memo), memo
+    except Exception:
+        raise LecoreError(
+            f"the model cannot be copied ({type(failure).__name__}: {_first_line(failure)})",
+            "keep what cannot be copied outside of its attributes",
+        ) from failure
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    """All tensors that belong to a model, those in plain attributes too."""
+    for module in model.modules():
+        if not isinstance(module, torch.jit.ScriptModule):
+            yield from _held(vars(module), depth=4)
+
+
+def _held(value: Any, depth: int) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, dict):
+        for item in value.values():
+            yield from _held(item, depth - 1)
+    elif depth and isinstance(value, list | tuple | set):
+        for item in value:
+            yield from _held(item, depth - 1)
+    elif depth and isinstance(value, types.FunctionType):
+        for cell in value.__closure__ or ():
+            with_content = _content(cell)
+            if isinstance(with_content, Tensor | list | tuple | dict):
+                yield from _held(with_content, depth - 1)
+
+
+def _rebound(value: Any, memo: dict[int, Any]) -> Any:
+    """A value whose functions close over the copies of what they closed over."""
+    if isinstance(value, types.FunctionType):
+        return _rebound_function(value, memo)
+    if isinstance(value, types.MethodType):
+        function = _rebound(value.__func__, memo)
+        return types.MethodType(function, value.__self__)  # deepcopy has bound it to the copy
+    if isinstance(value, functools.partial):
+        arguments = [_rebound(a, memo) for a in value.args]  # deepcopy has copied them
+        named = {k: _rebound(a, memo) for k, a in value.keywords.items()}
+        return functools.partial(_rebound(value.func, memo), *arguments, **named)
+    if type(value) in (list, tuple):
+        return type(value)([_rebound(item, memo) for item in value])
+    if isinstance(value, dict):
+        for key, item in value.items():  # in place: it may be an ordered or a default dict
+            value[key] = _rebound(item, memo)
+    return value
+
+
+def _rebound_function(function: types.FunctionType, memo: dict[int, Any]) -> Any:
+    if id(function) in memo:
+        return memo[id(function)]
+    closure = function.__closure__ or ()
+    cells = tuple(types.CellType() for _ in closure)
+    copied = {k: memo[id(v)] for k, v in _globals(function) if id(v) in memo}
+    bound = {
+        k: types.MethodType(v.__func__, memo[id(v.__self__)])
+        for k, v in _globals(function)
+        if isinstance(v, types.MethodType) and id(v.__self__) in memo
+    }
+    if not cells and not copied and not bound:
+        return function
+    new = types.FunctionType(
+        function.__code__,
+        {**function.__globals__, **copied, **bound} if copied or bound else function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        cells,
+    )
+    new.__kwdefaults__ = function.__kwdefaults__
+    new.__dict__.update(function.__dict__)
+    memo[id(function)] = new
+    for cell, old in zip(cells, closure, strict=True):
+        try:
+            content = old.cell_contents
+        except ValueError:  # not filled yet
+            continue
+        cell.cell_contents = _copied(content, memo)
+    return new
+
+
+def _globals(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Global things that a function names, as those at the top of a notebook are."""
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        for name in code.co_names:
+            if name in function.__globals__:
+                yield name, function.__globals__[name]
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy of what a function refers to; what cannot be copied is no part of the model."""
+    try:
+        return _rebound(copy.deepcopy(value, memo), memo)
+    except Exception:
+        return value
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

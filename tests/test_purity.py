@@ -1,0 +1,217 @@
+"""A measurement leaves no trace: in the model, in the caller's tensors, in the process.
+
+The table of problems asks it of every network; here are the circumstances.
+"""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lecore import (
+    Tiles,
+    empirical_ntk,
+    empirical_ntk_by_layer,
+    linearized_change,
+    loss_kernel,
+    output_gradient,
+    prediction_change,
+)
+from lecore.errors import LecoreError
+from lecore.losses import cross_entropy
+from lecore.sketches import gradient_sketch
+from tests.oracle import differences, problem, world
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
+
+NETWORKS = ["cnn", "attention", "writes to its input", "counts in a buffer", "largest norm",
+            "remembers", "patched forward", "reentrant checkpoint", "experts"]  # fmt: skip
+STEP = {"learning_rate": 0.1, "loss": cross_entropy}
+CALLS = {
+    "empirical_ntk": lambda m, x, y: empirical_ntk(m, x),
+    "in tiles": lambda m, x, y: empirical_ntk(m, x, tiles=Tiles(shape=(1, 2))),
+    "in threads": lambda m, x, y: empirical_ntk(m, x, tiles=Tiles(shape=(1, 1), jobs=4)),
+    "in float32": lambda m, x, y: empirical_ntk(m, x, dtype=torch.float32),
+    "empirical_ntk_by_layer": lambda m, x, y: empirical_ntk_by_layer(m, x),
+    "loss_kernel": lambda m, x, y: loss_kernel(m, x, y, loss=cross_entropy),
+    "prediction_change": lambda m, x, y: prediction_change(m, x, y, **STEP),
+    "linearized_change": lambda m, x, y: linearized_change(m, x, y, **STEP),
+    "output_gradient": lambda m, x, y: output_gradient(m, x, y, loss=cross_entropy),
+    "gradient_sketch": lambda m, x, y: gradient_sketch(m, x, features=8),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_call_leaves_all_as_it_was(name, call):
+    case = problem(name, 3)
+    model, x = case.model(), case.x.clone()
+    before = world(model, x, case.y)
+    CALLS[call](model, x, case.y)
+    assert not differences(before, world(model, x, case.y))
+
+
+@pytest.mark.parametrize("call", ["empirical_ntk", "prediction_change"])
+def test_gradients_and_modes_of_the_model_stay(call):
+    case = problem("residual block", 3)
+    model = case.model()
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    model[1].relu.train()
+    x = case.x.clone().requires_grad_()
+    before = world(model, x, case.y)
+    CALLS[call](model, x, case.y)
+    assert not differences(before, world(model, x, case.y))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_random_numbers_go_on_as_if_nothing_had_been(call):
+    case = problem("attention", 3)
+    model = case.model()
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        random.seed(4)
+        np.random.seed(4)
+        CALLS[call](model, case.x, case.y)
+        drawn = torch.rand(()).item(), random.random(), np.random.rand()
+        torch.manual_seed(4)
+        random.seed(4)
+        np.random.seed(4)
+        assert drawn == (torch.rand(()).item(), random.random(), np.random.rand())
+
+
+CIRCUMSTANCES = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "enable_grad": torch.enable_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "anomaly detection": torch.autograd.detect_anomaly,
+    "a device": lambda: torch.device("cpu"),
+}
+
+
+@pytest.mark.parametrize("where", CIRCUMSTANCES)
+@pytest.mark.parametrize("call", ["empirical_ntk", "in threads", "prediction_change",
+                                  "linearized_change", "output_gradient"])  # fmt: skip
+@pytest.mark.parametrize("name", ["cnn", "attention", "norm of llama", "counts in a buffer"])
+def test_the_same_numbers_wherever_it_is_called(name, call, where):
+    case = problem(name, 3)
+    model = case.model()
+    alone = CALLS[call](model, case.x, case.y)
+    with CIRCUMSTANCES[where]():
+        before = world(model, case.x, case.y)
+        inside = CALLS[call](model, case.x, case.y)
+        assert not differences(before, world(model, case.x, case.y))
+    torch.testing.assert_close(inside.clone(), alone, rtol=1e-10, atol=1e-13)
+
+
+def test_hooks_on_saved_tensors_are_refused_if_they_are_in_the_way():
+    case = problem("cnn", 3)
+    with torch.autograd.graph.save_on_cpu():
+        for call in ("empirical_ntk", "prediction_change"):
+            try:
+                inside = CALLS[call](case.model(), case.x, case.y)
+            except LecoreError:
+                continue
+            torch.testing.assert_close(inside, CALLS[call](case.model(), case.x, case.y))
+
+
+def test_tensors_made_in_inference_mode_are_points_too():
+    case = problem("cnn", 3)
+    with torch.inference_mode():
+        model, x = case.model(), case.x.clone()
+    kernel = empirical_ntk(model, x)
+    torch.testing.assert_close(kernel, empirical_ntk(case.model(), case.x))
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_does_not_matter(default):
+    case = problem("attention", 3)
+    alone = prediction_change(case.model(), case.x, case.y, **STEP)
+    model = case.model()
+    torch.set_default_dtype(default)
+    try:
+        changed = prediction_change(model, case.x, case.y, **STEP)
+        assert torch.get_default_dtype() == default
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(changed, alone, rtol=1e-10, atol=1e-13)
+
+
+def test_settings_of_the_process_are_put_back():
+    """Each in its other position."""
+    backends = torch.backends
+    found = backends.mkldnn.matmul.fp32_precision, backends.mha.get_fastpath_enabled()
+    case = problem("transformer", 3)
+    try:
+        backends.mkldnn.matmul.fp32_precision = "bf16"
+        backends.mha.set_fastpath_enabled(not found[1])
+        backends.cuda.enable_flash_sdp(False)
+        model = case.model()
+        before = world(model, case.x)
+        empirical_ntk(model, case.x, dtype=torch.float32)
+        empirical_ntk(model, case.x, tiles=Tiles(jobs=3, shape=(1, 1)))
+        assert not differences(before, world(model, case.x))
+    finally:
+        backends.mkldnn.matmul.fp32_precision = found[0]
+        backends.mha.set_fastpath_enabled(found[1])
+        backends.cuda.enable_flash_sdp(True)
+
+
+class Failing(nn.Module):
+    """Fails at an example that is not the first, in the middle of all it may have changed."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.layer, self.table = nn.Linear(2, 3), nn.Embedding(3, 2, max_norm=0.1)
+        self.register_buffer("count", torch.zeros(()))
+        self.error, self.last = error, None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        self.last = x.mul_(2.0)
+        self.table(torch.tensor([0]))
+        if len(x) > 1 or bool((x > 10).any()):
+            raise self.error
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("tiles", [Tiles(), Tiles(jobs=2, shape=(1, 1))], ids=["one", "threads"])
+@pytest.mark.parametrize("call", [empirical_ntk, prediction_change])
+@pytest.mark.parametrize("error", [RuntimeError("odd"), KeyboardInterrupt("odd"), KeyError("odd")])
+def test_an_exception_leaves_all_as_it_was(error, call, tiles):
+    model, x, y = Failing(error).eval(), torch.randn(3, 2).abs(), torch.arange(3)
+    x[1] = 9.0
+    options = STEP if call is prediction_change else {}
+    before = world(model, x, y)
+    with pytest.raises((type(error), LecoreError), match="odd"):
+        call(model, x, *([y] if options else []), tiles=tiles, **options)
+    assert not differences(before, world(model, x, y))
+
+
+def test_an_error_of_the_callers_own_loss_leaves_all_as_it_was():
+    case = problem("cnn", 3)
+    model = case.model()
+
+    def loss(prediction, target):
+        raise ZeroDivisionError("own loss")
+
+    before = world(model, case.x)
+    with pytest.raises((ZeroDivisionError, LecoreError), match="own loss"):
+        prediction_change(model, case.x, case.y, learning_rate=0.1, loss=loss)
+    assert not differences(before, world(model, case.x))
+
+
+def test_results_share_no_memory_with_the_model():
+    layer = nn.Linear(2, 2, bias=False)
+    x = torch.eye(2)
+    gradient = output_gradient(layer, x, torch.zeros(2, 2))
+    gradient.zero_()
+    kernel = empirical_ntk(layer.double(), x.double())
+    kernel.zero_()
+    assert float(layer.weight.abs().sum()) > 0
+    assert torch.equal(x, torch.eye(2))
+    assert not kernel.requires_grad
+    assert not gradient.requires_grad

@@ -1,0 +1,525 @@
+"""What cannot be measured rightly is refused in one line that names the place and the cure."""
+
+import random
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import lecore
+from lecore import (
+    Tiles,
+    empirical_ntk,
+    empirical_ntk_by_layer,
+    linearized_change,
+    loss_kernel,
+    output_gradient,
+    prediction_change,
+    train,
+)
+from lecore.errors import LecoreError
+from lecore.losses import cross_entropy, squared_error
+from lecore.sketches import gradient_sketch
+from tests.oracle import Problem, differences, world
+from tests.zoo import changed, mlp, net
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
+
+STEP = {"learning_rate": 0.1, "loss": squared_error}
+CALLS = {
+    "empirical_ntk": lambda m, x, y: empirical_ntk(m, x),
+    "empirical_ntk_by_layer": lambda m, x, y: empirical_ntk_by_layer(m, x),
+    "loss_kernel": lambda m, x, y: loss_kernel(m, x, y, loss=squared_error),
+    "prediction_change": lambda m, x, y: prediction_change(m, x, y, **STEP),
+    "linearized_change": lambda m, x, y: linearized_change(m, x, y, **STEP),
+    "output_gradient": lambda m, x, y: output_gradient(m, x, y, loss=squared_error),
+    "gradient_sketch": lambda m, x, y: gradient_sketch(m, x, features=8),
+    "train": lambda m, x, y: train(m, x, y, learning_rate=0.1, epochs=1, loss=squared_error),
+}
+WITH_TARGETS = [name for name in CALLS if "ntk" not in name and "sketch" not in name]
+
+
+@pytest.fixture(autouse=True)
+def always_the_same_numbers():
+    torch.manual_seed(0)
+
+
+def refused(call, *words: str) -> str:
+    """The message of a refusal: one line that says what to do, with these words."""
+    with pytest.raises(LecoreError) as caught:
+        call()
+    error, message = caught.value, str(caught.value)
+    assert "\n" not in message
+    assert error.cure or re.search("^give|must be", message), message
+    for word in words:
+        assert re.search(word, message), message
+    return message
+
+
+def test_every_public_call_that_takes_a_model_is_in_the_walk():
+    takes_model = {
+        name for name in lecore.__all__
+        if "model" in getattr(getattr(lecore, name), "__annotations__", {})
+    }  # fmt: skip
+    assert takes_model <= set(CALLS)
+
+
+# --- networks -----------------------------------------------------------------------------------
+
+
+def training(c: int, noisy: nn.Module) -> nn.Module:
+    model = net(lambda self, x: self.head(self.noisy(self.layer(x))), layer=nn.Linear(5, 6),
+                noisy=noisy, head=nn.Linear(6, c)).eval()  # fmt: skip
+    noisy.train()
+    return model
+
+
+def tuned(forward) -> nn.Module:
+    return changed(nn.Sequential(), lambda m: (
+        m.add_module("first", nn.Linear(5, 6)), m.add_module("odd", net(forward)),
+        m.add_module("last", nn.Linear(6, 1)))).eval()  # fmt: skip
+
+
+class Memory(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(5, 4, num_layers=2, dropout=0.3)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x[None])[0][0])
+
+
+class Heads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, dropout=0.3, batch_first=True)
+        self.first, self.head = nn.Linear(5, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)[:, None].repeat(1, 3, 1)
+        return self.head(self.attention(h, h, h)[0].mean(1))
+
+
+RANDOM = {
+    "dropout": (lambda: training(1, nn.Dropout(0.5)), "noisy"),
+    "alpha dropout": (lambda: training(1, nn.AlphaDropout(0.5)), "noisy"),
+    "rrelu": (lambda: training(1, nn.RReLU()), "noisy"),
+    "attention": (lambda: Heads().train(), "attention"),
+    "memory": (lambda: Memory().train(), "lstm"),
+    "functional dropout": (lambda: tuned(lambda self, x: F.dropout(x, 0.5)), "odd"),
+    "functional attention": (
+        lambda: tuned(lambda self, x: F.scaled_dot_product_attention(
+            x[:, None], x[:, None], x[:, None], dropout_p=0.5)[:, 0]), "odd",
+    ),
+    "functional rrelu": (lambda: tuned(lambda self, x: F.rrelu(x, training=True)), "odd"),
+    "noise": (lambda: tuned(lambda self, x: x + torch.randn_like(x)), "odd"),
+    "noise in place": (lambda: tuned(lambda self, x: x + torch.empty_like(x).normal_()), "odd"),
+    "small noise": (lambda: tuned(lambda self, x: x + 1e-6 * torch.randn_like(x)), "odd"),
+    "gumbel": (lambda: tuned(lambda self, x: F.gumbel_softmax(x)), "odd"),
+    "bernoulli": (lambda: tuned(lambda self, x: x * torch.bernoulli(x.sigmoid())), "odd"),
+    "stochastic depth": (
+        lambda: tuned(lambda self, x: x if torch.rand(()) < 0.5 else 2 * x), "odd",
+    ),
+    "of python": (lambda: tuned(lambda self, x: x * random.random()), "odd"),
+    "of numpy": (lambda: tuned(lambda self, x: x * np.random.rand()), "odd"),
+    "permutation": (lambda: tuned(lambda self, x: x[:, torch.randperm(6)]), "odd"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_networks_are_refused_by_the_name_of_the_layer(name):
+    build, layer = RANDOM[name]
+    model, x = build(), torch.randn(3, 5)
+    before = world(model, x)
+    for call in (CALLS["empirical_ntk"], CALLS["prediction_change"]):
+        refused(lambda call=call: call(model, x, torch.zeros(3)), layer, r"eval\(\)")
+    assert not differences(before, world(model, x))
+
+
+MIXED = {
+    "batch norm in training": (lambda: training(1, nn.BatchNorm1d(6)), "noisy"),
+    "batch norm without statistics": (
+        lambda: training(1, nn.BatchNorm1d(6, track_running_stats=False)).eval(), "noisy",
+    ),
+    "functional batch norm": (
+        lambda: tuned(lambda self, x: F.batch_norm(x, None, None, training=True)), "",
+    ),
+    "batch mean": (lambda: tuned(lambda self, x: x - x.mean(0)), ""),
+    "batch softmax": (lambda: tuned(lambda self, x: x.softmax(0)), ""),
+    "whole mean": (lambda: tuned(lambda self, x: x / x.norm()), ""),
+    "rolled": (lambda: tuned(lambda self, x: x + x.roll(1, 0)), ""),
+    "attention over the batch": (
+        lambda: tuned(lambda self, x: (x @ x.T).softmax(1) @ x), "",
+    ),
+    "sorted": (lambda: tuned(lambda self, x: x.sort(0)[0]), ""),
+    "cumulated": (lambda: tuned(lambda self, x: x.cumsum(0)), ""),
+    "first of the batch": (lambda: tuned(lambda self, x: x + x[0]), ""),
+    "size of the batch": (lambda: tuned(lambda self, x: x / len(x)), ""),
+    "mean before the first layer": (
+        lambda: net(lambda self, x: self.head(x - x.mean(0)), head=nn.Linear(5, 1)), "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_networks_that_mix_the_batch_are_refused(name):
+    build, layer = MIXED[name]
+    model, x = build(), torch.randn(4, 5)
+    for call in (CALLS["empirical_ntk"], CALLS["prediction_change"], CALLS["output_gradient"]):
+        refused(lambda call=call: call(model, x, torch.zeros(4)), layer)
+
+
+def handled(register) -> nn.Module:
+    return changed(nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 1)), register)
+
+
+HOOKED = {
+    "of a parameter": (
+        lambda: handled(lambda m: m[0].weight.register_hook(lambda g: 2 * g)), r"0\.weight",
+    ),
+    "after accumulation": (
+        lambda: handled(lambda m: m[0].weight.register_post_accumulate_grad_hook(
+            lambda p: p.grad.zero_())), r"0\.weight",
+    ),
+    "of a module": (
+        lambda: handled(lambda m: m[1].register_full_backward_hook(
+            lambda module, gi, go: (2 * gi[0],))), "'1'",
+    ),
+    "before a module": (
+        lambda: handled(lambda m: m[1].register_full_backward_pre_hook(
+            lambda module, go: (2 * go[0],))), "'1'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOOKED)
+def test_hooks_on_gradients_are_refused(name):
+    build, place = HOOKED[name]
+    refused(lambda: empirical_ntk(build(), torch.randn(2, 5)), place, "hook")
+
+
+OUTPUTS = {
+    "dict": lambda self, x: {"logits": self.head(x)},
+    "tuple": lambda self, x: (self.head(x), x),
+    "none": lambda self, x: None,
+    "number": lambda self, x: 1.0,
+    "complex": lambda self, x: torch.complex(self.head(x), self.head(x)),
+    "integers": lambda self, x: self.head(x).round().long(),
+    "booleans": lambda self, x: self.head(x) > 0,
+    "three axes": lambda self, x: self.head(x)[:, None],
+    "one axis": lambda self, x: self.head(x)[:, 0],
+    "no axis": lambda self, x: self.head(x).sum(),
+    "no outputs": lambda self, x: self.head(x)[:, :0],
+    "more rows": lambda self, x: self.head(x).repeat(2, 1),
+    "not finite": lambda self, x: self.head(x) / 0,
+    "without weights": lambda self, x: x,
+    "detached": lambda self, x: self.head(x).detach(),
+    "no gradient": lambda self, x: torch.sqrt(0 * self.head(x)),
+}  # fmt: skip
+REFUSED = [name for name in OUTPUTS if name not in ("without weights", "detached")]
+
+
+@pytest.mark.parametrize("call", [name for name in CALLS if name != "train"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_outputs_of_another_kind_are_refused(name, call):
+    if name == "no gradient" and call == "output_gradient":
+        pytest.skip("its outputs are finite")
+    model = net(OUTPUTS[name], head=nn.Linear(5, 2))
+    refused(lambda: CALLS[call](model, torch.randn(3, 5), torch.zeros(3)))
+
+
+@pytest.mark.parametrize("name", ["without weights", "detached"])
+def test_outputs_that_no_weight_moves_have_a_kernel_of_zero(name):
+    model = net(OUTPUTS[name], head=nn.Linear(5, 2))
+    try:
+        kernel = empirical_ntk(model, torch.randn(3, 5))
+    except LecoreError:
+        return
+    assert float(kernel.abs().max()) == 0
+
+
+MODELS = {
+    "a class": nn.Linear,
+    "a function": lambda x: x,
+    "none": None,
+    "a tensor": torch.zeros(3, 3),
+    "a list": [nn.Linear(5, 1)],
+    "a dict": nn.Linear(5, 1).state_dict(),
+    "nothing trains": nn.Linear(5, 1).requires_grad_(False),
+    "no parameters": nn.ReLU(),
+    "lazy": nn.LazyLinear(1),
+    "on no device": nn.Linear(5, 1, device="meta"),
+    "infinite": changed(nn.Linear(5, 1), lambda m: m.weight.data.fill_(float("inf"))),
+    "not a number": changed(mlp(1), lambda m: m[2].bias.data.fill_(float("nan"))),
+    "no forward": nn.ModuleList([nn.Linear(5, 1)]),
+    "another width": nn.Linear(4, 1),
+    "images": nn.Conv2d(1, 1, 3),
+    "indices": nn.Sequential(nn.Embedding(3, 1), nn.Flatten(), nn.Linear(5, 1)),
+    "two inputs": net(lambda self, x, y: self.a(x) + y, a=nn.Linear(5, 1)),
+    "failing": net(lambda self, x: self.a(x)[:, 7], a=nn.Linear(5, 1)),
+    "own error": net(lambda self, x: self.nothing(x), a=nn.Linear(5, 1)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_no_model_of_these_points_is_refused(name, call):
+    if call == "train" and name in ("infinite", "not a number"):
+        pytest.skip("training says that it diverged")
+    refused(lambda: CALLS[call](MODELS[name], torch.randn(3, 5), torch.zeros(3)))
+
+
+# --- points and targets -------------------------------------------------------------------------
+
+POINTS = {
+    "dict": {"x": torch.randn(3, 5)},
+    "tuple": (torch.randn(3, 5), torch.randn(3, 5)),
+    "list": [[1.0] * 5] * 3,
+    "list of tensors": [torch.randn(5)] * 3,
+    "none": None,
+    "number": 3.0,
+    "text": "x",
+    "numpy": np.zeros((3, 5)),
+    "empty": torch.empty(0, 5),
+    "empty rows": torch.empty(3, 0),
+    "uint8": torch.ones(3, 5, dtype=torch.uint8),
+    "integers": torch.ones(3, 5, dtype=torch.long),
+    "bool": torch.ones(3, 5, dtype=torch.bool),
+    "complex": torch.ones(3, 5, dtype=torch.complex64),
+    "meta": torch.randn(3, 5, device="meta"),
+    "sparse": torch.eye(5)[:3].to_sparse(),
+    "nested": torch.nested.nested_tensor([torch.randn(5)] * 3, layout=torch.jagged),
+    "no axis": torch.tensor(1.0),
+    "one axis": torch.randn(5),
+    "three axes": torch.randn(3, 2, 4),
+    "another width": torch.randn(3, 4),
+    "not a number": torch.full((3, 5), float("nan")),
+    "infinite": torch.full((3, 5), float("inf")),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("name", POINTS)
+def test_points_of_another_kind_are_refused(name, call):
+    if call == "train" and name in ("not a number", "infinite"):
+        pytest.skip("training says that it diverged")
+    model = mlp(2)
+    refused(lambda: CALLS[call](model, POINTS[name], torch.zeros(3)))
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_test_points_of_another_kind_are_refused(name):
+    model, x, y = mlp(2), torch.randn(3, 5), torch.zeros(3)
+    if name == "none":  # means the update points
+        return
+    refused(lambda: empirical_ntk(model, x, POINTS[name]))
+    refused(lambda: prediction_change(model, x, y, POINTS[name], **STEP))
+    refused(lambda: linearized_change(model, x, y, POINTS[name], **STEP))
+
+
+TARGETS = {
+    "dict": {"y": torch.zeros(3)},
+    "tuple": (0.0, 0.0, 0.0),
+    "list": [0.0, 0.0, 0.0],
+    "none": None,
+    "numpy": np.zeros(3),
+    "empty": torch.empty(0),
+    "too few": torch.zeros(2),
+    "too many": torch.zeros(4),
+    "no axis": torch.tensor(1.0),
+    "complex": torch.zeros(3, dtype=torch.complex64),
+    "meta": torch.zeros(3, device="meta"),
+    "another width": torch.zeros(3, 5),
+    "three axes": torch.zeros(3, 2, 2),
+    "not a number": torch.tensor([0.0, float("nan"), 0.0]),
+    "infinite": torch.tensor([0.0, float("inf"), 0.0]),
+    "sparse": torch.eye(3).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("call", WITH_TARGETS)
+@pytest.mark.parametrize("name", TARGETS)
+def test_targets_of_another_kind_are_refused(name, call):
+    if call == "train" and name in ("not a number", "infinite"):
+        pytest.skip("training says that it diverged")
+    words = ["row 1"] if name in ("not a number", "infinite") else []
+    refused(lambda: CALLS[call](mlp(2), torch.randn(3, 5), TARGETS[name]), *words)
+
+
+OPTIONS = {
+    "no step": {},
+    "two steps": {"learning_rate": 1.0, "optimizer": torch.optim.SGD(mlp(1).parameters(), lr=1)},
+    "a rate of 0": {"learning_rate": 0.0},
+    "a rate below 0": {"learning_rate": -1.0},
+    "a rate that is no number": {"learning_rate": float("nan")},
+    "an infinite rate": {"learning_rate": float("inf")},
+    "a rate in words": {"learning_rate": "0.1"},
+    "an optimizer of others": {"optimizer": torch.optim.SGD(mlp(1).parameters(), lr=1.0)},
+    "an unknown optimizer": {"optimizer": torch.optim.RMSprop(mlp(1).parameters())},
+    "a class as optimizer": {"optimizer": torch.optim.SGD},
+    "a dtype of integers": {"learning_rate": 1.0, "dtype": torch.long},
+    "a dtype in words": {"learning_rate": 1.0, "dtype": "float64"},
+    "a loss in words": {"learning_rate": 1.0, "loss": "mse"},
+    "a loss of shape": {"learning_rate": 1.0, "loss": lambda f, y: (f - y) ** 2},
+    "a loss of no tensor": {"learning_rate": 1.0, "loss": lambda f, y: 1.0},
+    "a loss of one argument": {"learning_rate": 1.0, "loss": lambda f: f.sum()},
+    "a failing loss": {"learning_rate": 1.0, "loss": lambda f, y: f[9]},
+    "tiles in words": {"learning_rate": 1.0, "tiles": "many"},
+    "too large a rate": {"learning_rate": 1e308},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("call", [prediction_change, linearized_change])
+def test_options_of_another_kind_are_refused(call, name):
+    if name == "too large a rate" and call is linearized_change:
+        pytest.skip("of first order it only scales")
+    refused(lambda: call(mlp(2), torch.randn(3, 5), torch.zeros(3), **OPTIONS[name]))
+
+
+@pytest.mark.parametrize("options", [{"form": "half"}, {"dtype": torch.bool}, {"dtype": "tf32"},
+                                     {"tiles": 3}])  # fmt: skip
+def test_options_of_a_kernel_are_refused(options):
+    refused(lambda: empirical_ntk(mlp(2), torch.randn(3, 5), **options))
+
+
+# --- losses -------------------------------------------------------------------------------------
+
+
+def test_classes_without_a_loss_are_refused():
+    for call in (partial(prediction_change, learning_rate=0.1),
+                 partial(linearized_change, learning_rate=0.1), output_gradient):  # fmt: skip
+        message = refused(lambda call=call: call(mlp(3), torch.randn(3, 5), torch.arange(3)))
+        assert "loss" in message
+
+
+def test_missing_labels_are_named():
+    y = torch.tensor([0, -1, 2, -100])
+    refused(lambda: output_gradient(mlp(3), torch.randn(4, 5), y, loss=cross_entropy), "rows 1, 3")
+    y = torch.tensor([0, 3, 2, 1])
+    refused(lambda: output_gradient(mlp(3), torch.randn(4, 5), y, loss=cross_entropy), "row 1")
+
+
+WEIGHTS = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
+CLASSES, SOFT = torch.tensor([0, 2, 1, 2]), torch.tensor(
+    [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]
+).double()  # fmt: skip
+SEVERAL, NUMBERS = (SOFT > 0.25).double(), SOFT * 3 - 1
+
+
+def weighted_closure(f: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(f, y, weight=WEIGHTS)
+
+
+def hinge(f: Tensor, y: Tensor) -> Tensor:
+    return (1 - f[y] + torch.where(torch.arange(3) == y, f[y] - 1, f)).clamp(min=0).sum()
+
+
+LOSSES = {
+    "cross entropy": (cross_entropy, CLASSES, lambda f, y: -f.log_softmax(0)[y]),
+    "of torch": (F.cross_entropy, CLASSES, lambda f, y: -f.log_softmax(0)[y]),
+    "a module": (nn.CrossEntropyLoss(), CLASSES, lambda f, y: -f.log_softmax(0)[y]),
+    "weighted": (
+        nn.CrossEntropyLoss(weight=WEIGHTS), CLASSES,
+        lambda f, y: -WEIGHTS[y] * f.log_softmax(0)[y],
+    ),
+    "weighted in single precision": (
+        nn.CrossEntropyLoss(weight=torch.tensor([0.25, 1.0, 3.0])), CLASSES,
+        lambda f, y: -torch.tensor([0.25, 1.0, 3.0]).double()[y] * f.log_softmax(0)[y],
+    ),
+    "partial": (
+        partial(F.cross_entropy, weight=WEIGHTS), CLASSES,
+        lambda f, y: -WEIGHTS[y] * f.log_softmax(0)[y],
+    ),
+    "closure": (weighted_closure, CLASSES, lambda f, y: -WEIGHTS[y] * f.log_softmax(0)[y]),
+    "lambda": (
+        lambda f, y: 2 * nn.CrossEntropyLoss(WEIGHTS)(f, y), CLASSES,
+        lambda f, y: -2 * WEIGHTS[y] * f.log_softmax(0)[y],
+    ),
+    "smoothed": (
+        nn.CrossEntropyLoss(label_smoothing=0.3), CLASSES,
+        lambda f, y: -0.7 * f.log_softmax(0)[y] - 0.1 * f.log_softmax(0).sum(),
+    ),
+    "ignoring": (
+        nn.CrossEntropyLoss(ignore_index=2), CLASSES,
+        lambda f, y: -f.log_softmax(0)[y] * (y != 2),
+    ),
+    "soft labels": (cross_entropy, SOFT, lambda f, y: -(y * f.log_softmax(0)).sum()),
+    "soft labels of a module": (
+        nn.CrossEntropyLoss(), SOFT, lambda f, y: -(y * f.log_softmax(0)).sum(),
+    ),
+    "negative log": (
+        lambda f, y: nn.NLLLoss(weight=WEIGHTS)(f.log_softmax(0), y), CLASSES,
+        lambda f, y: -WEIGHTS[y] * f.log_softmax(0)[y],
+    ),
+    "several labels": (
+        nn.BCEWithLogitsLoss(reduction="sum"), SEVERAL,
+        lambda f, y: -(y * F.logsigmoid(f) + (1 - y) * F.logsigmoid(-f)).sum(),
+    ),
+    "several labels on average": (
+        nn.BCEWithLogitsLoss(), SEVERAL,
+        lambda f, y: -(y * F.logsigmoid(f) + (1 - y) * F.logsigmoid(-f)).mean(),
+    ),
+    "squares": (nn.MSELoss(reduction="sum"), NUMBERS, lambda f, y: ((f - y) ** 2).sum()),
+    "mean of squares": (nn.MSELoss(), NUMBERS, lambda f, y: ((f - y) ** 2).mean()),
+    "squared error": (squared_error, NUMBERS, lambda f, y: ((f - y) ** 2).sum()),
+    "no loss": (None, NUMBERS, lambda f, y: ((f - y) ** 2).sum()),
+    "huber": (
+        nn.HuberLoss(delta=0.5, reduction="sum"), NUMBERS,
+        lambda f, y: torch.where((f - y).abs() < 0.5, (f - y) ** 2 / 2,
+                                 0.5 * ((f - y).abs() - 0.25)).sum(),
+    ),
+    "hinge": (
+        hinge, CLASSES,
+        lambda f, y: sum((1 - f[y] + f[k]).clamp(min=0) for k in range(3) if k != int(y)),
+    ),
+    "looks at the target": (
+        lambda f, y: f.sum() ** 2 if int(y) == 2 else f[0] ** 2, CLASSES,
+        lambda f, y: f.sum() ** 2 if int(y) == 2 else f[0] ** 2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_one_example(name):
+    loss, y, right = LOSSES[name]
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).double()
+    case = Problem(lambda: mlp(3), x, y, x, right)
+    step = case.change(torch.optim.SGD, 0.1)
+    model = case.model()
+    torch.testing.assert_close(output_gradient(model, x, y, loss=loss), case.signal)
+    for tiles in (Tiles(), Tiles(shape=(2, 3))):
+        change = prediction_change(model, x, y, learning_rate=0.1, loss=loss, tiles=tiles)
+        torch.testing.assert_close(change, step)
+    slopes = torch.einsum("ic,icp->ip", case.signal, case.left)
+    if loss is not None:
+        torch.testing.assert_close(loss_kernel(model, x, y, loss=loss), slopes @ slopes.T)
+    first = linearized_change(model, x, y, learning_rate=0.1, loss=loss)
+    torch.testing.assert_close(first, -0.1 * torch.einsum("ip,jcp->ijc", slopes, case.left))
+
+
+# --- half precision, and the check switched off -------------------------------------------------
+
+
+def test_half_precision_inside_is_said():
+    model = net(lambda self, x: self.head(self.layer(x).bfloat16().to(x.dtype)),
+                layer=nn.Linear(5, 6), head=nn.Linear(6, 1))  # fmt: skip
+    from lecore.precision import RoundingWarning
+
+    with pytest.warns(RoundingWarning):
+        prediction_change(model, torch.randn(3, 5), torch.zeros(3), learning_rate=1e-6)
+
+
+def test_without_the_check_nothing_is_looked_for():
+    """Who switches it off gets what a forward of one example gives."""
+    model, x = MIXED["batch softmax"][0](), torch.randn(3, 5)
+    kernel = empirical_ntk(model, x, check=False)
+    assert kernel.shape == (3, 3, 1, 1)
+    case = Problem(lambda: mlp(3), x.double(), torch.zeros(3), x.double())
+    unchecked = empirical_ntk(case.model(), x, check=False)
+    torch.testing.assert_close(unchecked, case.kernel(case.left, case.left))

@@ -1,0 +1,166 @@
+"""The same numbers however the work is cut and wherever it runs, with networks that people use."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+import torch
+from torch import nn
+
+from lecore import Tiles, empirical_ntk, linearized_change, loss_kernel, prediction_change
+from lecore.errors import LecoreError
+from lecore.losses import cross_entropy
+from tests.oracle import differences, flags, seed, world
+from tests.zoo import Attention, Block, Recurrent, Words
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
+
+NETWORKS = {
+    "convolution": (
+        lambda: nn.Sequential(nn.Conv2d(1, 3, 3), Block(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                              nn.LayerNorm(3), nn.Linear(3, 3)),
+        lambda n: torch.randn(n, 1, 5, 5),
+    ),
+    "dense": (
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 2)),
+        lambda n: torch.randn(n, 4),
+    ),
+    "attention": (lambda: Attention(2), lambda n: torch.randn(n, 3, 8)),
+    "transformer": (
+        lambda: nn.Sequential(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True),
+                              nn.Flatten(), nn.Linear(24, 2)),
+        lambda n: torch.randn(n, 3, 8),
+    ),
+    "memory": (lambda: Recurrent(2), lambda n: torch.randn(n, 3, 4)),
+    "words": (lambda: Words(3, padding_idx=0), lambda n: torch.randint(0, 7, (n, 5))),
+}  # fmt: skip
+
+
+def network(name: str, count: int) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    build, draw = NETWORKS[name]
+    with seed(3):
+        model, x = build().eval(), draw(count)
+        y = torch.randint(0, 2, (count,))
+    return model, x.double() if x.is_floating_point() else x, y
+
+
+MEASURES = {
+    "kernel": lambda model, x, y, tiles: empirical_ntk(model, x, tiles=tiles),
+    "kernel of two sets": lambda model, x, y, tiles: empirical_ntk(model, x, x[1:], tiles=tiles),
+    "trace": lambda model, x, y, tiles: empirical_ntk(model, x, form="trace", tiles=tiles),
+    "loss kernel": lambda model, x, y, tiles: loss_kernel(
+        model, x, y, loss=cross_entropy, tiles=tiles
+    ),
+    "step": lambda model, x, y, tiles: prediction_change(
+        model, x, y, learning_rate=0.1, loss=cross_entropy, tiles=tiles
+    ),
+    "first order": lambda model, x, y, tiles: linearized_change(
+        model, x, y, learning_rate=0.1, loss=cross_entropy, tiles=tiles
+    ),
+}
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12 * float(other.abs().max()))
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=True, memory_limit="2GiB",
+            dashboard_address=":0", silence_logs="CRITICAL",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        yield client
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_threads_give_what_one_gives(name, measure):
+    model, x, y = network(name, 12)
+    alone = MEASURES[measure](model, x, y, Tiles())
+    before = world(model, x, y)
+    together = MEASURES[measure](model, x, y, Tiles(jobs=8, shape=(2, 3)))
+    same(together, alone)
+    assert not differences(before, world(model, x, y))
+
+
+def test_threads_give_it_again_and_again():
+    """The race of many small tiles shows in some kernels only."""
+    model, x, _ = network("dense", 40)
+    alone = empirical_ntk(model, x, form="trace")
+    for _ in range(6):
+        tiles = Tiles(jobs=8, shape=(2, 20))
+        same(empirical_ntk(model, x, x.clone(), form="trace", tiles=tiles), alone)
+
+
+@pytest.mark.parametrize("measure", ["kernel of two sets", "step"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_processes_give_what_one_gives(name, measure):
+    model, x, y = network(name, 6)
+    alone = MEASURES[measure](model, x, y, Tiles())
+    tiles = Tiles(jobs=2, backend="processes", shape=(3, 4))
+    same(MEASURES[measure](model, x, y, tiles), alone)
+
+
+@pytest.mark.parametrize("measure", ["kernel", "step"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_cluster_gives_what_one_thread_gives(name, measure, client):
+    model, x, y = network(name, 6)
+    alone = MEASURES[measure](model, x, y, Tiles())
+    same(MEASURES[measure](model, x, y, Tiles(client=client, shape=(2, 3))), alone)
+
+
+def test_callers_in_threads_of_their_own_get_their_own_numbers():
+    work = [(name, measure) for name in NETWORKS for measure in MEASURES]
+    problems = {name: network(name, 8) for name in NETWORKS}
+    alone = [MEASURES[m](*problems[name], Tiles()) for name, m in work]
+    before = flags()
+    with ThreadPoolExecutor(8) as pool:
+        together = pool.map(lambda w: MEASURES[w[1]](*problems[w[0]], Tiles()), work)
+        for one, other in zip(together, alone, strict=True):
+            same(one, other)
+    assert not differences(before, flags())
+
+
+def test_one_model_measured_by_several_threads_at_once():
+    model, x, y = network("attention", 8)
+    alone = {name: measure(model, x, y, Tiles()) for name, measure in MEASURES.items()}
+    before = world(model, x, y)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda m: MEASURES[m](model, x, y, Tiles()), MEASURES))
+    for name, one in zip(MEASURES, found, strict=True):
+        same(one, alone[name])
+    assert not differences(before, world(model, x, y))
+
+
+class Breaks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError("in the middle")
+
+
+def test_settings_are_put_back_after_an_exception_in_one_thread():
+    torch.backends.mha.set_fastpath_enabled(True)
+    before, start = flags(), Barrier(4)
+    model, x, _ = network("transformer", 6)
+    alone = empirical_ntk(model, x)
+
+    def measure(k: int) -> torch.Tensor:
+        start.wait()
+        if k % 2:
+            with pytest.raises((LecoreError, ZeroDivisionError), match="in the middle"):
+                empirical_ntk(Breaks(), torch.randn(2, 3))
+            return alone
+        return empirical_ntk(model, x, tiles=Tiles(jobs=2, shape=(2, 2)))
+
+    with ThreadPoolExecutor(4) as pool:
+        for kernel in pool.map(measure, range(4)):
+            same(kernel, alone)
+    assert not differences(before, flags())
