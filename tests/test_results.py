@@ -46,13 +46,13 @@ def test_reference_verdicts_are_the_expected_ones():
 
 
 def test_forty_claims_in_order():
-    ids = [claim["id"] for claim in claims.load_claims(ROOT)]
+    ids = [claim["id"] for claim in project.load_claims(ROOT)]
     assert ids == [f"HS-{i}" for i in range(1, 26)] + [f"DMDG-{i}" for i in range(1, 16)]
 
 
 def test_every_claim_of_a_written_chapter_has_an_expectation():
     written = project.chapters(ROOT)
-    for claim in claims.load_claims(ROOT):
+    for claim in project.load_claims(ROOT):
         if claim["chapter"] in written:
             assert {"smoke", "quick"} <= set(claim["expected"]), claim["id"]
 

@@ -122,6 +122,8 @@ def run(
 def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> Outcome:
     from joblib import Parallel, delayed
 
+    from lecore.companion.kernel import ENGINE  # here: threads that import at once see halves
+
     def current(task: Task) -> bool:
         return staged_key(build, task.chapter) == task.key and not force
 
@@ -134,7 +136,7 @@ def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> 
     ):
         # every chapter has a kernel process of its own, so threads are enough here
         results = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
-            delayed(_execute)(root, build, task, progress) for task in todo
+            delayed(_execute)(root, build, task, progress, ENGINE) for task in todo
         )
         for chapter, failure in results:
             if failure is None:
@@ -204,13 +206,13 @@ def current_key(root: Path, chapter: str, values: Mapping[str, Any]) -> str:
     return project.chapter_key(root, project.read_notebook(root, chapter), values)
 
 
-def _execute(root: Path, build: Path, task: Task, progress: Progress) -> tuple[str, str | None]:
+def _execute(
+    root: Path, build: Path, task: Task, progress: Progress, engine: str
+) -> tuple[str, str | None]:
     """Execute one chapter; returns its name and, if it failed, the reason in one line."""
     import nbformat
     import papermill
     from nbclient.exceptions import CellTimeoutError
-
-    from lecore.companion.kernel import ENGINE
 
     running = build / "running" / f"{task.chapter}.ipynb"
     failed = build / "failed" / f"{task.chapter}.ipynb"
@@ -226,7 +228,7 @@ def _execute(root: Path, build: Path, task: Task, progress: Progress) -> tuple[s
             running,
             parameters=dict(task.parameters),
             kernel_name="python3",
-            engine_name=ENGINE,
+            engine_name=engine,
             # the kernel's folder alone: `cwd` would move this process, which all threads share
             resources={"metadata": {"path": str(project.source(root, task.chapter).parent)}},
             progress_bar=False,

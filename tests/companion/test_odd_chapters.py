@@ -133,7 +133,7 @@ def test_what_cannot_be_read_is_computed_again(
     for place in ("stage/book/first/mean.ipynb", "records/second/slow.json"):
         path = project / "_build" / place
         path.write_bytes(path.read_bytes()[:200])
-    done = command("run", "--jobs", "3", *["--force"] * force)
+    done = command("run", *["--force"] * force)
     assert done.exit_code == 0, done.output
     counts = "3 executed, 0" if force else "2 executed, 1"
     assert f"{counts} up to date, 0 failed" in done.output
