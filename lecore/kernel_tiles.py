@@ -47,7 +47,7 @@ class StructuredRoute:
     structures: tuple[Structure, Structure]
     rows: Side
     columns: Side
-    _last: _LastRows = field(default_factory=_LastRows, repr=False, compare=False)
+    _last: _LastRows = field(default_factory=_LastRows, init=False, repr=False, compare=False)
 
     @property
     def outputs(self) -> int:

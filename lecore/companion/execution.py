@@ -303,7 +303,8 @@ def _kernel_environment(root: Path, build: Path, jobs: int) -> Iterator[None]:
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     wanted = {"PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUTF8": "1"}
-    wanted["LECORE_RUNS"] = os.environ.get("LECORE_RUNS") or str(build / "runs")
+    runs = Path(os.environ.get("LECORE_RUNS") or build / "runs")
+    wanted["LECORE_RUNS"] = str(runs.absolute())  # the kernels start in other folders
     if jobs > 1 or "OMP_NUM_THREADS" not in os.environ:
         wanted["OMP_NUM_THREADS"] = threads
     if "LECORE_DATA" in os.environ:  # the kernels start in other folders
