@@ -14,7 +14,7 @@ from lecore.kernel_tiles import KernelTile
 from lecore.losses import Loss
 from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
 from lecore.points import Side, labelled
-from lecore.precision import Precision
+from lecore.precision import Precision, check_finite
 from lecore.routes import (
     Measured,
     along_steps,
@@ -26,6 +26,7 @@ from lecore.routes import (
     step_route,
     structures,
 )
+from lecore.self_check import check_batch
 from lecore.step_tiles import StepTile
 from lecore.tiles import Tiles
 
@@ -135,7 +136,11 @@ def output_gradient(
         rows = labelled(measured[1], inputs, targets, loss)
         check_points(measured, rows.inputs, rows.inputs, check)
         with torch.no_grad():
-            return rows.loss_gradient(slice(None), measured[1].predict(rows.inputs))
+            if check:
+                check_batch(measured[1], rows.inputs)
+            gradient = rows.loss_gradient(slice(None), measured[1].predict(rows.inputs))
+        check_finite(gradient, "the loss gradient")
+        return gradient
 
 
 def _outputs(measured: Measured, rows: Side) -> int:

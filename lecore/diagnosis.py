@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lecore.probing import generators_left_alone
+from lecore.random_states import generators_left_alone
 from lecore.snapshot import Snapshot
 
 

@@ -12,7 +12,7 @@ from lecore.flags import fixed_flags
 from lecore.gradients import Factors, factor_bytes, gradient_factors, pass_bytes
 from lecore.identity import identify
 from lecore.layer_kernels import Extent, layer_kernel, only_output, traced, written_out
-from lecore.points import Side
+from lecore.points import Side, witness
 from lecore.precision import all_finite
 from lecore.snapshot import Snapshot
 from lecore.tiles import TileCost, Tiles, check_tiles, compute_tiles
@@ -198,7 +198,7 @@ class KernelTile:
 
     def compute(self, tiles: Tiles) -> Any:
         """The whole matrix."""
-        check_tiles(tiles)
+        check_tiles(tiles, self.route.network.manners.draws)
         route, cost = self.route, self.route.cost(self.form)
         identity = None
         if tiles.store is not None:
@@ -224,6 +224,10 @@ class KernelTile:
             symmetric=route.rows is route.columns,
             identity=identity,
         )
+
+    def witness(self) -> Tensor:
+        """By which another process shows that it has the same network and loss."""
+        return witness(self.route.network, self.route.rows)
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """The tile of these rows and columns."""

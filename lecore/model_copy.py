@@ -114,7 +114,7 @@ def _deep_copy(model: nn.Module, known: dict[int, Any]) -> tuple[nn.Module, dict
             try:
                 copy.deepcopy(value, dict(known))
             except Exception:
-                memo[id(value)] = value
+                memo[id(value)] = _shallow(value)
     try:
         return copy.deepcopy(model, memo), memo
     except Exception:
@@ -122,6 +122,13 @@ def _deep_copy(model: nn.Module, known: dict[int, Any]) -> tuple[nn.Module, dict
             f"the model cannot be copied ({type(failure).__name__}: {_first_line(failure)})",
             "keep what cannot be copied outside of its attributes",
         ) from failure
+
+
+def _shallow(value: Any) -> Any:
+    try:
+        return copy.copy(value) if hasattr(value, "__dict__") else value
+    except Exception:
+        return value
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:

@@ -24,8 +24,7 @@ def check_name(what: str, name: object, known: Collection[str]) -> None:
 
 
 class Choices(dict[str, T]):
-    """What names choose; looking up an unknown one raises
-    :class:`~lecore.errors.LecoreError`.
+    """What names choose; an unknown one raises :class:`~lecore.errors.LecoreError`.
 
     Args:
         what: What is chosen, for the message.

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from lecore.errors import LecoreError
 from lecore.snapshot import Parameters
@@ -57,7 +58,15 @@ def weight_change(
         raise LecoreError(
             f"the step of {kind.__name__} is not known", "take SGD, Adam or AdamW of torch.optim"
         )
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+    step = vars(optimizer).get("step")  # a learning rate's scheduler wraps it
+    if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
+        raise LecoreError("the optimizer's step was replaced", "take one that steps as its class")
+    if (
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+    ):
         raise LecoreError(
             "the optimizer has step hooks, which a single step ignores", "remove them"
         )

@@ -7,8 +7,11 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from lecore.errors import LecoreError
+from lecore.flags import fixed_flags
 from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy, of_one_example, squared_error
 from lecore.precision import all_finite
+from lecore.probing import Callers
+from lecore.random_states import generators_left_alone, random_states
 from lecore.snapshot import Snapshot
 
 NAMED_ROWS = 5
@@ -50,6 +53,15 @@ class Side(NamedTuple):
 
 def _inner_product(prediction: Tensor, signal: Tensor) -> Tensor:
     return (prediction * signal).sum()
+
+
+def witness(network: Snapshot, side: Side) -> Tensor:
+    """What a network and its loss give for the first of some points, in one row."""
+    one = slice(0, 1)
+    with torch.no_grad(), fixed_flags(network.products, network.device.type):
+        prediction = network.copy().predict(side.inputs[one])
+        gradient = prediction if side.loss is None else side.loss_gradient(one, prediction)
+        return torch.cat([prediction, gradient]).cpu()
 
 
 def points(network: Snapshot, inputs: Any, what: str = "inputs") -> Tensor:
@@ -94,12 +106,13 @@ def labelled(network: Snapshot, inputs: Any, targets: Any, loss: Loss | None) ->
             "give one target for each input",
         )
     targets = targets.to(
-        network.device, network.dtype if targets.is_floating_point() else targets.dtype
+        network.device, network.dtype if targets.is_floating_point() else targets.dtype, copy=True
     )
     loss = _chosen(loss, targets)
     with torch.no_grad():
         prediction = network.predict(inputs[:1])[0]
     _check_targets(loss, prediction, targets)
+    _check_purity(network, loss, prediction, targets[0])
     loss = of_one_example(loss)
     return Side(inputs, targets, loss, _vectorizes(loss, prediction, targets[:1]))
 
@@ -177,6 +190,31 @@ def _tensor(value: Any, what: str, cure: str) -> Tensor:
         raise LecoreError(f"{what} is quantized", "give numbers (dequantize)")
     value = value.detach()
     return value.clone() if value.is_inference() else value
+
+
+def _check_purity(network: Snapshot, loss: Loss, prediction: Tensor, target: Tensor) -> None:
+    """Refuse a loss that is more than a function of a prediction and a target."""
+    watch, given, own = Callers(network.callers), of_one_example(loss), target.clone()
+    values, drawn = [], False
+    with generators_left_alone(), watch, torch.no_grad():
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            before = random_states()
+            values.append(torch.as_tensor(given(prediction.clone(), own)))
+            drawn = drawn or random_states() != before
+    if watch.foreign:
+        raise LecoreError(
+            f"the loss uses {watch.foreign!r} of the model, beside the prediction",
+            "measure the part that a prediction has; for a penalty take the weight_decay of an "
+            "optimizer",
+        )
+    if not torch.equal(own, target):
+        raise LecoreError("the loss writes to its target", "let it work on a copy")
+    if drawn or not torch.equal(*(value.nan_to_num() for value in values)):
+        raise LecoreError(
+            "the loss draws random numbers or changes from call to call",
+            "give a function of one prediction and one target alone",
+        )
 
 
 def _check_targets(loss: Loss, prediction: Tensor, targets: Tensor) -> None:

@@ -1,13 +1,10 @@
 """One look at the forward pass of an example, before anything is measured."""
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
-from threading import RLock
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -15,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lecore.errors import LecoreError
+from lecore.random_states import generators_left_alone, random_states
 from lecore.snapshot import InPrecision, Manners, Snapshot, layer_of
 
 _READS = {
@@ -23,7 +21,6 @@ _READS = {
     torch.ops.aten.unique_dim, torch.ops.aten.unique_consecutive,
 }  # fmt: skip
 _READ_BY_PYTHON = {Tensor.numpy, Tensor.__array__, Tensor.tolist, Tensor.item}
-_generators = RLock()
 
 
 def look(network: Snapshot, example: Tensor) -> Snapshot:
@@ -56,32 +53,27 @@ def look(network: Snapshot, example: Tensor) -> Snapshot:
     return replace(network, manners=min(reversed(found), key=lambda m: _unit(m.lowest)))
 
 
-@contextmanager
-def generators_left_alone() -> Iterator[None]:
-    """Put the random states of Python, NumPy and torch back; one thread at a time is inside."""
-    with _generators:
-        python_state, numpy_state = random.getstate(), np.random.get_state()
-        try:
-            with torch.random.fork_rng():
-                yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
-
-
-def random_states() -> tuple[Any, ...]:
-    """Those of Python, NumPy and torch, to be compared."""
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    states = tuple(s.numpy().tobytes() for s in (torch.get_rng_state(), *cuda))
-    return random.getstate(), (kind, np.asarray(keys).tobytes(), *rest), states
+def together(found: list[Manners]) -> Manners:
+    """The manners of several examples as those of one network."""
+    longest = max(found, key=lambda manners: _unit(manners.lowest))
+    return replace(
+        longest,
+        written=frozenset().union(*(manners.written for manners in found)),
+        draws=any(manners.draws for manners in found),
+        alone=any(manners.alone for manners in found),
+        activation_bytes=max(manners.activation_bytes for manners in found),
+    )
 
 
 def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     leaves = {k: p.clone().requires_grad_() for k, p in network.parameters.items()}
     fixed = {k: t.clone() for k, t in network.fixed.items()}
     versions = {k: t._version for k, t in (*leaves.items(), *fixed.items())}
-    values, python, module = _Values(), _Python(network.callers), network.copy().module
+    module = network.copy().module
+    computed = {
+        id(vars(module.get_submodule(name)).get(key)): key for name, key in network.computed
+    }
+    values, python = _Values(), Callers(network.callers, computed)
     longer = InPrecision(network.dtype) if lifted else nullcontext()
     try:
         with generators_left_alone():
@@ -104,6 +96,12 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     prediction = network.checked(output, 1)
     if python.foreign:
         raise _uses_foreign(python.foreign)
+    if python.stale:
+        raise LecoreError(
+            f"attribute {python.stale!r} was computed from parameters outside of the forward pass, "
+            "and would not follow a step",
+            "compute it in the forward pass",
+        )
     if not prediction.requires_grad:
         raise LecoreError(
             "no output depends on a trainable parameter in a way that autograd sees",
@@ -163,17 +161,19 @@ class _Values(TorchDispatchMode):
         return result
 
 
-class _Python(TorchFunctionMode):
+class Callers(TorchFunctionMode):
     """Sees values that leave torch, and tensors of the caller's model."""
 
-    def __init__(self, callers: dict[int, str]) -> None:
+    def __init__(self, callers: dict[int, str], computed: dict[int, str] | None = None) -> None:
         super().__init__()
-        self.callers, self.foreign, self.read = callers, "", False
+        self.callers, self.computed = callers, computed or {}
+        self.foreign, self.stale, self.read = "", "", False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.read |= func in _READ_BY_PYTHON
         for leaf in leaves_of((args, kwargs)):
             self.foreign = self.foreign or self.callers.get(id(leaf), "")
+            self.stale = self.stale or self.computed.get(id(leaf), "")
         return func(*args, **(kwargs or {}))
 
 

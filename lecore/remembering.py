@@ -1,16 +1,19 @@
 """What was found out about a model, until it is changed or forgotten."""
 
 import threading
+import types
 from collections.abc import Callable
-from inspect import getattr_static
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _known: WeakKeyDictionary[nn.Module, dict[Any, Any]] = WeakKeyDictionary()
 _lock = threading.Lock()
+
+SMALL = 64
+"""Numbers of an integer buffer that are looked at: a switch, not a table."""
 
 
 def remembered(
@@ -41,22 +44,54 @@ def remembered(
 
 def _signature(model: nn.Module) -> tuple[Any, ...]:
     """All that the way a network is computed can depend on, but its weights' values."""
-    plain = (bool, int, float, str, bytes, tuple, type(None), torch.dtype)
     parts: list[Any] = [len(h) for h in _global_hooks()]
     for name, module in model.named_modules():
-        attributes = [(k, repr(v)) for k, v in vars(module).items() if isinstance(v, plain)]
-        hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-        functions = [vars(module).get("forward"), getattr_static(type(module), "forward"), *hooks]
-        parts.append((name, type(module), *map(_code, functions), *attributes))
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        own = {k: v for k, v in vars(module).items() if k not in ("_parameters", "_modules")}
+        parts.append((name, type(module), _code_of(type(module)), _seen(own, 5)))
+    for name, tensor in model.named_parameters():
         parts.append((name, tensor.shape, tensor.dtype, tensor.requires_grad, tensor.device))
     return tuple(parts)
+
+
+def _code_of(kind: type) -> tuple[Any, ...]:
+    """Code of all methods below torch's own."""
+    below = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    return tuple((k, _code(v)) for c in below for k, v in vars(c).items() if callable(v))
+
+
+def _seen(value: Any, depth: int) -> Any:
+    """A value as something that can be compared and kept, and holds nothing of the model."""
+    if value is None or isinstance(value, bool | int | float | str | bytes | torch.dtype):
+        return value
+    if isinstance(value, Tensor):
+        flags = not value.is_floating_point() and value.numel() <= SMALL and not value.is_meta
+        return value.shape, value.dtype, value.device, repr(value.tolist()) if flags else ""
+    if isinstance(value, types.FunctionType | types.MethodType) and depth:
+        function = getattr(value, "__func__", value)
+        cells = [_content(cell) for cell in function.__closure__ or ()]
+        return _code(value), *(_seen(content, depth - 1) for content in cells)
+    if isinstance(value, nn.Module | type) or not depth:
+        return type(value)
+    if isinstance(value, dict):
+        return tuple((repr(k), _seen(v, depth - 1)) for k, v in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return type(value), *(_seen(v, depth - 1) for v in value)
+    if hasattr(value, "__dict__"):
+        return type(value), _seen(vars(value), depth - 1)
+    return type(value)
 
 
 def _code(function: Any) -> Any:
     """What a function does; not the function, which may hold the model that is to be forgotten."""
     function = getattr(function, "__func__", function)
     return getattr(function, "__code__", id(function))
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def _global_hooks() -> list[Any]:

@@ -18,10 +18,12 @@ from lecore.model_copy import unwrapped
 from lecore.optimizer_steps import WeightChange
 from lecore.points import Side, points
 from lecore.precision import Precision
-from lecore.probing import generators_left_alone, look
+from lecore.probing import look, together
+from lecore.random_states import generators_left_alone
 from lecore.remembering import remembered
 from lecore.self_check import (
     agrees,
+    check_batch,
     check_predictions,
     checked_steps,
     checked_structures,
@@ -187,6 +189,9 @@ def step_route(
         dense = DenseSteps(network, rows, columns, layers, learning_rate)
         if right(dense):
             return dense
+    if check:
+        with torch.no_grad():
+            check_batch(network, columns)
     route = changed_weights(network, rows, columns, step, linearized)
     if route.how != "plain" and not right(route):
         route = replace(route, how="plain")
@@ -230,6 +235,8 @@ def _looked_at(model: nn.Module, network: Snapshot, side: Tensor) -> Snapshot:
     manners = remembered(
         model, ("look", *_kind(network, side)), lambda: look(network, side[:1]).manners
     )
+    if manners.alone:  # another example may go another way
+        manners = together([manners, *(look(network, x[None]).manners for x in side[1:])])
     return replace(network, manners=manners)
 
 
@@ -241,15 +248,17 @@ def check_points(measured: Measured, rows: Tensor, columns: Tensor, check: bool)
     samples = [_pair(rows, rows if len(rows) > 1 else columns)]
     if columns.shape[1:] != rows.shape[1:]:
         samples = [_pair(rows, rows), _pair(columns, columns)]
+    if network.manners.alone:  # each of them, as each may go another way
+        samples = [rows, columns]
     for sample in samples:
 
         def passes(sample: Tensor = sample) -> bool:
             with torch.no_grad():
                 check_predictions(network, sample)
-            return not torch.equal(sample[0], sample[1])
+            return len(sample) > 1 and not torch.equal(sample[0], sample[1])
 
         key = ("predictions", *_kind(network, sample))
-        remembered(model, key, passes, lasts=bool)
+        remembered(model, key, passes, lasts=lambda found: found and not network.manners.alone)
 
 
 def _pair(first: Tensor, last: Tensor) -> Tensor:

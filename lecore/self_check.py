@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from lecore.diagnosis import mixing_layer, random_layer
 from lecore.errors import LecoreError
@@ -21,7 +22,7 @@ from lecore.layer_kernels import layer_kernel
 from lecore.optimizer_steps import sgd_change
 from lecore.points import Side
 from lecore.precision import PRODUCT_DTYPES
-from lecore.probing import generators_left_alone, random_states
+from lecore.random_states import generators_left_alone, random_states
 from lecore.snapshot import Snapshot
 from lecore.step_tiles import ChangedWeights, DenseSteps, StepRoute, TwoLayerSteps
 from lecore.watching import Structure, plainly, with_direct
@@ -63,6 +64,31 @@ def check_predictions(network: Snapshot, sample: Tensor) -> None:
         "an example's own dimensions)",
         _where(mixing_layer(network, sample)),
     )
+
+
+def check_batch(network: Snapshot, points: Tensor) -> None:
+    """Whether points that are predicted at once are predicted as each alone.
+
+    Args:
+        network: The network.
+        points: All that will be predicted at once, shape (n, …).
+
+    Raises:
+        LecoreError: If they depend on each other.
+    """
+    if len(points) == 1 or network.manners.alone:
+        return
+    own = network.copy()
+    at_once = own.predict(points)
+    try:
+        alone = vmap(lambda x: own.predict(x[None])[0], chunk_size=len(points))(points)
+    except Exception:
+        alone = torch.cat([own.predict(x[None]) for x in points])
+    if not _close(at_once, alone, _tolerance(network) * _peak(at_once) + _unit(network)):
+        raise LecoreError(
+            "predictions depend on the other examples of a batch",
+            "let the model treat every example by itself",
+        )
 
 
 def checked_structures(

@@ -18,6 +18,7 @@ from lecore.errors import LecoreError
 from lecore.flags import Products
 from lecore.model_copy import private_copy, state, unwrapped
 from lecore.precision import Precision, all_finite
+from lecore.random_states import generators_left_alone
 
 Parameters = dict[str, Tensor]
 
@@ -57,12 +58,14 @@ class Snapshot:
         products: How float32 matrix products are computed.
         manners: How its forward pass behaves.
         callers: The caller's own tensors, by id, which the copy must never use.
+        computed: Layers and attributes that hold what was computed from parameters.
     """
 
     module: nn.Module
     products: Products = "ieee"
     manners: Manners = Manners()
     callers: dict[int, str] = field(default_factory=dict, repr=False)
+    computed: frozenset[tuple[str, str]] = frozenset()
 
     @cached_property
     def leaves(self) -> dict[str, nn.Parameter]:
@@ -242,9 +245,15 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
             return tensor.to(cast_to.to_complex(), copy=True)
         return tensor.clone()
 
-    with torch.inference_mode(False):
+    _check_sharing(tensors)
+    with torch.inference_mode(False), generators_left_alone():
+        copied = private_copy(model, cast)
+        _check_copy(model, copied, private)
         network = Snapshot(
-            private_copy(model, cast), products, callers={id(t): k for k, t in tensors.items()}
+            copied,
+            products,
+            callers={id(t): k for k, t in tensors.items()},
+            computed=frozenset(_computed(model)),
         )
         for name, parameter in network.parameters.items():
             if not all_finite(parameter):
@@ -295,6 +304,51 @@ def _check_layer(name: str, module: nn.Module) -> None:
             f"layer {name!r} normalises over the batch, so predictions depend on each other",
             "give it track_running_stats=True",
         )
+
+
+def _computed(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Attributes that were computed from parameters: not to be read, but written over."""
+    for name, module in model.named_modules():
+        if module._forward_pre_hooks or isinstance(module, torch.jit.ScriptModule):
+            continue  # pruning and older weight norms compute theirs anew
+        for key, value in vars(module).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                yield name, key
+
+
+def _check_sharing(tensors: Parameters) -> None:
+    """Refuse tensors that overlap in memory, which a step on a copy would tear apart."""
+    extents: dict[int, list[tuple[int, int, str]]] = {}
+    for name, tensor in tensors.items():
+        if tensor.layout is torch.strided and tensor.numel():
+            start = int(tensor.storage_offset())
+            sizes = zip(tensor.shape, tensor.stride(), strict=True)
+            last = sum((int(n) - 1) * int(s) for n, s in sizes)
+            place = tensor.untyped_storage().data_ptr()
+            for other_start, other_end, other in extents.get(place, []):
+                if start <= other_end and other_start <= start + last:
+                    raise LecoreError(
+                        f"{name!r} and {other!r} lie in the same memory, so that a step on one "
+                        "moves the other",
+                        "use one parameter under both names, or compute one from the other in "
+                        "the forward pass",
+                    )
+            extents.setdefault(place, []).append((start, start + last, name))
+
+
+def _check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:
+    """Refuse a ``__deepcopy__`` of somebody's own that gives something else, or the same."""
+    old, new = dict(model.named_parameters()), dict(copied.named_parameters())
+    for name, parameter in old.items():
+        same = name in new and new[name].requires_grad == parameter.requires_grad
+        same = same and new[name].shape == parameter.shape
+        shared = private and same and parameter.numel() > 0
+        shared = shared and new[name].data_ptr() == parameter.data_ptr()
+        if not same or shared:
+            raise LecoreError(
+                f"a copy of the model has another parameter {name!r}, or the very same memory",
+                "let copy.deepcopy give a network like it (see its own __deepcopy__)",
+            )
 
 
 def _check_gradient_hooks(model: nn.Module) -> None:

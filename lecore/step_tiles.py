@@ -13,7 +13,7 @@ from lecore.flags import fixed_flags
 from lecore.gradients import flat, gradient_factors, plain_gradient
 from lecore.identity import identify
 from lecore.optimizer_steps import WeightChange
-from lecore.points import Side
+from lecore.points import Side, witness
 from lecore.precision import PRODUCT_DTYPES, all_finite, warn_below_rounding
 from lecore.snapshot import Parameters, Snapshot, layer_of
 from lecore.tiles import TileCost, Tiles, check_tiles, compute_tiles
@@ -272,7 +272,7 @@ class StepTile:
 
     def compute(self, outputs: int, step: WeightChange, tiles: Tiles) -> Any:
         """The whole matrix Δ, of steps of an optimiser by which it is recognised in a store."""
-        check_tiles(tiles)
+        check_tiles(tiles, self.route.network.manners.draws)
         route = self.route
         network, cost = route.network, route.cost(outputs)
         identity = None
@@ -318,6 +318,10 @@ class StepTile:
             warn_below_rounding(sample, prediction[list(rows)], shorter, own_change=own)
         else:
             warn_below_rounding(sample, prediction, shorter)
+
+    def witness(self) -> Tensor:
+        """By which another process shows that it has the same network and loss."""
+        return witness(self.route.network, self.route.rows)
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""

@@ -70,10 +70,12 @@ class Tiles:
         return self.jobs if self.client is None else max(1, threads_of(self.client))
 
 
-def check_tiles(tiles: Any) -> None:
-    """Refuse anything but :class:`Tiles`."""
+def check_tiles(tiles: Any, draws: bool) -> None:
+    """Refuse anything but :class:`Tiles`, and threads for what draws random numbers."""
     if not isinstance(tiles, Tiles):
         raise LecoreError(f"tiles is a {type(tiles).__name__}", "give lecore.Tiles(…)")
+    if draws and tiles.workers > 1:  # there is one generator for all threads
+        raise LecoreError("the forward pass seeds random numbers while it runs", "take jobs=1")
 
 
 class TileCost(NamedTuple):
@@ -192,8 +194,11 @@ class _Task:
     trailing: tuple[int, ...]
     store: Any
     travels: bool  # to another process
+    witness: Tensor | None = None
 
     def __call__(self, cut: Cut) -> tuple[Cut, Tensor | None]:
+        if self.witness is not None:
+            _agree(self.tile.witness(), self.witness)  # type: ignore[attr-defined]
         block = self.tile(*cut)
         shape = (*(part.stop - part.start for part in cut), *self.trailing)
         if block.shape != shape:
@@ -206,6 +211,16 @@ class _Task:
         return cut, block
 
 
+def _agree(here: Tensor, there: Tensor) -> None:
+    """Refuse to compute with a network that another process does not know as it is."""
+    if here.shape != there.shape or not torch.allclose(here, there, rtol=1e-4, atol=1e-9):
+        raise LecoreError(
+            "another process computes another network: what is set in modules, classes or torch "
+            "itself does not travel",
+            "keep such settings in the model, or take threads",
+        )
+
+
 def _fill(matrix: Any, tile: TileFunction, tiles: Tiles) -> Any:
     """Compute and write the tiles that a matrix lacks."""
     rows, columns, *trailing = matrix.array.shape
@@ -215,7 +230,8 @@ def _fill(matrix: Any, tile: TileFunction, tiles: Tiles) -> Any:
     total, left = sum(map(_pairs, cuts)), sum(map(_pairs, pending))
     in_memory = isinstance(matrix, TensorMatrix)
     away = tiles.client is not None or tiles.backend == "processes"
-    task = _Task(tile, tuple(trailing), None if in_memory else matrix, away)
+    witness = tile.witness() if away and hasattr(tile, "witness") else None
+    task = _Task(tile, tuple(trailing), None if in_memory else matrix, away, witness)
     results = unordered(task, pending, jobs=tiles.jobs, backend=tiles.backend, client=tiles.client)
     with (
         contextlib.closing(results),
