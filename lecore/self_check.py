@@ -218,12 +218,14 @@ def _disagreeing(
 ) -> set[str]:
     """Parameters whose share of the kernel differs; all of the factored ones if it fails."""
     bad: set[str] = set()
-    for loss in (None, _combination(outputs)):  # the two ways in which signals are sent back
+    # the two ways in which signals are sent back; a single output has but one
+    ways = (None, _combination(outputs)) if structures[0].outputs > 1 else (None,)
+    for loss in ways:
+        own = network.copy()
         try:
-            left, right = (
-                factors_of_outputs(network.copy(), structure, sample, outputs, loss)
-                for structure, sample in zip(structures, samples, strict=True)
-            )
+            left = right = factors_of_outputs(own, structures[0], samples[0], outputs, loss)
+            if samples[1] is not samples[0] or structures[1] != structures[0]:
+                right = factors_of_outputs(own, structures[1], samples[1], outputs, loss)
         except Exception:
             return set(network.parameters)  # whatever it was, autograd has the last word
         bad |= _differing(network, structures[0], (left, right), plain)
@@ -258,8 +260,8 @@ def _joined(structure: Structure, weight: str) -> set[str]:
 
 def _gram(left: dict[str, Tensor], right: dict[str, Tensor], names: list[str]) -> Tensor:
     """Inner products of gradients over some parameters, shape (n, m)."""
-    a, b = (torch.cat([side[name] for name in names], dim=1) for side in (left, right))
-    return a @ b.T
+    products = [left[name] @ right[name].T for name in names]
+    return torch.stack(products).sum(0)
 
 
 def _combination(outputs: list[int]) -> Callable[..., Tensor]:

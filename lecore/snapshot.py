@@ -36,6 +36,7 @@ class Manners:
         lowest: The shortest type that a prediction passes through.
         activation_bytes: Memory of all that is computed on the way.
         draws: Whether it changes a random state.
+        bypassed: Whether it reaches parameters past their names, as through a list of them.
         lasting: Tensors that what is written to them stays in.
     """
 
@@ -46,6 +47,7 @@ class Manners:
     lowest: torch.dtype | None = None
     activation_bytes: int = 0
     draws: bool = False
+    bypassed: bool = False
     lasting: frozenset[str] = frozenset()
 
 

@@ -244,9 +244,9 @@ def changed_weights(
     slow = network.device.type == "cpu" and (
         network.parameter_bytes > VECTORIZED_BYTES or convolutions
     )
-    unusual = bool(network.manners.written & network.parameters.keys()) or any(
-        p.is_complex() for p in network.parameters.values()
-    )
+    manners = network.manners
+    unusual = manners.bypassed or bool(manners.written & network.parameters.keys())
+    unusual = unusual or any(p.is_complex() for p in network.parameters.values())
     route = ChangedWeights(network, rows, columns, step, "plain", linearized)
     ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]
     if ways and not slow:

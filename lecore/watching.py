@@ -159,6 +159,8 @@ def find_structures(network: Snapshot, sides: Sequence[Tensor], trial: Trial) ->
             "row points and column points have different numbers of outputs",
             "give points of one size",
         )
+    if network.manners.bypassed:
+        return _plain(network, structures, "", "parameters are reached past their names")
     if complex_weights:
         return _plain(network, structures, "", "its weights are complex")
     tries = list(zip(structures, first, strict=True))[: len(shapes)]
