@@ -1,0 +1,240 @@
+"""What one look at one example cannot see, and what reaches past a network: right or refused."""
+
+import functools
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from lecore import Tiles, empirical_ntk, models, output_gradient, prediction_change
+from lecore.errors import LecoreError
+from tests.oracle import Problem, seed
+from tests.zoo import net
+
+X = torch.tensor([[0.1, 0.2], [0.3, -0.4], [9.0, 0.5], [-0.6, 0.7]]).double()
+"""The third is the one that rare branches wait for."""
+
+Y = torch.linspace(-1, 1, 4).double()
+
+
+def rarely(rare):
+    """A network that does something for one of the examples only."""
+
+    def forward(self, x):
+        return torch.cat([rare(self, self.a(r[None])) if r[0] > 2 else self.a(r[None]) for r in x])
+
+    def build():
+        torch.manual_seed(1)
+        a, b = nn.Linear(2, 1), nn.Linear(1, 1)
+        return net(forward, a=a, b=b, listed=[b.weight])
+
+    return build
+
+
+def measures(model):
+    return (
+        lambda: empirical_ntk(model, X),
+        lambda: prediction_change(model, X, Y, learning_rate=0.1),
+    )
+
+
+RIGHT = {
+    "another layer": lambda self, h: self.b(h),
+    "a list of parameters": lambda self, h: h @ self.listed[0],
+    "a detached part": lambda self, h: h * h.detach(),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_rare_branch_is_right(name):
+    build = rarely(RIGHT[name])
+    case = Problem(build, X, Y, X)
+    kernel, change = measures(build())
+    torch.testing.assert_close(kernel(), case.kernel(case.left, case.left))
+    torch.testing.assert_close(change(), case.change(torch.optim.SGD, 0.1))
+
+
+REFUSED = {
+    "random numbers": (lambda self, h: h + torch.randn_like(h), "random"),
+    "random layer": (lambda self, h: nn.functional.dropout(h, 0.5, True), "random"),
+    "the caller's layer": (lambda self, h: CALLERS["layer"](h), "caller's model"),
+}
+CALLERS: dict[str, nn.Module] = {}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_rare_branch_is_refused(name):
+    rare, word = REFUSED[name]
+    model = rarely(rare)()
+    CALLERS["layer"] = model.b
+    state = torch.get_rng_state()
+    for measure in measures(model):
+        with pytest.raises(LecoreError, match=word):
+            measure()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+MIXED = {
+    "larger batches": lambda x: x - x.mean(0) if len(x) >= 4 else x,
+    "one large row": lambda x: torch.where(x[:, 0].max() > 2, x - x.mean(0), x),
+    "neighbours further off": lambda x: x + 0.1 * x.roll(2, 0) if len(x) > 3 else x,
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_mixing_that_two_points_do_not_show_is_refused(name):
+    model = net(lambda self, x: self.a(MIXED[name](x)), a=nn.Linear(2, 1))
+    for measure in (
+        lambda: prediction_change(model, X, Y, learning_rate=0.1),
+        lambda: output_gradient(model, X, Y),
+    ):
+        with pytest.raises(LecoreError, match="other examples"):
+            measure()
+
+
+def shared(change):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
+    change(model)
+    return model
+
+
+def set_data(model):
+    model[2].weight.data = model[0].weight.data.t()
+
+
+SHARED = {
+    "a parameter that is a view": (
+        lambda: shared(lambda m: setattr(m, "view", nn.Parameter(m[0].weight.data.t()))),
+        "same memory",
+    ),
+    "data of two layers": (lambda: shared(set_data), "same memory"),
+    "a buffer": (
+        lambda: shared(lambda m: m.register_buffer("b", m[0].weight.data)), "same memory",
+    ),
+    "an attribute computed once": (
+        lambda: net(lambda self, x: self.a(x).tanh() @ self.tied,
+                    **(lambda a: {"a": a, "tied": a.weight.t()})(nn.Linear(2, 2))),
+        "computed from parameters",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_tensors_that_a_step_would_tear_apart_are_refused(name):
+    build, words = SHARED[name]
+    with pytest.raises(LecoreError, match=words):
+        empirical_ntk(build(), X)
+
+
+class Own(nn.Linear):
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Forgets(nn.Linear):
+    def __deepcopy__(self, memo):
+        copied = Forgets(self.in_features, self.out_features)
+        copied.load_state_dict(self.state_dict())
+        return copied
+
+
+@pytest.mark.parametrize("kind", [Own, Forgets])
+def test_a_copy_that_is_none_is_refused_and_no_random_number_drawn(kind):
+    layer = kind(2, 2)
+    layer.bias.requires_grad_(False)
+    model = nn.Sequential(layer, nn.LayerNorm(2))
+    state, weight = torch.get_rng_state(), layer.weight.clone()
+    with pytest.raises(LecoreError, match=r"copy of the model has another parameter '0\."):
+        prediction_change(model, X, X, learning_rate=0.1)
+    assert torch.equal(layer.weight, weight)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def losses_of(model):
+    counted = []
+
+    def counts(f, t):
+        counted.append(1)
+        return (f - t).square().sum() * len(counted)
+
+    return {
+        "a penalty on the weights": (
+            lambda f, t: (f - t).square().sum() + sum(p.square().sum() for p in model.parameters()),
+            "uses '.*' of the model",
+        ),
+        "another prediction": (
+            lambda f, t: (f - t).square().sum() + model(X[:1].float()).sum(),
+            "uses '.*' of the model",
+        ),
+        "random": (lambda f, t: (f - t + torch.randn(())).square().sum(), "random"),
+        "one that counts": (counts, "changes from call to call"),
+        "one that writes": (lambda f, t: (f - t.sub_(1)).square().sum(), "writes to its target"),
+    }
+
+
+@pytest.mark.parametrize("name", losses_of(nn.Linear(2, 1)))
+def test_a_loss_that_is_more_than_one_is_refused(name):
+    model, targets = nn.Linear(2, 1), Y.clone()
+    loss, words = losses_of(model)[name]
+    with pytest.raises(LecoreError, match=words):
+        prediction_change(model, X, targets, learning_rate=0.1, loss=loss)
+    assert torch.equal(targets, Y)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_what_is_known_of_a_network_ends_when_its_settings_change():
+    def forward(self, x):
+        for name in self.order:
+            x = getattr(self, name)(x).tanh()
+        return x - x.mean(0) if self.settings["mixes"] else x
+
+    with seed(1):
+        parts = {"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}
+    model = net(forward, **parts, order=["a", "a", "b"], settings={"mixes": False})
+    empirical_ntk(model, X)
+    model.order = ["a", "b", "b"]
+    right = net(forward, **parts, order=["a", "b", "b"], settings={"mixes": False})
+    torch.testing.assert_close(empirical_ntk(model, X), empirical_ntk(right, X))
+    model.settings["mixes"] = True
+    with pytest.raises(LecoreError, match="other examples"):
+        empirical_ntk(model, X)
+
+
+def test_threads_of_a_network_that_seeds_itself_are_refused():
+    def forward(self, x):
+        torch.manual_seed(7)
+        return self.a(x + torch.randn(x.shape[1:]))
+
+    model = net(forward, a=nn.Linear(2, 1))
+    alone = empirical_ntk(model, X)
+    torch.testing.assert_close(empirical_ntk(model, X, tiles=Tiles(shape=(1, 2))), alone)
+    with pytest.raises(LecoreError, match="take jobs=1"):
+        empirical_ntk(model, X, tiles=Tiles(jobs=2))
+
+
+def test_processes_that_know_another_network_are_refused(monkeypatch):
+    # workers import lecore.models afresh, where the layer is what it was
+    model = models.three_layer_resnet(2, 4)
+    block = next(type(m) for m in model if hasattr(m, "linear"))
+    monkeypatch.setattr(block, "forward", lambda self, x: x + 3 * self.linear(x))
+    tiles = Tiles(jobs=2, backend="processes", shape=(2, 2))
+    with pytest.raises(LecoreError, match="another process computes another network"):
+        empirical_ntk(model, X, tiles=tiles)
+
+
+@pytest.mark.parametrize("change", ["hook", "step"])
+def test_optimizers_that_do_more_than_step_are_refused(change):
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    undo = lambda: None  # noqa: E731
+    if change == "step":
+        optimizer.step = functools.partial(optimizer.step)
+    else:
+        undo = register_optimizer_step_pre_hook(lambda *given: None).remove
+    try:
+        with pytest.raises(LecoreError, match="step"):
+            prediction_change(model, X, Y, optimizer=optimizer)
+    finally:
+        undo()
