@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.errors import LecoreError
+from lecore.failures import told
 from lecore.kernel_tiles import KernelTile
 from lecore.losses import Loss
 from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
@@ -135,7 +136,7 @@ def output_gradient(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured[1], inputs, targets, loss)
         check_points(measured, rows.inputs, rows.inputs, check)
-        with torch.no_grad():
+        with torch.no_grad(), told(slice(0, len(inputs))):
             if check:
                 check_batch(measured[1], rows.inputs)
             gradient = rows.loss_gradient(slice(None), measured[1].predict(rows.inputs))

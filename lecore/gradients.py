@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from lecore.errors import LecoreError
+from lecore.failures import layer_of
 from lecore.layers import Embedding
 from lecore.losses import Loss
-from lecore.snapshot import Parameters, Snapshot, layer_of
+from lecore.snapshot import Parameters, Snapshot
 from lecore.watching import Structure, Watch, find_structures
 
 CHUNK_BYTES = 2**24

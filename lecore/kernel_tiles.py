@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lecore.errors import LecoreError
+from lecore.failures import told
 from lecore.flags import fixed_flags
 from lecore.gradients import Factors, factor_bytes, gradient_factors, pass_bytes
 from lecore.identity import identify
@@ -232,7 +233,7 @@ class KernelTile:
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """The tile of these rows and columns."""
         network = self.route.network
-        with torch.no_grad(), fixed_flags(network.products, network.device.type):
+        with torch.no_grad(), fixed_flags(network.products, network.device.type), told(rows):
             block = self.route.block(rows, columns, self.form)
             if not all_finite(block):
                 raise LecoreError(

@@ -12,8 +12,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lecore.errors import LecoreError
+from lecore.failures import layer_of
+from lecore.in_precision import InPrecision
 from lecore.random_states import generators_left_alone, random_states
-from lecore.snapshot import InPrecision, Manners, Snapshot, layer_of
+from lecore.snapshot import Manners, Snapshot
 
 _READS = {
     torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select,

@@ -1,7 +1,6 @@
 """A network at fixed weights: what every measurement starts from, and never changes."""
 
 import copy
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -11,11 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
 from lecore.dense_steps import chain
 from lecore.errors import LecoreError
 from lecore.flags import Products
+from lecore.in_precision import InPrecision
+from lecore.model_checks import (
+    check_copy,
+    check_gradient_hooks,
+    check_layer,
+    check_sharing,
+    computed,
+)
 from lecore.model_copy import private_copy, state, unwrapped
 from lecore.precision import Precision, all_finite
 from lecore.random_states import generators_left_alone
@@ -155,51 +161,6 @@ class Snapshot:
         return sum(p.numel() * p.element_size() for p in self.parameters.values())
 
 
-class InPrecision(TorchFunctionMode):
-    """Takes float32 inside a forward pass of a float64 calculation for float64.
-
-    Casts to float32 (as normalisation layers of language models make them) and tensors made
-    without a type (``torch.zeros(…)``) would otherwise lose digits, or clash with float64.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        args = [self._lifted(a) for a in args]
-        kwargs = {k: self._lifted(v) for k, v in (kwargs or {}).items()}
-        if func is Tensor.float or (func is Tensor.to and self.dtype in args[1:]):
-            if args[0].is_complex():
-                return func(*args, **kwargs)
-            return args[0] if args[0].dtype == self.dtype else args[0].to(self.dtype)
-        result = func(*args, **kwargs)
-        if not isinstance(result, Tensor) or any(isinstance(a, Tensor) for a in args):
-            return result
-        if result.dtype == torch.float32 and func in _MAKERS:
-            return func(*args, **kwargs | {"dtype": self.dtype})
-        return result.to(self.dtype) if result.dtype == torch.float32 else result
-
-    @staticmethod
-    def _lifted(value: Any) -> Any:
-        for shorter, longer in _LIFTED:
-            if value is shorter:
-                return longer
-        return value
-
-
-_LIFTED = (
-    (torch.float32, torch.float64),
-    (torch.complex64, torch.complex128),
-    (torch.FloatTensor, torch.DoubleTensor),
-)
-_MAKERS = {
-    torch.zeros, torch.ones, torch.full, torch.eye, torch.arange, torch.linspace, torch.logspace,
-    torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.empty,
-}  # fmt: skip
-"""Functions that make the same numbers when called again."""
-
-
 def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
     """Take a snapshot of a model, cast to a precision.
 
@@ -219,7 +180,7 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
         raise LecoreError(f"the model is {_kind(model)}", "give a torch.nn.Module")
     model = unwrapped(model)
     for name, module in model.named_modules():
-        _check_layer(name, module)
+        check_layer(name, module)
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, tensor in tensors.items():
         if nn.parameter.is_lazy(tensor):
@@ -232,7 +193,7 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
         raise LecoreError(
             "the model has no parameter with requires_grad=True", "set it where a step may act"
         )
-    _check_gradient_hooks(model)
+    check_gradient_hooks(model)
     device = next(iter(devices))
     if device.type == "meta":
         raise LecoreError("the weights are on the meta device", "load them first")
@@ -247,32 +208,20 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
             return tensor.to(cast_to.to_complex(), copy=True)
         return tensor.clone()
 
-    _check_sharing(tensors)
+    check_sharing(tensors)
     with torch.inference_mode(False), generators_left_alone():
         copied = private_copy(model, cast)
-        _check_copy(model, copied, private)
+        check_copy(model, copied, private)
         network = Snapshot(
             copied,
             products,
             callers={id(t): k for k, t in tensors.items()},
-            computed=frozenset(_computed(model)),
+            computed=frozenset(computed(model)),
         )
         for name, parameter in network.parameters.items():
             if not all_finite(parameter):
                 raise LecoreError(f"parameter {name!r} is not finite", "the training has diverged")
     return network
-
-
-def layer_of(error: BaseException) -> str:
-    """Name of the innermost layer that an exception passed through, or ''."""
-    names: dict[int, str] = {}
-    found = ""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        module = frame.f_locals.get("self")
-        if isinstance(module, nn.Module):
-            names = names or {id(m): name for name, m in module.named_modules()}
-            found = names.get(id(module)) or found
-    return found
 
 
 def _precision(dtype: Precision | None, device: str) -> tuple[torch.dtype, Products]:
@@ -289,82 +238,6 @@ def _precision(dtype: Precision | None, device: str) -> tuple[torch.dtype, Produ
             f"dtype is {dtype!r}", "take a torch.dtype of real numbers, 'bf16' or 'tf32'"
         )
     return dtype, "ieee"
-
-
-def _check_layer(name: str, module: nn.Module) -> None:
-    batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    dropout = getattr(module, "dropout", 0.0)
-    draws = (
-        (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)
-        or isinstance(module, nn.RReLU)
-        or (isinstance(module, nn.RNNBase | nn.MultiheadAttention) and dropout)
-    )
-    if module.training and (batch_norm or draws):
-        raise LecoreError(f"layer {name!r} is in training mode", "call model.eval() first")
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-        raise LecoreError(
-            f"layer {name!r} normalises over the batch, so predictions depend on each other",
-            "give it track_running_stats=True",
-        )
-
-
-def _computed(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Attributes that were computed from parameters: not to be read, but written over."""
-    for name, module in model.named_modules():
-        if module._forward_pre_hooks or isinstance(module, torch.jit.ScriptModule):
-            continue  # pruning and older weight norms compute theirs anew
-        for key, value in vars(module).items():
-            if isinstance(value, Tensor) and value.grad_fn is not None:
-                yield name, key
-
-
-def _check_sharing(tensors: Parameters) -> None:
-    """Refuse tensors that overlap in memory, which a step on a copy would tear apart."""
-    extents: dict[int, list[tuple[int, int, str]]] = {}
-    for name, tensor in tensors.items():
-        if tensor.layout is torch.strided and tensor.numel():
-            start = int(tensor.storage_offset())
-            sizes = zip(tensor.shape, tensor.stride(), strict=True)
-            last = sum((int(n) - 1) * int(s) for n, s in sizes)
-            place = tensor.untyped_storage().data_ptr()
-            for other_start, other_end, other in extents.get(place, []):
-                if start <= other_end and other_start <= start + last:
-                    raise LecoreError(
-                        f"{name!r} and {other!r} lie in the same memory, so that a step on one "
-                        "moves the other",
-                        "use one parameter under both names, or compute one from the other in "
-                        "the forward pass",
-                    )
-            extents.setdefault(place, []).append((start, start + last, name))
-
-
-def _check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:
-    """Refuse a ``__deepcopy__`` of somebody's own that gives something else, or the same."""
-    old, new = dict(model.named_parameters()), dict(copied.named_parameters())
-    for name, parameter in old.items():
-        same = name in new and new[name].requires_grad == parameter.requires_grad
-        same = same and new[name].shape == parameter.shape
-        shared = private and same and parameter.numel() > 0
-        shared = shared and new[name].data_ptr() == parameter.data_ptr()
-        if not same or shared:
-            raise LecoreError(
-                f"a copy of the model has another parameter {name!r}, or the very same memory",
-                "let copy.deepcopy give a network like it (see its own __deepcopy__)",
-            )
-
-
-def _check_gradient_hooks(model: nn.Module) -> None:
-    what = "has a hook on its gradient, which would change a step or see gradients of ours"
-    cure = "remove it for the measurement"
-    for name, parameter in model.named_parameters():
-        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
-            raise LecoreError(f"parameter {name!r} {what}", cure)
-    everywhere = nn.modules.module
-    if everywhere._global_backward_hooks or everywhere._global_backward_pre_hooks:
-        raise LecoreError(f"every module {what}", cure)
-    for name, module in model.named_modules():
-        if module._backward_hooks or module._backward_pre_hooks:
-            raise LecoreError(f"layer {name!r} {what}", cure)
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from torch.func import grad, jvp, vmap
 
 from lecore.dense_steps import Dense, dense_change
 from lecore.errors import LecoreError
+from lecore.failures import layer_of, told
 from lecore.flags import fixed_flags
 from lecore.gradients import flat, gradient_factors, plain_gradient
 from lecore.identity import identify
 from lecore.optimizer_steps import WeightChange
 from lecore.points import Side, witness
 from lecore.precision import PRODUCT_DTYPES, all_finite, warn_below_rounding
-from lecore.snapshot import Parameters, Snapshot, layer_of
+from lecore.snapshot import Parameters, Snapshot
 from lecore.tiles import TileCost, Tiles, check_tiles, compute_tiles
 from lecore.two_layer import TwoLayer, two_layer_change, two_layer_prediction
 from lecore.watching import Route, Structure
@@ -326,7 +327,7 @@ class StepTile:
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""
         network = self.route.network
-        with torch.no_grad(), fixed_flags(network.products, network.device.type):
+        with torch.no_grad(), fixed_flags(network.products, network.device.type), told(rows):
             change = self.route.change(rows, columns)
             if not all_finite(change):
                 raise LecoreError(

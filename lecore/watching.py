@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lecore.errors import LecoreError
+from lecore.failures import layer_of
 from lecore.layer_calls import METADATA, Seen, seen
 from lecore.layers import Layer
 from lecore.probing import leaves_of
-from lecore.snapshot import Snapshot, layer_of
+from lecore.snapshot import Snapshot
 
 Route = Literal["vectorized", "looped", "plain"]
 """All examples at once under ``vmap``; one by one; or one by one by plain autograd alone."""

@@ -378,12 +378,16 @@ def precisions() -> list[str]:
 
 @pytest.fixture
 def float32_settings():
+    def follow() -> None:
+        # leaves first, and only those the tests set: the rest follow a more general setting
+        torch.backends.cuda.matmul.fp32_precision = "none"
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
+        torch.backends.fp32_precision = "none"
+
+    follow()  # other tests may have left a value that is its own
     before = precisions()
     yield
-    # leaves first, and only those the tests set: the rest follow a more general setting
-    torch.backends.cuda.matmul.fp32_precision = "none"
-    torch.backends.mkldnn.matmul.fp32_precision = "none"
-    torch.backends.fp32_precision = "none"
+    follow()
     assert precisions() == before
 
 

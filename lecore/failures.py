@@ -1,0 +1,44 @@
+"""Errors of a model or a loss, told with the layer and the rows that they come from."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from lecore.errors import LecoreError
+
+
+@contextmanager
+def told(rows: slice) -> Iterator[None]:
+    """Tell errors of what is computed for some rows in one line.
+
+    Raises:
+        LecoreError: In place of any error but those of memory and files.
+    """
+    try:
+        yield
+    except (LecoreError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if "out of memory" in str(error):
+            raise
+        layer, first_line = layer_of(error), str(error).strip().split("\n")[0]
+        raise LecoreError(
+            f"rows {rows.start} to {rows.stop - 1} cannot be computed ({type(error).__name__}: "
+            f"{first_line})",
+            "see whether model and loss take each of these examples alone",
+            f"layer {layer!r}" if layer else "",
+        ) from error
+
+
+def layer_of(error: BaseException) -> str:
+    """Name of the innermost layer that an exception passed through, or ''."""
+    names: dict[int, str] = {}
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = frame.f_locals.get("self")
+        if isinstance(module, nn.Module):
+            names = names or {id(m): name for name, m in module.named_modules()}
+            found = names.get(id(module)) or found
+    return found
