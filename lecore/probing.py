@@ -62,7 +62,7 @@ def together(found: list[Manners]) -> Manners:
         longest,
         written=frozenset().union(*(manners.written for manners in found)),
         draws=any(manners.draws for manners in found),
-        bypassed=any(manners.bypassed for manners in found),
+        bypassed=max(manners.bypassed for manners in found),
         alone=any(manners.alone for manners in found),
         activation_bytes=max(manners.activation_bytes for manners in found),
     )
@@ -77,7 +77,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         id(vars(module.get_submodule(name)).get(key)): key for name, key in network.computed
     }
     values, python = _Values(), Callers(network.callers, computed)
-    python.own = {id(p) for p in module.parameters()}
+    python.own = {id(p): name for name, p in module.named_parameters()}
     longer = InPrecision(network.dtype) if lifted else nullcontext()
     try:
         with generators_left_alone():
@@ -172,15 +172,15 @@ class Callers(TorchFunctionMode):
     def __init__(self, callers: dict[int, str], computed: dict[int, str] | None = None) -> None:
         super().__init__()
         self.callers, self.computed = callers, computed or {}
-        self.own: set[int] = set()
-        self.foreign, self.stale, self.read, self.bypassed = "", "", False, False
+        self.own: dict[int, str] = {}
+        self.foreign, self.stale, self.bypassed, self.read = "", "", "", False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.read |= func in _READ_BY_PYTHON
         for leaf in leaves_of((args, kwargs)):
             self.foreign = self.foreign or self.callers.get(id(leaf), "")
             self.stale = self.stale or self.computed.get(id(leaf), "")
-            self.bypassed |= id(leaf) in self.own
+            self.bypassed = self.bypassed or self.own.get(id(leaf), "")
         return func(*args, **(kwargs or {}))
 
 

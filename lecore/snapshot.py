@@ -42,7 +42,7 @@ class Manners:
         lowest: The shortest type that a prediction passes through.
         activation_bytes: Memory of all that is computed on the way.
         draws: Whether it changes a random state.
-        bypassed: Whether it reaches parameters past their names, as through a list of them.
+        bypassed: A parameter that it reaches past its name, as through a list of them, or ''.
         lasting: Tensors that what is written to them stays in.
     """
 
@@ -53,7 +53,7 @@ class Manners:
     lowest: torch.dtype | None = None
     activation_bytes: int = 0
     draws: bool = False
-    bypassed: bool = False
+    bypassed: str = ""
     lasting: frozenset[str] = frozenset()
 
 

@@ -246,7 +246,7 @@ def changed_weights(
         network.parameter_bytes > VECTORIZED_BYTES or convolutions
     )
     manners = network.manners
-    unusual = manners.bypassed or bool(manners.written & network.parameters.keys())
+    unusual = bool(manners.bypassed) or bool(manners.written & network.parameters.keys())
     unusual = unusual or any(p.is_complex() for p in network.parameters.values())
     route = ChangedWeights(network, rows, columns, step, "plain", linearized)
     ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]

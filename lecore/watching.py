@@ -161,7 +161,8 @@ def find_structures(network: Snapshot, sides: Sequence[Tensor], trial: Trial) ->
             "give points of one size",
         )
     if network.manners.bypassed:
-        return _plain(network, structures, "", "parameters are reached past their names")
+        where = network.manners.bypassed.rpartition(".")[0]
+        return _plain(network, structures, where, "parameters are reached past their names")
     if complex_weights:
         return _plain(network, structures, "", "its weights are complex")
     tries = list(zip(structures, first, strict=True))[: len(shapes)]
