@@ -13,7 +13,7 @@ _known: WeakKeyDictionary[nn.Module, dict[Any, Any]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 SMALL = 64
-"""Numbers of an integer buffer that are looked at: a switch, not a table."""
+"""Largest integer buffer whose values are looked at, as a switch may be one."""
 
 
 def remembered(
