@@ -62,15 +62,24 @@ class Factors:
         return [*self.outer, *self.direct]
 
 
-def structures_of(network: Snapshot, sides: Sequence[Tensor]) -> list[Structure]:
-    """How the parameters enter the forward pass of row points and of column points."""
+def structures_of(
+    network: Snapshot, sides: Sequence[Tensor], both_ways: bool = True
+) -> list[Structure]:
+    """How the parameters enter the forward pass of row points and of column points.
+
+    Args:
+        network: The network.
+        sides: Row points and column points.
+        both_ways: Whether to try the signal of a loss, too; a self-check does that itself.
+    """
 
     def trial(structure: Structure, example: Tensor) -> None:
         # one signal shows what works; a pass for each output would only take longer
         several = torch.cat([example, example])
         with torch.no_grad():
             _capture(network, structure, several, None, None, outputs=[0])
-            _capture(network, structure, several, None, _total)
+            if both_ways:
+                _capture(network, structure, several, None, _total)
 
     return find_structures(network, sides, trial)
 

@@ -103,7 +103,7 @@ def structures(
     model, network = measured
 
     def find() -> list[Structure]:
-        found = structures_of(network, [rows, columns])
+        found = structures_of(network, [rows, columns], both_ways=not check)
         if not check:
             return found
         samples = [_pair(rows, rows), _pair(columns, columns)]

@@ -5,9 +5,9 @@ is, weights aside.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,20 @@ from lecore.step_tiles import ChangedWeights, DenseSteps, StepRoute, TwoLayerSte
 from lecore.watching import Structure, plainly, with_direct
 
 
+class Products(NamedTuple):
+    """Inner products of gradients, summed over some parameters.
+
+    Attributes:
+        between: Of row and column points, shape (n, m).
+        left: Of row points with themselves, shape (n,).
+        right: Of column points with themselves, shape (m,).
+    """
+
+    between: Tensor
+    left: Tensor
+    right: Tensor
+
+
 def check_predictions(network: Snapshot, sample: Tensor) -> None:
     """Whether a prediction depends on its input alone.
 
@@ -42,7 +56,8 @@ def check_predictions(network: Snapshot, sample: Tensor) -> None:
     own, scale = network.copy(), _tolerance(network)
     sample = torch.cat([sample, sample[:1]])  # in no order, whatever may sort them
     together = _seeded(1, lambda: own.predict(sample))
-    alone = _seeded(2, lambda: torch.cat([own.predict(x[None]) for x in sample]))
+    alone = _seeded(2, lambda: torch.cat([own.predict(x[None]) for x in sample[:-1]]))
+    alone = torch.cat([alone[0], alone[0][:1]]), *alone[1:]
     # one that seeds itself ends in the same state whatever came before
     drawn = any(
         start != end and end != other
@@ -108,9 +123,11 @@ def checked_structures(
     if structures[0].route == "plain":
         return structures
     outputs = sorted({0, structures[0].outputs - 1})
-    plain = [_combined_gradients(network, samples[0], outputs)] * 2
+    network = network.copy()
+    left = right = _combined_gradients(network, samples[0], outputs)
     if samples[1] is not samples[0]:
-        plain[1] = _combined_gradients(network, samples[1], outputs)
+        right = _combined_gradients(network, samples[1], outputs)
+    plain = {name: _products(left[name], right[name]) for name in left}
     bad = _disagreeing(network, structures, samples, outputs, plain)
     if not bad:
         return structures
@@ -127,8 +144,8 @@ def checked_structures(
 def agrees(route: KernelRoute, sample: Tensor) -> bool:
     """Whether a kernel route gives what plain autograd gives, for a pair of points."""
     network, outputs = route.network, sorted({0, route.outputs - 1})
-    plain = _combined_gradients(network, sample, outputs)
-    expected = _gram(plain, plain, list(plain))
+    plain = _combined_gradients(network.copy(), sample, outputs)
+    expected = _sum_of(_products(g, g) for g in plain.values()).between
     bare = replace(route, rows=Side(sample), columns=Side(sample))
     every = slice(0, len(sample))
     kernel = bare.block(every, every, "full").reshape(len(sample), len(sample))
@@ -177,7 +194,7 @@ def _derivative_agrees(route: ChangedWeights, plain: ChangedWeights, measured: T
     """Whether derivatives along each step are those by plain autograd, for two outputs."""
     network = route.network
     outputs = sorted({0, measured.shape[2] - 1})
-    gradients = _combined_gradients(network, route.columns, outputs)
+    gradients = _combined_gradients(network.copy(), route.columns, outputs)
     combined = sum(place * measured[:, :, c] for place, c in enumerate(outputs, start=1))
     for row, found in enumerate(combined):  # type: ignore[arg-type]
         step = route.step(plain.loss_gradient(network.copy(), row))
@@ -214,18 +231,17 @@ def _disagreeing(
     structures: list[Structure],
     samples: list[Tensor],
     outputs: list[int],
-    plain: list[dict[str, Tensor]],
+    plain: dict[str, Products],
 ) -> set[str]:
     """Parameters whose share of the kernel differs; all of the factored ones if it fails."""
     bad: set[str] = set()
     # the two ways in which signals are sent back; a single output has but one
     ways = (None, _combination(outputs)) if structures[0].outputs > 1 else (None,)
     for loss in ways:
-        own = network.copy()
         try:
-            left = right = factors_of_outputs(own, structures[0], samples[0], outputs, loss)
+            left = right = factors_of_outputs(network, structures[0], samples[0], outputs, loss)
             if samples[1] is not samples[0] or structures[1] != structures[0]:
-                right = factors_of_outputs(own, structures[1], samples[1], outputs, loss)
+                right = factors_of_outputs(network, structures[1], samples[1], outputs, loss)
         except Exception:
             return set(network.parameters)  # whatever it was, autograd has the last word
         bad |= _differing(network, structures[0], (left, right), plain)
@@ -236,20 +252,20 @@ def _differing(
     network: Snapshot,
     structure: Structure,
     factors: tuple[Factors, Factors],
-    plain: list[dict[str, Tensor]],
+    plain: dict[str, Products],
 ) -> set[str]:
     left, right = factors
     bad: set[str] = set()
-    floor = _unit(network) ** 1.2 * _peak(_gram(plain[0], plain[1], list(network.parameters)))
+    floor = _unit(network) ** 1.2 * _peak(_sum_of(plain.values()).between)
     for name in left.names:
         names = [name, *_joined(structure, name)] if name in left.outer else [name]
-        expected = _gram(plain[0], plain[1], names)
+        expected = _sum_of(plain[n] for n in names)
         kernel = layer_kernel(left, right, [name])
         c, k = (torch.arange(1.0, size + 1, dtype=kernel.dtype) for size in kernel.shape[2:])
         measured = torch.einsum("ijck,c,k->ij", kernel, c.to(kernel.device), k.to(kernel.device))
-        sizes = [_gram(side, side, names).diagonal().sqrt() for side in plain]
-        allowed = _tolerance(network) * sizes[0][:, None] * sizes[1] + floor
-        if not bool(((measured - expected).abs() <= allowed).all()):
+        sizes = (expected.left[:, None] * expected.right).sqrt()
+        allowed = _tolerance(network) * sizes + floor
+        if not bool(((measured - expected.between).abs() <= allowed).all()):
             bad |= set(names)
     return bad
 
@@ -258,10 +274,15 @@ def _joined(structure: Structure, weight: str) -> set[str]:
     return {c.bias for c in structure.calls if c.weight == weight and c.bias_joins and c.bias}
 
 
-def _gram(left: dict[str, Tensor], right: dict[str, Tensor], names: list[str]) -> Tensor:
-    """Inner products of gradients over some parameters, shape (n, m)."""
-    products = [left[name] @ right[name].T for name in names]
-    return torch.stack(products).sum(0)
+def _products(left: Tensor, right: Tensor) -> Products:
+    between = left @ right.T
+    if left is right:
+        return Products(between, between.diagonal(), between.diagonal())
+    return Products(between, left.square().sum(1), right.square().sum(1))
+
+
+def _sum_of(parts: Iterable[Products]) -> Products:
+    return Products(*(torch.stack(same).sum(0) for same in zip(*parts, strict=True)))
 
 
 def _combination(outputs: list[int]) -> Callable[..., Tensor]:
@@ -275,11 +296,13 @@ def _combination(outputs: list[int]) -> Callable[..., Tensor]:
 
 def _combined_gradients(network: Snapshot, sample: Tensor, outputs: list[int]) -> dict[str, Tensor]:
     """Gradients of :func:`_combination` at each point, shape (n, size) for each parameter."""
-    own, combined = network.copy(), _combination(outputs)
-    rows = [
-        plain_gradient(own, lambda x=x: combined(own.predict(x[None], dict(own.leaves))[0]))  # type: ignore[misc]
-        for x in sample
-    ]
+    combined = _combination(outputs)
+
+    def gradient(x: Tensor) -> dict[str, Tensor]:
+        leaves: dict[str, Tensor] = dict(network.leaves)
+        return plain_gradient(network, lambda: combined(network.predict(x[None], leaves)[0]))
+
+    rows = [gradient(x) for x in sample]
     return {name: torch.stack([flat(g[name]) for g in rows]) for name in network.parameters}
 
 
