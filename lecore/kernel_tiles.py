@@ -24,8 +24,9 @@ Form = Literal["full", "trace", "diagonal"]
 
 
 class _LastRows(threading.local):
-    """Factors of the rows that a thread saw last; each thread, and each process, has its own."""
+    """A thread's own copy of the network, and the factors of the rows that it saw last."""
 
+    network: Snapshot | None = None
     rows: slice | None = None
     factors: Factors | None = None
 
@@ -117,7 +118,8 @@ class StructuredRoute:
         self, place: int, part: slice, form: Form, extents: tuple[Extent, Extent]
     ) -> Factors:
         """Factors of some of the points, written out where that pays in a tile so large."""
-        side, network = (self.rows, self.columns)[place], self.network.copy()
+        side = (self.rows, self.columns)[place]
+        network = self._last.network = self._last.network or self.network.copy()
         side = Side(side.inputs[part]) if self.outputs == 1 else side.signals(network, part)
         return gradient_factors(
             network,
