@@ -20,12 +20,12 @@ from lecore.routes import (
     Measured,
     along_steps,
     check_points,
-    column_points,
     forward_mode_pays,
     kernel_route,
     opened,
     step_route,
     structures,
+    with_columns,
 )
 from lecore.self_check import check_batch
 from lecore.step_tiles import StepTile
@@ -80,7 +80,7 @@ def prediction_change(
     """
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured[1], inputs, targets, loss)
-        columns = column_points(measured, test_inputs, rows.inputs)
+        measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         route = step_route(measured, rows, columns, step, learning_rate, check)
         return StepTile(route).compute(_outputs(measured, rows), step, tiles)
@@ -107,7 +107,7 @@ def linearized_change(
     """
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured[1], inputs, targets, loss)
-        columns = column_points(measured, test_inputs, rows.inputs)
+        measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         outputs = _outputs(measured, rows)
         if learning_rate is None:

@@ -60,6 +60,7 @@ def together(found: list[Manners]) -> Manners:
     longest = max(found, key=lambda manners: _unit(manners.lowest))
     return replace(
         longest,
+        lifted=any(manners.lifted for manners in found),
         written=frozenset().union(*(manners.written for manners in found)),
         draws=any(manners.draws for manners in found),
         bypassed=max(manners.bypassed for manners in found),

@@ -66,8 +66,8 @@ def opened(
     with fixed_flags(network.products, network.device.type):
         inputs = points(network, inputs)
         network = _looked_at(model, network, inputs)
-        draws = network.manners.draws
-        with generators_left_alone() if draws else nullcontext():
+        may_draw = network.manners.draws or network.manners.alone  # now, or on a way not yet seen
+        with generators_left_alone() if may_draw else nullcontext():
             yield (model, network), inputs
 
 
@@ -82,18 +82,22 @@ def _refuse_hooks_on_saved_tensors() -> None:
         ) from error
 
 
-def column_points(measured: Measured, test_inputs: Any, rows: Tensor) -> Tensor:
-    """Test points as the network takes them; the row points themselves if there are none."""
+def with_columns(measured: Measured, test_inputs: Any, rows: Tensor) -> tuple[Measured, Tensor]:
+    """Test points as the network takes them, and the network as it behaves on them too.
+
+    The row points themselves if there are none.
+    """
     if test_inputs is None:
-        return rows
+        return measured, rows
     model, network = measured
     columns = points(network, test_inputs, "test_inputs")
     try:
-        _looked_at(model, network, columns)
+        on_columns = _looked_at(model, network, columns)
     except LecoreError as error:
         place = ", ".join(filter(None, ["test_inputs", error.where]))
         raise LecoreError(error.what, error.cure, place) from error
-    return columns
+    manners = together([network.manners, on_columns.manners])
+    return (model, replace(network, manners=manners)), columns
 
 
 def structures(
@@ -221,6 +225,10 @@ def along_steps(
     measured: Measured, rows: Side, columns: Tensor, step: WeightChange, check: bool
 ) -> ChangedWeights | None:
     """The forward-mode route, or ``None`` if the network has no forward derivatives."""
+    check_points(measured, rows.inputs, columns, check)
+    if check:
+        with torch.no_grad():
+            check_batch(measured[1], columns)
     route = changed_weights(measured[1], rows, columns, step, True)
     if route.how == "plain":
         return None
@@ -235,8 +243,8 @@ def _looked_at(model: nn.Module, network: Snapshot, side: Tensor) -> Snapshot:
     manners = remembered(
         model, ("look", *_kind(network, side)), lambda: look(network, side[:1]).manners
     )
-    if manners.alone:  # another example may go another way
-        manners = together([manners, *(look(network, x[None]).manners for x in side[1:])])
+    if manners.alone:  # each example may go another way, the first of other points too
+        manners = together([manners, *(look(network, x[None]).manners for x in side)])
     return replace(network, manners=manners)
 
 

@@ -12,7 +12,7 @@ from lecore.layer_kernels import layer_kernel
 from lecore.losses import Loss
 from lecore.points import Side, labelled
 from lecore.precision import Precision, check_finite
-from lecore.routes import check_points, column_points, kernel_route, opened, structures
+from lecore.routes import check_points, kernel_route, opened, structures, with_columns
 from lecore.tiles import Tiles
 
 
@@ -56,7 +56,8 @@ def empirical_ntk(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = columns = Side(inputs)
         if test_inputs is not None:
-            columns = Side(column_points(measured, test_inputs, inputs))
+            measured, others = with_columns(measured, test_inputs, inputs)
+            columns = Side(others)
         route = kernel_route(measured, rows, columns, check)
         return KernelTile(route, form).compute(tiles)
 
@@ -83,9 +84,8 @@ def empirical_ntk_by_layer(
         (n, m, outputs, outputs).
     """
     with opened(model, inputs, dtype) as (measured, rows):
-        network, columns = measured[1], rows
-        if test_inputs is not None:
-            columns = column_points(measured, test_inputs, rows)
+        measured, columns = with_columns(measured, test_inputs, rows)
+        network = measured[1]
         check_points(measured, rows, columns, check)
         found = structures(measured, rows, columns, check)
         left = gradient_factors(network, found[0], rows)
@@ -137,7 +137,7 @@ def loss_kernel(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = columns = labelled(measured[1], inputs, targets, loss)
         if test_inputs is not None:
-            test_inputs = column_points(measured, test_inputs, inputs)
+            measured, test_inputs = with_columns(measured, test_inputs, inputs)
             columns = labelled(measured[1], test_inputs, test_targets, loss)
         route = kernel_route(measured, rows, columns, check)
         return KernelTile(route, "trace").compute(tiles)

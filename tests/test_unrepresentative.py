@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from lecore import Tiles, empirical_ntk, models, output_gradient, prediction_change
+from lecore import (
+    Tiles,
+    empirical_ntk,
+    linearized_change,
+    models,
+    output_gradient,
+    prediction_change,
+)
 from lecore.errors import LecoreError
 from tests.oracle import Problem, seed
 from tests.zoo import net
@@ -238,3 +245,32 @@ def test_optimizers_that_do_more_than_step_are_refused(change):
             prediction_change(model, X, Y, optimizer=optimizer)
     finally:
         undo()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_branch_that_only_a_test_point_takes_is_right(name):
+    build, rows, others = rarely(RIGHT[name]), X[:2], X[2:]
+    case = Problem(build, rows, Y[:2], others)
+    kernel = empirical_ntk(build(), rows, others)
+    torch.testing.assert_close(kernel, case.kernel(case.left, case.right))
+    change = prediction_change(build(), rows, Y[:2], others, learning_rate=0.1)
+    torch.testing.assert_close(change, case.change(torch.optim.SGD, 0.1))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_branch_that_only_a_test_point_takes_is_refused(name):
+    rare, word = REFUSED[name]
+    model = rarely(rare)()
+    CALLERS["layer"] = model.b
+    with pytest.raises(LecoreError, match=word):
+        prediction_change(model, X[:2], Y[:2], X[2:], learning_rate=0.1)
+
+
+@pytest.mark.parametrize("forward", [
+    lambda self, x: self.a(x - x.mean(0)), lambda self, x: self.a(x + torch.randn_like(x)),
+], ids=["mixes", "draws"])  # fmt: skip
+def test_networks_of_many_outputs_are_looked_at_too(forward):
+    model = net(forward, a=nn.Linear(2, 90))  # so many that derivatives go forward
+    with pytest.raises(LecoreError, match=r"other examples|random"):
+        linearized_change(model, X[:1], torch.zeros(1, 90), X, learning_rate=0.1)
