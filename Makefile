@@ -9,14 +9,14 @@ JOBS ?= 2
 BIN := .venv/bin
 TEST := $(BIN)/lecore --build-dir _build/test
 
-.PHONY: book test lint unit chapters clean
+.PHONY: book test lint unit processes chapters clean
 
 book: .venv/installed
 	$(BIN)/lecore run --profile $(PROFILE) --device $(DEVICE) --jobs $(JOBS)
 	$(BIN)/lecore check --profile $(PROFILE)
 	$(BIN)/lecore build
 
-test: lint unit chapters
+test: lint unit processes chapters
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -24,7 +24,10 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 unit: .venv/installed
-	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -n 2 -m "not processes" --cov --cov-report=
+
+processes: .venv/installed
+	$(BIN)/pytest -n 2 -m processes --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 
 chapters: .venv/installed
 	$(TEST) run --profile smoke --device $(DEVICE) --jobs $(JOBS)

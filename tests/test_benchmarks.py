@@ -76,6 +76,7 @@ def allocate(size):
     bytearray(size)
 
 
+@pytest.mark.processes
 def test_peak_memory_is_that_of_the_call():
     peak, before = peak_memory(allocate, 2**28)
     assert abs(peak - before - 2**28) < 2**26

@@ -474,6 +474,7 @@ for name in ("hook", "patched layer", "weight norm", "lambda attribute"):
 """
 
 
+@pytest.mark.processes
 def test_other_processes_see_the_same():
     here = Path(__file__).parent
 

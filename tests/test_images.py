@@ -414,6 +414,7 @@ def test_classes_must_differ():
         he_su_sample(numbered([0, 1, 2]), (0, 1), (2,), per_class=-1)
 
 
+@pytest.mark.processes
 def test_lecore_needs_neither_torchvision_nor_papermill():
     code = (
         "import sys, lecore; "

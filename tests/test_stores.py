@@ -65,6 +65,7 @@ def test_any_cut_gives_the_same_matrix(tmp_path_factory, rows, columns, shape, t
 
 
 @pytest.mark.parametrize("tiles", [{}, {"jobs": 2}, {"jobs": 2, "backend": "processes"}])
+@pytest.mark.processes
 def test_every_way_to_compute_gives_the_same_matrix(store, tiles):
     tile = Products((2, 2), symmetric=True)
     matrix = compute(tile, 9, 9, Tiles(store=store, shape=(4, 4), **tiles))
@@ -136,6 +137,7 @@ compute(Products(calls=Path(sys.argv[2])), 9, 9, Tiles(store=sys.argv[1], shape=
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.processes
 def test_a_killed_run_goes_on_where_it_was(tmp_path, store, folder, end):
     hanging = tmp_path / "hanging"
     process = subprocess.Popen(
@@ -316,6 +318,7 @@ def test_a_full_disk_is_explained(store, folder, monkeypatch, flushes):
     assert len(calls(folder)) - before == 9 - done
 
 
+@pytest.mark.processes
 def test_a_missing_zarr_is_explained():
     script = "import sys; sys.modules['zarr'] = None; import lecore.stores"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -372,6 +375,7 @@ def test_a_matrix_in_work_is_not_called_complete(store):
     assert zarr.open_array(store, mode="r").attrs["complete"] is True
 
 
+@pytest.mark.processes
 def test_several_writers_begin_and_fill_one_store(tmp_path):
     def write(store):
         return compute(Products(seconds=0.001), 9, 9, Tiles(store=store, shape=(2, 2)))[:]
@@ -402,6 +406,7 @@ def test_of_writers_of_different_matrices_one_wins(tmp_path):
     assert ["holds the work of another loss" in end for end in refused] == [True]
 
 
+@pytest.mark.processes
 def test_processes_share_a_new_store(store, folder):
     command = [sys.executable, "-c", RUN, store, folder, "-"]
     runs = [subprocess.Popen(command, cwd=Path(__file__).parent) for _ in range(2)]

@@ -99,6 +99,7 @@ def test_threads_give_it_again_and_again():
 
 @pytest.mark.parametrize("measure", ["kernel of two sets", "step"])
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.processes
 def test_processes_give_what_one_gives(name, measure):
     model, x, y = network(name, 6)
     alone = MEASURES[measure](model, x, y, Tiles())
@@ -108,6 +109,7 @@ def test_processes_give_what_one_gives(name, measure):
 
 @pytest.mark.parametrize("measure", ["kernel", "step"])
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.processes
 def test_a_cluster_gives_what_one_thread_gives(name, measure, client):
     model, x, y = network(name, 6)
     alone = MEASURES[measure](model, x, y, Tiles())

@@ -203,11 +203,13 @@ class Deadly:
 
 
 @pytest.mark.filterwarnings("ignore:A worker stopped while some jobs:UserWarning")
+@pytest.mark.processes
 def test_dead_processes_are_explained():
     with pytest.raises(LecoreError, match=r"for lack of memory; .*take fewer jobs"):
         compute(Deadly(), 4, 4, Tiles(jobs=2, backend="processes"))
 
 
+@pytest.mark.processes
 def test_folders_of_killed_processes_are_removed_by_the_next_run(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     script = "import os; from lecore.workers import task_folder\nwith task_folder(): os.kill(0, 9)"
@@ -299,6 +301,7 @@ def client():
         yield client
 
 
+@pytest.mark.processes
 def test_a_cluster_gives_the_same_matrix(client, tmp_path):
     tile = Products((2, 2), symmetric=True, calls=tmp_path, seconds=0.05)
     matrix = compute(tile, 8, 8, Tiles(client=client))
@@ -316,6 +319,7 @@ def test_a_cluster_writes_to_the_store_itself(client, tmp_path):
     assert np.array_equal(matrix[:], tile.loop(8, 8).numpy())
 
 
+@pytest.mark.processes
 def test_killed_workers_lose_only_their_tiles(client, tmp_path):
     tile = Products(calls=tmp_path, seconds=0.1)
     tiles = Tiles(client=client, shape=(2, 2))
@@ -382,6 +386,7 @@ def own_cluster(monkeypatch):
     ("victim", "said"), [("worker", "no workers for 2 seconds"), ("scheduler", "scheduler .* gone")]
 )
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::RuntimeWarning")
+@pytest.mark.processes
 def test_a_cluster_that_died_is_an_error_and_finished_tiles_stay(
     own_cluster, tmp_path, victim, said
 ):

@@ -221,6 +221,7 @@ def test_threads_of_a_network_that_seeds_itself_are_refused():
         empirical_ntk(model, X, tiles=Tiles(jobs=2))
 
 
+@pytest.mark.processes
 def test_processes_that_know_another_network_are_refused(monkeypatch):
     # workers import lecore.models afresh, where the layer is what it was
     model = models.three_layer_resnet(2, 4)

@@ -13,6 +13,7 @@ from lecore.companion.scan import _Page, scan
 from .conftest import Command
 
 
+@pytest.mark.processes
 def test_book_is_built_and_survives_a_failed_build(project: Path, command: Command) -> None:
     page = project / "book" / "first" / "mean.md"
     page.write_text(page.read_text() + "\nA sentence mended after the execution.\n")
@@ -144,6 +145,7 @@ def test_scan_looks_into_files_beside_the_pages(tmp_path: Path, name: str, conte
 MARKUP = "<script>alert(1)</script> <b onclick='x'>*b* `c` [d](javascript:e) {eq}`f` $g$ | h ~"
 
 
+@pytest.mark.processes
 def test_markup_in_data_shows_as_it_stands(project: Path, command: Command) -> None:
     claims = project / "book" / "claims.yml"
     text = claims.read_text(encoding="utf-8")

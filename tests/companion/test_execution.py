@@ -21,6 +21,8 @@ from lecore.companion import execution
 
 from .conftest import Command
 
+pytestmark = pytest.mark.processes
+
 
 def records(root: Path, chapter: str) -> dict[str, Any]:
     result: dict[str, Any] = json.loads((root / f"_build/records/{chapter}.json").read_text())

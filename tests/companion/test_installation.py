@@ -12,6 +12,8 @@ import pytest
 
 from .conftest import Command
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 WITHOUT = """
 import importlib.abc, sys

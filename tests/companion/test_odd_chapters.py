@@ -15,6 +15,8 @@ from lecore.companion import execution
 from .conftest import Command
 from .test_execution import records
 
+pytestmark = pytest.mark.processes
+
 
 def change(root: Path, body: str) -> None:
     """Let the slow chapter do something else."""
