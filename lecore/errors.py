@@ -23,6 +23,12 @@ class LecoreError(ValueError):
         return f"{place}{self.what}" + (f"; {self.cure}" if self.cure else "")
 
 
+def in_short(error: BaseException) -> str:
+    """Type and first line of an exception."""
+    first, *_ = str(error).strip().split("\n")
+    return f"{type(error).__name__}: {first}"
+
+
 @contextmanager
 def extra(name: str) -> Iterator[None]:
     """Say which extra installs what an import inside the block does not find.

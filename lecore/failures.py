@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 
 
 @contextmanager
@@ -23,10 +23,9 @@ def told(rows: slice) -> Iterator[None]:
     except Exception as error:
         if "out of memory" in str(error):
             raise
-        layer, first_line = layer_of(error), str(error).strip().split("\n")[0]
+        layer = layer_of(error)
         raise LecoreError(
-            f"rows {rows.start} to {rows.stop - 1} cannot be computed ({type(error).__name__}: "
-            f"{first_line})",
+            f"rows {rows.start} to {rows.stop - 1} cannot be computed ({in_short(error)})",
             "see whether model and loss take each of these examples alone",
             f"layer {layer!r}" if layer else "",
         ) from error

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 from lecore.failures import layer_of
-from lecore.layers import Embedding
+from lecore.layers import Embedding, Scale
 from lecore.losses import Loss
 from lecore.snapshot import Parameters, Snapshot
 from lecore.watching import Structure, Watch, find_structures
@@ -202,11 +202,11 @@ def factors_of(
             add(call.bias, call.layer.bias_gradient(signal))
         if call.weight is None:
             continue
-        outer = call.layer.factors(read, signal)
-        if outer is None:
+        if isinstance(call.layer, Scale):
             add(call.weight, call.layer.weight_gradient(read, signal))
         else:
-            pieces.setdefault(call.weight, []).append(Outer(*outer, call.bias_joins))
+            outer = Outer(*call.layer.factors(read, signal), call.bias_joins)
+            pieces.setdefault(call.weight, []).append(outer)
     for name, uses in pieces.items():
         factors.outer[name] = (
             uses[0]
@@ -231,10 +231,9 @@ def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, 
         except LecoreError:
             raise
         except Exception as error:
-            first_line = str(error).strip().split("\n")[0]
             layer = layer_of(error)
             raise LecoreError(
-                f"autograd cannot differentiate the model ({type(error).__name__}: {first_line})",
+                f"autograd cannot differentiate the model ({in_short(error)})",
                 "let one SGD step on one example work first",
                 f"layer {layer!r}" if layer else "",
             ) from error

@@ -9,6 +9,7 @@ A layer is described for one example, whose batch may be folded into any dimensi
 no channel and no unit counts as a position.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import prod
 
@@ -21,7 +22,7 @@ Factored = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Layer:
+class _Layer(ABC):
     """What a layer does with its weight and bias.
 
     ``read`` is what it noted of its input, shape (n, …), and ``signal`` the gradients with
@@ -29,9 +30,9 @@ class Layer:
     """
 
     @property
+    @abstractmethod
     def form(self) -> tuple[object, ...]:
         """Uses of one weight can be added up if this is the same for all of them."""
-        raise NotImplementedError
 
     @property
     def bias_joins(self) -> bool:
@@ -42,25 +43,17 @@ class Layer:
         """Multiply-adds for one example, by the shapes of what is read and of the result."""
         return prod(result)
 
-    def factors(self, read: Tensor, signal: Tensor) -> Factored | None:
-        """Factors of the weight's gradient, or ``None`` where it is written out."""
-        raise NotImplementedError
-
     def places(self, weight: Tensor) -> Tensor:
         """Where in the weight the entries of a gradient written out by factors belong."""
         return torch.arange(weight.numel())
 
-    def weight_gradient(self, read: Tensor, signal: Tensor) -> Tensor:
-        """The weight's gradient written out, shape (n, outputs, size)."""
-        raise NotImplementedError
-
     def bias_gradient(self, signal: Tensor) -> Tensor:
         """The bias's gradient, shape (n, outputs, size)."""
-        raise NotImplementedError
+        return signal.flatten(2, -2).sum(2) if signal.ndim > 3 else signal
 
 
 @dataclass(frozen=True)
-class Contraction(Layer):
+class Contraction(_Layer):
     """Linear maps: ``F.linear``, matrix products, ``einsum`` of an input with a weight.
 
     Attributes:
@@ -88,16 +81,14 @@ class Contraction(Layer):
     def operations(self, read: tuple[int, ...], result: tuple[int, ...]) -> int:  # noqa: D102
         return prod(read) * self.sizes[2]
 
-    def factors(self, read: Tensor, signal: Tensor) -> Factored:  # noqa: D102
+    def factors(self, read: Tensor, signal: Tensor) -> Factored:
+        """Factors of the weight's gradient."""
         signal = signal.permute(0, 1, *(2 + d for d in self.order))
         return read, signal.reshape(*signal.shape[:2], *self.sizes)
 
-    def bias_gradient(self, signal: Tensor) -> Tensor:  # noqa: D102
-        return signal.flatten(2, -2).sum(2) if signal.ndim > 3 else signal
-
 
 @dataclass(frozen=True)
-class Embedding(Layer):
+class Embedding(_Layer):
     """Rows of a table. ``read`` holds indices.
 
     Attributes:
@@ -113,7 +104,8 @@ class Embedding(Layer):
     def places(self, weight: Tensor) -> Tensor:  # noqa: D102
         return torch.arange(weight.numel()).view(weight.shape).T.flatten()
 
-    def factors(self, read: Tensor, signal: Tensor) -> Factored:  # noqa: D102
+    def factors(self, read: Tensor, signal: Tensor) -> Factored:
+        """Factors of the weight's gradient."""
         read = read.reshape(len(read), 1, -1, 1)
         signal = signal.reshape(*signal.shape[:2], 1, -1, signal.shape[-1])
         if self.padding_index is not None:
@@ -122,7 +114,7 @@ class Embedding(Layer):
 
 
 @dataclass(frozen=True)
-class Convolution(Layer):
+class Convolution(_Layer):
     """Convolutions of one to three dimensions, transposed or not.
 
     Attributes:
@@ -159,7 +151,8 @@ class Convolution(Layer):
         spread, channels = (read, result[1]) if self.transposed else (result, read[1])
         return prod(spread) * channels // self.groups * prod(self.kernel)
 
-    def factors(self, read: Tensor, signal: Tensor) -> Factored:  # noqa: D102
+    def factors(self, read: Tensor, signal: Tensor) -> Factored:
+        """Factors of the weight's gradient."""
         n, outputs, frames = signal.shape[:3]
         places = (read if self.transposed else signal).shape[-len(self.kernel) :]
         read, signal = read.flatten(0, 1), signal.flatten(0, 2)
@@ -204,7 +197,7 @@ class Convolution(Layer):
 
 
 @dataclass(frozen=True)
-class Scale(Layer):
+class Scale(_Layer):
     """Scales and shifts the second dimension (``channels``) or the last ones, as norms do.
 
     Attributes:
@@ -219,20 +212,18 @@ class Scale(Layer):
     def form(self) -> tuple[object, ...]:  # noqa: D102
         return "scale", self.channels
 
-    def factors(self, read: Tensor, signal: Tensor) -> None:  # noqa: D102
-        return None
-
-    def places(self, weight: Tensor) -> Tensor:
-        """Where in the weight the entries of a gradient written out by factors belong."""
-        return torch.arange(weight.numel())
-
-    def weight_gradient(self, read: Tensor, signal: Tensor) -> Tensor:  # noqa: D102
+    def weight_gradient(self, read: Tensor, signal: Tensor) -> Tensor:
+        """The weight's gradient written out, shape (n, outputs, size)."""
         return self.bias_gradient(signal * read[:, None])
 
     def bias_gradient(self, signal: Tensor) -> Tensor:  # noqa: D102
         if self.channels:
             return signal.flatten(4).sum((2, 4)) if signal.ndim > 4 else signal.sum(2)
         return signal.reshape(*signal.shape[:2], -1, torch.Size(self.shape).numel()).sum(2)
+
+
+Layer = Contraction | Embedding | Convolution | Scale
+"""All kinds; the weight of each but a scale has a factored gradient."""
 
 
 def _by_groups(image: Tensor, groups: int) -> Tensor:

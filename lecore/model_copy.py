@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 
 Cast = Callable[[Tensor], Tensor]
 
@@ -42,7 +42,6 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
         LecoreError: If a part of it cannot be copied.
     """
     memo: dict[int, Any] = {}
-    keep: list[Any] = []  # ids of what is alive stay its own
     registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     for tensor in _tensors(model):
         if id(tensor) in memo:
@@ -53,7 +52,6 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
         if isinstance(tensor, nn.Parameter):
             new = nn.Parameter(new.detach(), tensor.requires_grad)
         memo[id(tensor)] = new
-        keep.append(tensor)
     with torch.no_grad():  # else a scripted part would still send gradients to the old one
         copied, memo = _deep_copy(model, memo)
     trained = {name: p.requires_grad for name, p in model.named_parameters()}
@@ -119,7 +117,7 @@ def _deep_copy(model: nn.Module, known: dict[int, Any]) -> tuple[nn.Module, dict
         return copy.deepcopy(model, memo), memo
     except Exception:
         raise LecoreError(
-            f"the model cannot be copied ({type(failure).__name__}: {_first_line(failure)})",
+            f"the model cannot be copied ({in_short(failure)})",
             "keep what cannot be copied outside of its attributes",
         ) from failure
 
@@ -229,7 +227,3 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:
         return None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 from lecore.flags import fixed_flags
 from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy, of_one_example, squared_error
 from lecore.precision import all_finite
@@ -282,10 +282,8 @@ def _find_failing(loss: Loss, prediction: Tensor, targets: Tensor) -> None:
 
 
 def _loss_failed(error: Exception, rows: list[int]) -> LecoreError:
-    first_line = str(error).strip().split("\n")[0]
     return LecoreError(
-        f"the loss fails on the target of {rows_named(rows)} ({type(error).__name__}: "
-        f"{first_line})",
+        f"the loss fails on the target of {rows_named(rows)} ({in_short(error)})",
         "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
     )
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 from lecore.failures import layer_of
 from lecore.in_precision import InPrecision
 from lecore.random_states import generators_left_alone, random_states
@@ -89,11 +89,10 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     except Exception as error:
         if python.foreign:
             raise _uses_foreign(python.foreign) from error
-        first_line = str(error).strip().split("\n")[0]
         layer = layer_of(error)
         raise LecoreError(
             f"the model fails on one example of shape {tuple(example.shape)} and type "
-            f"{str(example.dtype).removeprefix('torch.')} ({type(error).__name__}: {first_line})",
+            f"{str(example.dtype).removeprefix('torch.')} ({in_short(error)})",
             "check the shape and type of the inputs; tensors that the model makes itself want "
             "the type of what it reads, or take the dtype that it was written for",
             f"layer {layer!r}" if layer else "",

@@ -116,7 +116,7 @@ class Snapshot:
             if id(t) in known and name not in self.manners.lasting
         }
         lifted = InPrecision(self.dtype) if self.manners.lifted else nullcontext()
-        with _left_as_found(self.module, self.state, ours), lifted:
+        with _left_as_found(self.state, ours), lifted:
             prediction = functional_call(self.module, tensors, (inputs.clone(),))
         return self.checked(prediction, len(inputs))
 
@@ -241,12 +241,11 @@ def _precision(dtype: Precision | None, device: str) -> tuple[torch.dtype, Produ
 
 
 @contextmanager
-def _left_as_found(module: nn.Module, state: list[Any], tensors: Parameters) -> Iterator[None]:
+def _left_as_found(state: list[Any], tensors: Parameters) -> Iterator[None]:
     """Put back what a forward pass leaves behind, and refuse writes that nobody foresaw.
 
     Args:
-        module: The module that runs.
-        state: From :func:`lecore.model_copy.state`, what it can leave something in.
+        state: From :func:`lecore.model_copy.state`, what a forward pass can leave something in.
         tensors: Those that it must not write to.
     """
     before = [copy.copy(holder) for holder in state]

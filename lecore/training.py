@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 from lecore.files import whole_file
 from lecore.identity import Identity, identify, refuse_another, shapes
 from lecore.losses import Loss, batch_loss, cross_entropy
@@ -223,10 +223,9 @@ class _Steps:
 
 
 def _unfit(error: Exception, batch: Tensor) -> LecoreError:
-    first_line = str(error).strip().split("\n")[0]
     return LecoreError(
         f"model or loss fail on a batch of shape {tuple(batch.shape)} and type "
-        f"{str(batch.dtype).removeprefix('torch.')} ({type(error).__name__}: {first_line})",
+        f"{str(batch.dtype).removeprefix('torch.')} ({in_short(error)})",
         "check shape and type of inputs and targets, and the loss (see lecore.losses)",
     )
 
