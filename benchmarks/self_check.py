@@ -14,8 +14,8 @@ from benchmarks.data import digits
 from benchmarks.structured import resnet
 from benchmarks.timing import seconds
 from lecore import Tiles, empirical_ntk, models
-from lecore.routes import check_points, opened, structures
-from lecore.torchvision_import import import_torchvision
+from lecore.data.torchvision_import import import_torchvision
+from lecore.engine.choosing import check_points, opened, structures
 
 MIB = 2**20
 BUDGET = 128 * MIB

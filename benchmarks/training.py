@@ -9,7 +9,7 @@ from benchmarks.bars import Measured, Settings, bar, slowdown
 from benchmarks.data import digits
 from benchmarks.timing import interleaved
 from lecore import models
-from lecore.linear_networks import linear_network, train_linear
+from lecore.studies.he_su.linear_networks import linear_network, train_linear
 from lecore.training import train
 
 IMAGES, BATCH, WIDTH = 500, 50, 40960

@@ -9,14 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lecore.errors import LecoreError
-from lecore.failures import told
-from lecore.kernel_tiles import KernelTile
-from lecore.losses import Loss
-from lecore.optimizer_steps import WeightChange, sgd_change, weight_change
-from lecore.points import Side, labelled
-from lecore.precision import Precision, check_finite
-from lecore.routes import (
+from lecore.engine.change_matrix import StepTile
+from lecore.engine.choosing import (
     Measured,
     along_steps,
     check_points,
@@ -27,9 +21,16 @@ from lecore.routes import (
     structures,
     with_columns,
 )
-from lecore.self_check import check_batch
-from lecore.step_tiles import StepTile
-from lecore.tiles import Tiles
+from lecore.engine.kernel_matrix import KernelTile
+from lecore.engine.network.failures import told
+from lecore.engine.network.flags import Precision
+from lecore.engine.optimizer_steps import WeightChange, sgd_change, weight_change
+from lecore.engine.points import Side, labelled
+from lecore.engine.self_check import check_batch
+from lecore.engine.tiling.tiles import Tiles
+from lecore.errors import LecoreError
+from lecore.finite import check_finite
+from lecore.losses import Loss
 
 
 def prediction_change(
@@ -51,8 +52,9 @@ def prediction_change(
     Δ[i, j, c] = f_c(x_j, w⁺) − f_c(x_j, w). Every step starts from the same weights and the same
     optimiser state. Parameters with ``requires_grad=False`` stay fixed. Neither the model nor the
     optimiser is changed. Plain SGD steps of fully connected networks take the routes of
-    :mod:`lecore.two_layer` (one ReLU layer, one output) and :mod:`lecore.dense_steps`, which form
-    no weights; all others evaluate the changed network.
+    :mod:`~lecore.engine.routes.two_layer` (one ReLU layer, one output) and
+    :mod:`~lecore.engine.routes.dense_steps`, which form no weights; all others evaluate the changed
+    network.
 
     Args:
         model: Any module that maps (n, …) to (n, outputs), in eval mode if it has dropout or
@@ -62,14 +64,14 @@ def prediction_change(
         test_inputs: Test points x_j, shape (m, …); the update points if left out.
         learning_rate: η > 0 of a plain SGD step.
         optimizer: Instead of it, a ``torch.optim`` optimiser of this model: the step is the one
-            that it would take next. See :mod:`lecore.optimizer_steps`.
+            that it would take next. See :mod:`lecore.engine.optimizer_steps`.
         loss: Loss of one prediction, see :mod:`lecore.losses`; for targets that are numbers
             :func:`~lecore.losses.squared_error` if left out, for classes it has to be named.
         dtype: Precision of the calculation; float64 if left out. The difference of two
-            predictions loses digits, so a :class:`~lecore.precision.RoundingWarning` says when
-            a lower precision is too low for the step.
+            predictions loses digits, so a :class:`~lecore.engine.rounding.RoundingWarning` says
+            when a lower precision is too low for the step.
         tiles: How the work is cut up, where it runs and where the result goes.
-        check: Whether to look at two points first: see :mod:`lecore.self_check`.
+        check: Whether to look at two points first: see :mod:`lecore.engine.self_check`.
 
     Returns:
         Δ of shape (n, m, outputs), as a tensor on the model's device, or as a Zarr array if

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError
 from lecore.names import Choices, check_name
 from lecore.seeding import seeded
@@ -213,8 +214,6 @@ def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:
 
     Convolutions have no biases and are drawn from Kaiming's normal distribution (fan out).
     """
-    from lecore.torchvision_import import import_torchvision
-
     torchvision = import_torchvision()
     with seeded(seed):
         network: nn.Module = torchvision.models.resnet18(
@@ -259,3 +258,21 @@ def autoencoder(*, seed: int = 0) -> Autoencoder:
     """A freshly initialised :class:`Autoencoder`."""
     with seeded(seed):
         return Autoencoder()
+
+
+def pretrained_resnet152() -> torch.nn.Module:
+    """The ResNet-152 of torchvision with its first ImageNet weights, the paper's, in eval mode.
+
+    Raises:
+        ConnectionError: If the weights are neither in torch's cache nor can be downloaded.
+    """
+    torchvision = import_torchvision()
+    weights = torchvision.models.ResNet152_Weights.IMAGENET1K_V1
+    try:
+        model: torch.nn.Module = torchvision.models.resnet152(weights=weights)
+    except OSError as error:
+        raise ConnectionError(
+            f"no ResNet-152 weights: {error}; fetch {weights.url} into torch's cache "
+            f"({torch.hub.get_dir()}/checkpoints)"
+        ) from error
+    return model.eval()

@@ -1,14 +1,10 @@
-"""The similarities of He & Su (2020) and Dan et al. (2021), as functions of prediction changes.
+"""The similarities of He & Su (2020), as functions of prediction changes.
 
-A similarity matrix has update points as rows and test points as columns. "As coded" is what the
-papers' published code computes where that differs from the definition.
+A similarity matrix has update points as rows and test points as columns.
 """
 
-import math
 import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,30 +12,25 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from lecore.finite import check_finite
 from lecore.names import check_name
-from lecore.precision import Direction, check_finite, prediction_divergence, softmax_change
 
 Array = NDArray[np.float64]
-Norm = Literal["l1", "l2", "max"]
 
 
 class UndefinedRowsWarning(UserWarning):
     """Some update points did not move their own prediction; their rows are NaN."""
 
 
-def relative_similarity(
-    change: Tensor, own_change: Tensor | None = None, *, norm: Norm = "l2"
-) -> Tensor:
+def relative_similarity(change: Tensor, own_change: Tensor | None = None) -> Tensor:
     """``S_rel(x_i, x_j) = |Δ[i, j]| / |Δ[i, i]|`` (He & Su, equation 2).
 
-    Networks with several outputs are compared by a norm over outputs; for one output each norm is
-    the absolute value.
+    Networks with several outputs are compared by the Euclidean norm over outputs.
 
     Args:
         change: Prediction change Δ, shape (n, m, outputs).
         own_change: Change at the update points themselves, shape (n, outputs); by default the
             diagonal of ``change``, which then must be square.
-        norm: ``l1``, ``l2`` or ``max`` (largest absolute value).
 
     Returns:
         Shape (n, m), ≥ 0, with ones on the diagonal of a square matrix. The row of an update
@@ -53,92 +44,17 @@ def relative_similarity(
         UndefinedRowsWarning: If some rows are undefined.
     """
     _check_change(change, own_change)
-    size = _norm(change, norm)
-    return _ratio(size, _diagonal(size) if own_change is None else _norm(own_change, norm))
+    size = size_of(change)
+    return _ratio(size, _diagonal(size) if own_change is None else size_of(own_change))
 
 
-def relative_similarity_as_coded(
-    change: Tensor, own_change: Tensor | None = None, *, epsilon: float = 1e-8
-) -> Tensor:
-    """S_rel as Dan et al. compute "SuHe": unlike norms above and below, and an ε.
-
-    ``(‖Δ[i, j]‖₁ / K) / (‖Δ[i, i]‖₂ / √K + ε)`` on softmax probabilities of K classes. To itself an
-    update point has a similarity in [1/√K, 1] and not 1; where probabilities saturate, ε decides.
-
-    Args:
-        change: Change of the probabilities, shape (n, m, K); see
-            :func:`lecore.precision.softmax_change`.
-        own_change: As in :func:`relative_similarity`.
-        epsilon: ε.
-
-    Returns:
-        Shape (n, m), ≥ 0.
-    """
-    _check_change(change, own_change)
-    own = _diagonal(_norm(change, "l2")) if own_change is None else _norm(own_change, "l2")
-    classes = change.shape[2]
-    return _ratio(_norm(change, "l1") / classes, own / math.sqrt(classes) + epsilon)
-
-
-def divergence_similarity(
-    logits: Tensor,
-    change: Tensor,
-    own_logits: Tensor | None = None,
-    own_change: Tensor | None = None,
-    *,
-    direction: Direction = "forward",
-    epsilon: float = 0.0,
-) -> Tensor:
-    """``KL(p⁺(x_j) ‖ p(x_j)) / (KL(p⁺(x_i) ‖ p(x_i)) + ε)`` of softmax outputs p, p⁺ = p(w_i⁺).
-
-    The similarity that the comments in Dan et al.'s code describe; what it runs is
-    :func:`divergence_similarity_as_coded`. Its ε = 10⁻⁸ dwarfs what a small step gives, Δz²/2.
-
-    Args:
-        logits: Logits z at the test points before the step, shape (m, classes).
-        change: Their change Δz, shape (n, m, classes).
-        own_logits: Logits at the update points, shape (n, classes); left out together with
-            ``own_change`` where update and test points are the same.
-        own_change: Their change after their own step, shape (n, classes).
-        direction: ``forward`` as above, or ``reverse`` for KL(p ‖ p⁺) in both places.
-        epsilon: ε ≥ 0.
-
-    Returns:
-        Shape (n, m), ≥ 0. The row of an update point that did not move its own prediction is NaN.
-
-    Raises:
-        ValueError: If no update point moved its own prediction, an entry is not finite, or the
-            shapes do not fit.
-
-    Warns:
-        UndefinedRowsWarning: If some rows are undefined.
-    """
-    divergence = partial(prediction_divergence, direction=direction)
-    size, own = _with_own(divergence, logits, change, own_logits, own_change)
-    return _ratio(size, own + epsilon)
-
-
-def divergence_similarity_as_coded(
-    logits: Tensor,
-    change: Tensor,
-    own_logits: Tensor | None = None,
-    own_change: Tensor | None = None,
-    *,
-    epsilon: float = 1e-8,
-) -> Tensor:
-    """What Dan et al.'s code runs for :func:`divergence_similarity`, with the same arguments.
-
-    ``F.kl_div(p⁺, p)`` takes its first argument for log-probabilities, so what it averages over
-    the K classes is ``D = Σ p (log p − p⁺) / K = −(H(p) + ⟨p, p⁺⟩) / K``. It is negative, not 0
-    without a change, and the similarity D(x_j) / (D(x_i) + ε), shape (n, m), is near 1.
-    """
-
-    def divergence(z: Tensor, step: Tensor) -> Tensor:
-        p = z.softmax(dim=1)
-        return (p * (z.log_softmax(dim=1) - p - softmax_change(z, step))).mean(dim=2)
-
-    size, own = _with_own(divergence, logits, change, own_logits, own_change)
-    return size / (own + epsilon)[:, None]
+def size_of(change: Tensor) -> Tensor:
+    """Euclidean norm over outputs, shape (…, outputs) to (…), where squares would underflow too."""
+    peak = change.abs().amax(dim=-1)
+    if change.shape[-1] == 1:
+        return peak
+    unit = torch.where(peak > 0, peak, torch.ones_like(peak))
+    return unit * (change / unit[..., None]).norm(dim=-1)
 
 
 def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate: float) -> Tensor:
@@ -162,42 +78,6 @@ def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate
     if not bool((output_gradient != 0).all()):
         raise ValueError("the loss gradient is zero at an update point, so its row is undefined")
     return -change[:, :, 0] / (learning_rate * output_gradient)
-
-
-def kernelized_similarity_as_coded(
-    change: Tensor,
-    prediction: Tensor,
-    target: Tensor,
-    learning_rate: Tensor | float,
-    *,
-    loss: Literal["MSE", "BCE"],
-) -> Tensor:
-    """S_ker as He & Su compute it: −Δ[i, j] / (2 η_i ∂L/∂f), with ∂L/∂f written out without a 2.
-
-    ∂L/∂f is (f − y) for their "MSE", which is (f − y)², so that the 2 belongs and the result is
-    equation (3); and (f − y) / (f (1 − f)) for "BCE", where the result is half of equation (3).
-
-    Args:
-        change: Prediction change of a network with one output, shape (n, m, 1).
-        prediction: f at the update points before the step, shape (n, 1); probabilities for BCE.
-        target: y, shape (n, 1).
-        learning_rate: The η that each update point's step was taken with, shape (n,), or one for
-            all. The code triples 10⁻⁶ until the point's own float32 prediction moves.
-        loss: Their loss.
-
-    Returns:
-        Shape (n, m).
-
-    Raises:
-        ValueError: If a gradient is zero or, for BCE, a probability exactly 0 or 1.
-    """
-    check_name("loss", loss, ("MSE", "BCE"))
-    gradient = prediction - target
-    if loss == "BCE":
-        gradient = gradient / (prediction * (1 - prediction))
-        check_finite(gradient, "∂L/∂f, because a probability is exactly 0 or 1,")
-    rate = torch.as_tensor(learning_rate, dtype=change.dtype, device=change.device)
-    return kernelized_similarity(change / rate.reshape(-1, 1, 1), gradient, 2.0)
 
 
 def normalized_similarity(kernel: Tensor) -> Tensor:
@@ -273,34 +153,6 @@ def _check_change(change: Tensor, own_change: Tensor | None) -> None:
         if own_change.shape != change.shape[::2]:
             raise ValueError(f"own_change must be (n, outputs), got {tuple(own_change.shape)}")
         check_finite(own_change, "own_change")
-
-
-def _with_own(
-    divergence: Callable[[Tensor, Tensor], Tensor],
-    logits: Tensor,
-    change: Tensor,
-    own_logits: Tensor | None,
-    own_change: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Divergences at all test points (n, m), and at the update points themselves (n,)."""
-    size = divergence(logits, change)
-    if own_logits is None and own_change is None:
-        return size, _diagonal(size)
-    if own_logits is None or own_change is None or len(own_change) != len(change):
-        raise ValueError("give own_logits and own_change of all n update points, or neither")
-    return size, divergence(own_logits, own_change[None])[0]
-
-
-def _norm(change: Tensor, norm: Norm) -> Tensor:
-    check_name("norm", norm, get_args(Norm))
-    peak = change.abs().amax(dim=-1)
-    if norm == "max" or change.shape[-1] == 1:
-        return peak
-    if norm == "l1":
-        return change.abs().sum(dim=-1)
-    # squares of the tiny changes of saturated probabilities would underflow
-    unit = torch.where(peak > 0, peak, torch.ones_like(peak))
-    return unit * (change / unit[..., None]).norm(dim=-1)
 
 
 def _ratio(size: Tensor, own: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lecore.changes import linearized_change
 from lecore.errors import LecoreError
 from lecore.files import whole_file
-from lecore.identity import Identity, identify, refuse_another, shapes
+from lecore.identity.finished_work import Identity, identify, refuse_another, shapes
 from lecore.losses import Loss
 from lecore.similarity import relative_similarity
 
@@ -40,7 +40,7 @@ class Tracker:
         file: ``.npz`` file that holds all measurements so far, written anew after each. If it
             exists, its measurements are kept, so that an interrupted run goes on. It is recognised
             by the code and data of every measure, and by the code of the network.
-        key: A word for what of that cannot be identified, see :class:`lecore.tiles.Tiles`.
+        key: A word for what cannot be identified, see :class:`~lecore.engine.tiling.tiles.Tiles`.
     """
 
     def __init__(

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lecore.engine.points import training_data
+from lecore.engine.routes.two_layer_sgd import TwoLayerSGD, two_layer_sgd
 from lecore.errors import LecoreError, in_short
 from lecore.files import whole_file
-from lecore.identity import Identity, identify, refuse_another, shapes
+from lecore.identity.finished_work import Identity, identify, refuse_another, shapes
 from lecore.losses import Loss, batch_loss, cross_entropy
-from lecore.points import training_data
-from lecore.two_layer_sgd import TwoLayerSGD, two_layer_sgd
 
 Callback = Callable[[int, nn.Module], None]
 
@@ -72,7 +72,7 @@ def train(
     """Train a model in place on the mean of a per-example loss.
 
     Plain SGD of networks with one hidden layer and one output takes the route of
-    :mod:`lecore.two_layer_sgd`.
+    :mod:`lecore.engine.routes.two_layer_sgd`.
 
     Args:
         model: The network; it and the data are used on the model's device.
@@ -95,7 +95,7 @@ def train(
             It is recognised by network, loss, data and settings with their code; what the weights
             were at first, the number of epochs and the callback don't count.
         checkpoint_every: Steps between two checkpoints.
-        key: A word for what of that cannot be identified, see :class:`lecore.tiles.Tiles`.
+        key: A word for what cannot be identified, see :class:`~lecore.engine.tiling.tiles.Tiles`.
         progress: Whether to show a progress bar on standard error.
 
     Returns:

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import scipy.io
 
-from lecore import images
-from lecore.torchvision_import import import_torchvision
+from lecore.data import images
+from lecore.data.torchvision_import import import_torchvision
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lecore.class_preference import class_means, intraclass_share, superiority
+from lecore.studies.dan.preference import class_means, intraclass_share, superiority
 
 ROWS, COLUMNS = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 1, 2, 2, 1, 0, 2])
 

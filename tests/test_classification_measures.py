@@ -5,12 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lecore import classification_measures as measures
 from lecore import loss_kernel, prediction_change, seeded
-from lecore.classification_measures import DEFINITIONS
-from lecore.classification_runs import sgd_logit_change
 from lecore.losses import cross_entropy
 from lecore.models import fully_connected
+from lecore.studies.dan import classification_measures as measures
+from lecore.studies.dan.classification import sgd_logit_change
+from lecore.studies.dan.classification_measures import DEFINITIONS
 from lecore.tangent_kernel import empirical_ntk
 
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lecore import classification_runs
-from lecore.classification_runs import (
+from lecore.data.images import load
+from lecore.losses import cross_entropy
+from lecore.models import image_cnn, resnet18
+from lecore.studies.dan import classification as classification_runs
+from lecore.studies.dan.classification import (
     Classification,
     classification_problem,
     follow,
     sgd_logit_change,
 )
-from lecore.images import load
-from lecore.losses import cross_entropy
-from lecore.models import image_cnn, resnet18
 from lecore.tangent_kernel import empirical_ntk
 from tests.image_files import MAKERS
 

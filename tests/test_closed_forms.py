@@ -8,7 +8,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from lecore.closed_forms import (
+from lecore.tangent_kernel import empirical_ntk
+from lecore.theory.closed_forms import (
     deep_linear_flow,
     deep_linear_similarity,
     gate_flow,
@@ -16,7 +17,6 @@ from lecore.closed_forms import (
     homogeneous_flow,
     homogeneous_similarity,
 )
-from lecore.tangent_kernel import empirical_ntk
 
 TIMES = np.linspace(0, 6, 13)
 

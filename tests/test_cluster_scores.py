@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lecore.cluster_scores import (
+from lecore.clustering.scores import (
     LUCK,
     feature_scores,
     official_score,

@@ -13,13 +13,17 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from lecore import ElasticityClustering, KernelKMeans, empirical_ntk, models
-from lecore.algorithm_one import (
+from lecore import empirical_ntk, models
+from lecore.clustering.algorithm_one import (
+    cluster_similarity,
     similarities_along_walk,
     similarities_from_fixed_weights,
     similarities_from_kernel,
 )
-from lecore.clustering import cluster_similarity, clustering_accuracy, seeding_of_2019
+from lecore.clustering.estimator import ElasticityClustering
+from lecore.clustering.kernel_kmeans import KernelKMeans
+from lecore.clustering.scores import clustering_accuracy
+from lecore.studies.he_su.features import seeding_of_2019
 from lecore.training import DivergenceError
 
 X, Y = make_blobs(40, 3, centers=2, cluster_std=0.5, random_state=0)

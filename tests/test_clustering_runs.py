@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from lecore import losses, models
-from lecore.algorithm_one import similarities_by_tripling, similarities_from_fixed_weights
 from lecore.changes import prediction_change
-from lecore.clustering_runs import build, measure, similarities
-from lecore.linear_networks import linear_network
-from lecore.sampling import CIFAR10_PAIRS, MNIST_PAIRS
+from lecore.clustering.algorithm_one import similarities_from_fixed_weights
 from lecore.similarity import relative_similarity, symmetrized
-from lecore.table_runs import Run, comparison_runs, he_su_run
+from lecore.studies.he_su.as_coded import similarities_by_tripling
+from lecore.studies.he_su.linear_networks import linear_network
+from lecore.studies.he_su.measure import build, measure, similarities
+from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
+from lecore.studies.he_su.runs import Run, comparison_runs, he_su_run
 
 SMALL = {
     "width": 16, "epochs": 2, "per_class": 12, "auxiliary_size": 24, "rate_share": 0.5,

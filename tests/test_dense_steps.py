@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from test_prediction_change import obvious_loop
 from torch import nn
 
-import lecore.dense_steps
+import lecore.engine.routes.dense_steps
 from lecore import empirical_ntk, losses, models, prediction_change
-from lecore.dense_steps import dense_form
-from lecore.snapshot import snapshot
+from lecore.engine.network.snapshot import snapshot
+from lecore.engine.routes.chains import dense_form
 
 ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.GELU, nn.LeakyReLU, nn.Identity]
 
@@ -46,7 +46,7 @@ def test_random_networks_take_real_steps(hidden, outputs, ends, rate, frozen, bl
     x, other = torch.randn(5, 2, 2).double(), torch.randn(3, 2, 2).double()
     y = torch.randn(5, outputs).double()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lecore.dense_steps, "BLOCK_BYTES", block)
+        patch.setattr(lecore.engine.routes.dense_steps, "BLOCK_BYTES", block)
         found = prediction_change(model, x, y, other, learning_rate=rate)
     expected = obvious_loop(model, x, y, other, rate, losses.squared_error)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13)

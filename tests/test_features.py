@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lecore import features
-from lecore.torchvision_import import import_torchvision
+from lecore.data.photographs import folder_images, imagenet_inputs
+from lecore.data.torchvision_import import import_torchvision
+from lecore.models import pretrained_resnet152
+from lecore.studies.he_su import features
 
 
 def test_principal_features_keep_distances_when_they_keep_all_components():
@@ -37,7 +39,7 @@ def test_images_are_stretched_to_28_or_refused():
 
 
 def test_imagenet_inputs_are_standardised_and_have_three_channels():
-    x = features.imagenet_inputs(torch.ones(2, 1, 8, 8))  # white
+    x = imagenet_inputs(torch.ones(2, 1, 8, 8))  # white
     assert x.shape == (2, 3, 224, 224)
     white = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     torch.testing.assert_close(x[0, :, 0, 0], white)
@@ -52,7 +54,7 @@ def tiny_resnet(monkeypatch):
 def test_pretrained_features_come_from_before_the_last_layer(tiny_resnet):
     found = features.resnet152_features(torch.zeros(3, 1, 8, 8), batch_size=2)
     assert found.shape == (3, 512)
-    assert not features.pretrained_resnet152().training
+    assert not pretrained_resnet152().training
 
 
 def test_missing_weights_are_said_in_one_line(monkeypatch):
@@ -61,7 +63,7 @@ def test_missing_weights_are_said_in_one_line(monkeypatch):
 
     monkeypatch.setattr(import_torchvision().models, "resnet152", offline)
     with pytest.raises(ConnectionError, match=r"fetch https://.*resnet152.*into torch's cache"):
-        features.pretrained_resnet152()
+        pretrained_resnet152()
 
 
 def test_a_folder_of_photographs_is_read_class_by_class(tmp_path):
@@ -69,11 +71,11 @@ def test_a_folder_of_photographs_is_read_class_by_class(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(3):
             Image.new("RGB", (9, 7), (value,) * 3).save(tmp_path / name / f"{i}.png")
-    found = features.folder_images(tmp_path, most=2)
+    found = folder_images(tmp_path, most=2)
     assert {name: x.shape for name, x in found.items()} == dict.fromkeys(
         ("cat", "plane"), (2, 3, 224, 224)
     )
     assert found["cat"].max() < 0 < found["plane"].min()
     for bad in (tmp_path / "cat", tmp_path / "none"):
         with pytest.raises(ValueError, match="folder of images for each class"):
-            features.folder_images(bad)
+            folder_images(bad)

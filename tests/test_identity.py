@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lecore.digests import digest
 from lecore.errors import LecoreError
-from lecore.identity import differing, identify, refuse_another
+from lecore.identity.digests import digest
+from lecore.identity.finished_work import differing, identify, refuse_another
 from lecore.losses import half_squared_error, squared_error
 
 
@@ -463,8 +463,8 @@ def test_code_that_may_use_anything_is_refused():
 
 ELSEWHERE = """
 from test_identity import CLASS, DIFFERENT, LOSS, NETWORKS, made
-from lecore.digests import digest
-from lecore.identity import identify
+from lecore.identity.digests import digest
+from lecore.identity.finished_work import identify
 
 for name in ("closure", "set", "cycle of closures", "dataclass", "bound method", "vmapped"):
     print(digest(DIFFERENT[name][0]))

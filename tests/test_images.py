@@ -17,11 +17,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lecore import images
+from lecore.data import images
+from lecore.data.images import Images, load, scaled
+from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError
-from lecore.images import Images, load, scaled
-from lecore.sampling import he_su_sample
-from lecore.torchvision_import import import_torchvision
+from lecore.studies.he_su.problems import he_su_sample
 from tests.image_files import MAKERS, RNG, make_cifar10, make_mnist, make_svhn, publish
 
 
@@ -336,7 +336,7 @@ def test_an_interrupted_download_leaves_nothing(folder, monkeypatch, failure, ra
 
 def test_a_fingerprint_needs_no_heavy_import(folder):
     code = (
-        "import sys; from lecore.images import fingerprint; fingerprint('digits')\n"
+        "import sys; from lecore.data.images import fingerprint; fingerprint('digits')\n"
         "try: fingerprint('cifar10')\n"
         "except FileNotFoundError: pass\n"
         "assert not {'torch', 'torchvision', 'sklearn'} & set(sys.modules)"
@@ -419,7 +419,7 @@ def test_lecore_needs_neither_torchvision_nor_papermill():
     code = (
         "import sys, lecore; "
         "assert not {'torchvision', 'papermill', 'click', 'sphinx'} & set(sys.modules); "
-        "from lecore.torchvision_import import import_torchvision; t = import_torchvision(); "
+        "from lecore.data.torchvision_import import import_torchvision; t = import_torchvision(); "
         "t.models.resnet18(num_classes=2); assert import_torchvision() is t"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -432,7 +432,7 @@ def test_other_import_errors_of_torchvision_are_not_hidden():
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'torchvision': raise RuntimeError('something else')\n"
         "sys.meta_path.insert(0, Broken())\n"
-        "from lecore.torchvision_import import import_torchvision\n"
+        "from lecore.data.torchvision_import import import_torchvision\n"
         "try: import_torchvision()\n"
         "except RuntimeError as e: assert str(e) == 'something else'\n"
         "else: raise SystemExit(1)"

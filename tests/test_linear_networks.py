@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lecore import losses, models
-from lecore.linear_networks import linear_network, train_linear
+from lecore.studies.he_su.linear_networks import linear_network, train_linear
 from lecore.tangent_kernel import empirical_ntk
 from lecore.training import DivergenceError, train
 

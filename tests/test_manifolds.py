@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from lecore.manifolds import MANIFOLDS, boxes, cosines, cycles, helix, spheres, torus
+from lecore.data.manifolds import MANIFOLDS, boxes, cosines, cycles, helix, spheres, torus
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)

@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from lecore.algorithm_one import similarities_by_tripling
-from lecore.class_preference import class_means
-from lecore.classification_measures import steps_of
-from lecore.classification_runs import DAN_CLASSES, Classification
-from lecore.clustering import ElasticityClustering, cluster_similarity
-from lecore.clustering_runs import LOSSES
+from lecore.clustering.algorithm_one import cluster_similarity
+from lecore.clustering.estimator import ElasticityClustering
+from lecore.data.manifolds import MANIFOLDS
 from lecore.errors import LecoreError
-from lecore.manifolds import MANIFOLDS
 from lecore.models import ACTIVATIONS, fully_connected
 from lecore.names import Choices
-from lecore.regression_runs import Regression, regression_data
-from lecore.sampling import CIFAR10_PAIRS, MNIST_PAIRS
-from lecore.similarity import correlation_with_distance, relative_similarity
-from lecore.table_runs import comparison_runs, he_su_run
+from lecore.similarity import correlation_with_distance
+from lecore.studies.dan.classification import DAN_CLASSES, Classification
+from lecore.studies.dan.classification_measures import steps_of
+from lecore.studies.dan.preference import class_means
+from lecore.studies.dan.regression import Regression, regression_data
+from lecore.studies.he_su.as_coded import similarities_by_tripling
+from lecore.studies.he_su.measure import LOSSES
+from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
+from lecore.studies.he_su.runs import comparison_runs, he_su_run
 
 SQUARE, POINTS = np.eye(4), torch.eye(4)
 
@@ -51,7 +52,6 @@ def he_su(**changes):
         (lambda: ElasticityClustering(similarity="vgg").fit(SQUARE), "relative, kernelized"),
         (lambda: ElasticityClustering(algorithm="vgg").fit(SQUARE), "as coded, as printed"),
         (lambda: similarities_by_tripling(None, POINTS, POINTS, loss="vgg"), "squared, cross"),
-        (lambda: relative_similarity(POINTS[..., None], norm="vgg"), "l1, l2, max"),
         (lambda: correlation_with_distance(SQUARE, SQUARE, method="vgg"), "pearson, spearman"),
         (
             lambda: class_means(SQUARE, [0, 1], [0, 1], average="vgg"),

@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import grad, jacrev, vjp, vmap
 
 from lecore import linearized_change, losses, models, prediction_change
-from lecore.optimizer_steps import sgd_change, weight_change
+from lecore.engine.optimizer_steps import sgd_change, weight_change
 from lecore.seeding import seeded
 
 

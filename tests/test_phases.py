@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lecore.phases import broken_line, phases
+from lecore.studies.dan.phases import broken_line, phases
 
 
 def test_a_rise_and_a_plateau():

@@ -22,9 +22,9 @@ from lecore import (
     output_gradient,
     prediction_change,
 )
+from lecore.engine.gradients.watching import PlainAutogradWarning
+from lecore.engine.sketches import gradient_sketch
 from lecore.seeding import seeded
-from lecore.sketches import gradient_sketch
-from lecore.watching import PlainAutogradWarning
 from tests.oracle import differences, problem, world
 from tests.zoo import ARCHITECTURES, USUAL
 

@@ -19,9 +19,9 @@ from lecore import (
     output_gradient,
     prediction_change,
 )
+from lecore.engine.sketches import gradient_sketch
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
-from lecore.sketches import gradient_sketch
 from tests.oracle import differences, problem, world
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed

@@ -21,9 +21,9 @@ from lecore import (
     prediction_change,
     train,
 )
+from lecore.engine.sketches import gradient_sketch
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy, squared_error
-from lecore.sketches import gradient_sketch
 from tests.oracle import Problem, differences, world
 from tests.zoo import changed, mlp, net
 
@@ -509,7 +509,7 @@ def test_losses_of_one_example(name):
 def test_half_precision_inside_is_said():
     model = net(lambda self, x: self.head(self.layer(x).bfloat16().to(x.dtype)),
                 layer=nn.Linear(5, 6), head=nn.Linear(6, 1))  # fmt: skip
-    from lecore.precision import RoundingWarning
+    from lecore.engine.rounding import RoundingWarning
 
     with pytest.warns(RoundingWarning):
         prediction_change(model, torch.randn(3, 5), torch.zeros(3), learning_rate=1e-6)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lecore.models import fully_connected
-from lecore.regression_runs import TARGETS, Regression, follow, regression_data
+from lecore.studies.dan.regression import TARGETS, Regression, follow, regression_data
 from lecore.training import DivergenceError
 
 SMALL = {"width": 16, "epochs": 20, "points": 30, "probes": 6, "looks": 6}

@@ -8,7 +8,7 @@ from test_prediction_change import obvious_loop
 from torch import nn
 
 from lecore import linearized_change, losses, models, prediction_change
-from lecore.relu_flips import added_by_flips
+from lecore.engine.routes.relu_flips import added_by_flips
 
 
 def all_units(weight, shift, threshold):

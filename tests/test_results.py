@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lecore.companion import claims, project
-from lecore.companion.cells import key
+from lecore.companion.records import key
 
 ROOT = Path(__file__).parents[1]
 

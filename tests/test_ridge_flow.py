@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import nn
 
-from lecore.ridge_flow import (
+from lecore.theory.ridge_flow import (
     gaussian_classes,
     ridge_change,
     ridge_flow,

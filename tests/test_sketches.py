@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from lecore import empirical_ntk, models
+from lecore.engine.sketches import gradient_sketch, sketched_ntk
 from lecore.seeding import seeded
-from lecore.sketches import gradient_sketch, sketched_ntk
 
 
 def network() -> tuple[nn.Module, torch.Tensor]:

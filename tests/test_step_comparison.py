@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lecore.classification_runs import Classification, classifier, train_classifier
-from lecore.step_comparison import compare_steps
+from lecore.studies.dan.classification import Classification, classifier, train_classifier
+from lecore.studies.dan.step_comparison import compare_steps
 
 RUN = Classification(
     data="digits", classes=(0, 2, 4), network="cnn", per_class=20, batch_size=16, epochs=2,

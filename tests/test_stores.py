@@ -21,11 +21,11 @@ from torch import nn
 
 zarr = pytest.importorskip("zarr")
 
-import lecore.stores  # noqa: E402 - needs zarr
+import lecore.engine.tiling.stores  # noqa: E402 - needs zarr
 from lecore import linearized_change, prediction_change  # noqa: E402
+from lecore.engine.tiling.stores import open_matrix  # noqa: E402
+from lecore.engine.tiling.tiles import Tiles  # noqa: E402
 from lecore.errors import LecoreError  # noqa: E402
-from lecore.stores import open_matrix  # noqa: E402
-from lecore.tiles import Tiles  # noqa: E402
 
 FULL = Products().loop(9, 9).numpy()
 
@@ -58,7 +58,9 @@ def store(tmp_path):
 def test_any_cut_gives_the_same_matrix(tmp_path_factory, rows, columns, shape, trailing, chunk):
     store, tile = tmp_path_factory.mktemp("cut") / "matrix", Products(trailing)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lecore.stores, "CHUNK_BYTES", chunk)  # chunks smaller than tiles
+        patch.setattr(
+            lecore.engine.tiling.stores, "CHUNK_BYTES", chunk
+        )  # chunks smaller than tiles
         matrix = compute(tile, rows, columns, Tiles(store=store, shape=shape))
     assert np.array_equal(matrix[:], tile.loop(rows, columns).numpy())
     assert all(t % c == 0 for t, c in zip(matrix.attrs["tile"], matrix.chunks, strict=False))
@@ -118,7 +120,7 @@ RUN = """
 import os, sys, time
 from pathlib import Path
 from test_tiles import Products, compute
-from lecore.tiles import Tiles
+from lecore.engine.tiling.tiles import Tiles
 
 flushes, flush = 0, os.fsync
 
@@ -320,13 +322,13 @@ def test_a_full_disk_is_explained(store, folder, monkeypatch, flushes):
 
 @pytest.mark.processes
 def test_a_missing_zarr_is_explained():
-    script = "import sys; sys.modules['zarr'] = None; import lecore.stores"
+    script = "import sys; sys.modules['zarr'] = None; import lecore.engine.tiling.stores"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.stderr.strip().endswith('needs Zarr: pip install "lecore[scale]"')
 
 
 def test_exchanged_chunks_of_one_tile_are_noticed(store, monkeypatch):
-    monkeypatch.setattr(lecore.stores, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(lecore.engine.tiling.stores, "CHUNK_BYTES", 100)
     compute(Products(), 9, 9, Tiles(store=store))
     one, other = store / chunks(store)[0], store / chunks(store)[1]
     content = one.read_bytes()

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from lecore import Tiles, empirical_ntk, linearized_change, losses, models, prediction_change
-from lecore.flags import fixed_flags
+from lecore.engine.network.flags import fixed_flags
 from lecore.tangent_kernel import (
     empirical_ntk_by_layer,
     loss_kernel,
     precision_error,
     stability_limit,
 )
-from lecore.wide_networks import (
+from lecore.theory.wide_networks import (
     activation_overlap,
     activation_pattern,
     infinite_width_ntk,

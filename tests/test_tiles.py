@@ -19,10 +19,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lecore.tiles
-import lecore.workers
+import lecore.engine.tiling.tiles
+import lecore.engine.tiling.workers
+from lecore.engine.tiling.cuts import TileCost, largest_tile
+from lecore.engine.tiling.tiles import Tiles, compute_tiles
 from lecore.errors import LecoreError
-from lecore.tiles import TileCost, Tiles, compute_tiles, largest_tile
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,10 @@ def test_dead_processes_are_explained():
 @pytest.mark.processes
 def test_folders_of_killed_processes_are_removed_by_the_next_run(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    script = "import os; from lecore.workers import task_folder\nwith task_folder(): os.kill(0, 9)"
+    script = (
+        "import os; from lecore.engine.tiling.workers import task_folder\n"
+        "with task_folder(): os.kill(0, 9)"
+    )
     root = str(Path(__file__).parents[1])
     subprocess.run(
         [sys.executable, "-c", script.replace("kill(0", "kill(os.getpid()")],
@@ -222,12 +226,12 @@ def test_folders_of_killed_processes_are_removed_by_the_next_run(tmp_path, monke
     host, _, started = left.name.split("-")[1:4]
     kept = {
         "lecore-of-somebody-else-x", "lecore-mine", f"lecore-{host}x-1-1-a",
-        f"lecore-{host}-{os.getpid()}-{lecore.workers._started(os.getpid())}-b",
+        f"lecore-{host}-{os.getpid()}-{lecore.engine.tiling.workers._started(os.getpid())}-b",
     }  # fmt: skip
     for name in kept:
         (tmp_path / name).mkdir()
     (tmp_path / f"lecore-{host}-{os.getpid()}-{started}0-c").mkdir()  # of another with its number
-    with lecore.workers.task_folder() as mine:
+    with lecore.engine.tiling.workers.task_folder() as mine:
         assert {folder.name for folder in tmp_path.glob("lecore-*")} == kept | {Path(mine).name}
     assert {folder.name for folder in tmp_path.glob("lecore-*")} == kept
 
@@ -267,7 +271,7 @@ def test_bad_input_is_refused(monkeypatch):
         compute(Products(symmetric=True), 3, 2, Tiles())
     with pytest.raises(ValueError, match=r"a tile has shape \(1, 1\), not \(1, 1, 2\)"):
         compute(tile, 2, 2, Tiles(shape=(1, 1)), trailing=(2,))
-    monkeypatch.setattr(lecore.tiles, "free_memory", lambda device: 799)
+    monkeypatch.setattr(lecore.engine.tiling.tiles, "free_memory", lambda device: 799)
     with pytest.raises(ValueError, match=r"GiB are free; write it to disk .*store="):
         compute(tile, 10, 10, Tiles(shape=(5, 5)))
     assert compute(tile, 3, 3, Tiles()).shape == (3, 3)
@@ -325,14 +329,14 @@ def test_killed_workers_lose_only_their_tiles(client, tmp_path):
     tiles = Tiles(client=client, shape=(2, 2))
     victims = list(client.run(os.getpid).values())
 
-    class KillsThemAll(lecore.tiles.TensorMatrix):
+    class KillsThemAll(lecore.engine.tiling.tiles.TensorMatrix):
         def put(self, rows, columns, block):
             super().put(rows, columns, block)
             while victims and len(calls(tmp_path)) >= 5:
                 os.kill(victims.pop(), signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lecore.tiles, "TensorMatrix", KillsThemAll)
+        patch.setattr(lecore.engine.tiling.tiles, "TensorMatrix", KillsThemAll)
         matrix = compute(tile, 8, 8, tiles)
     assert not victims
     assert torch.equal(matrix, tile.loop(8, 8))
@@ -351,7 +355,7 @@ def test_a_tile_that_kills_its_workers_is_explained(client):
 def own_cluster(monkeypatch):
     """One that a test may kill: a scheduler and a worker without a nanny."""
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(lecore.workers, "PATIENCE", 2.0)
+    monkeypatch.setattr(lecore.engine.tiling.workers, "PATIENCE", 2.0)
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parent)])
     environment = os.environ | {"PYTHONPATH": path}

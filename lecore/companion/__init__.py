@@ -1,1 +1,5 @@
-"""The book's machinery: records, claims, executing chapters, building, the command line."""
+"""What executes, checks and builds the book, and what its chapters call."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -200,7 +200,7 @@ def data() -> None:
 @data.command("list")
 def list_data() -> None:
     """Say which image sets are here."""
-    from lecore import images
+    from lecore.data import images
 
     click.echo(f"data folder: {images.data_folder()}")
     for name, description in images.DATASETS.items():
@@ -215,7 +215,7 @@ def list_data() -> None:
 @click.argument("name", nargs=-1, required=True)
 def fetch_data(name: tuple[str, ...]) -> None:
     """Download image sets, such as mnist cifar10 cifar100 svhn."""
-    from lecore import images
+    from lecore.data import images
 
     for one in name:
         images.fetch(one)
@@ -226,7 +226,7 @@ def fetch_data(name: tuple[str, ...]) -> None:
 @click.argument("name", nargs=-1, required=True)
 def verify_data(name: tuple[str, ...]) -> None:
     """Read image sets in full, checksums included."""
-    from lecore import images
+    from lecore.data import images
 
     for one in name:
         click.echo(images.verify(one))

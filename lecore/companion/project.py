@@ -1,5 +1,6 @@
 """The project on disk: chapters, their parameters, profiles, and the key of a chapter's result."""
 
+import ast
 import hashlib
 import json
 import math
@@ -157,12 +158,38 @@ def read_notebook(root: Path, chapter: str) -> Any:
 
 
 def dependencies(code: Iterable[str], root: Path) -> list[Path]:
-    """The files of this project that code imports, directly or through others."""
+    """The files of this project that code imports, directly or through others.
+
+    ``from lecore import x`` leads to the file of ``x`` alone.
+    """
     finder = ModuleFinder(path=[str(root)])
     module = finder.add_module("chapter")
-    finder.scan_code(compile("\n".join(code), "chapter", "exec"), module)
+    tree = _PastFrontDoors(root).visit(ast.parse("\n".join(code), "chapter"))
+    finder.scan_code(compile(tree, "chapter", "exec"), module)
     files = {Path(f) for m in finder.modules.values() if (f := getattr(m, "__file__", None))}
     return sorted(files)
+
+
+class _PastFrontDoors(ast.NodeTransformer):
+    """Imports names from their own files, as the stub of a package says where they are."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.ImportFrom]:
+        stub = self.root / str(node.module).replace(".", "/") / "__init__.pyi"
+        if not stub.is_file():
+            return [node]
+        homes = {
+            alias.name: f"{node.module}.{door.module}"
+            for door in ast.parse(read_text(stub)).body
+            if isinstance(door, ast.ImportFrom)
+            for alias in door.names
+        }
+        return [
+            ast.copy_location(ast.ImportFrom(homes.get(alias.name, node.module), [alias], 0), node)
+            for alias in node.names
+        ]
 
 
 def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
@@ -192,6 +219,6 @@ def data_fingerprint(values: Mapping[str, Any]) -> str:
     """Fingerprint of the image set that the ``data`` parameter names; empty without one."""
     if "data" not in values:
         return ""
-    from lecore.images import fingerprint
+    from lecore.data.images import fingerprint
 
     return fingerprint(values["data"])

@@ -4,12 +4,19 @@ import base64
 import io
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, SupportsFloat
+from statistics import median
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from lecore.errors import LecoreError, extra
 from lecore.files import whole_file
+
+if TYPE_CHECKING:  # slow to import
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 GLUE = "application/papermill.record/"
 
@@ -139,3 +146,51 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with whole_file(path, "w") as stream:
         stream.write(text)
+
+
+def key(*words: str) -> str:
+    """Name of a record from words of any kind: lower case, joined by hyphens."""
+    return re.sub(r"[^a-z0-9.]+", "-", " ".join(words).lower()).strip("-")
+
+
+def record_cells(
+    table: str, rows: Mapping[str, "pd.Series"], columns: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Record the median, the range and all values of each cell of a table.
+
+    Args:
+        table: Its name.
+        rows: By name of the row, values with the name of the column as (first) index, any number
+            of each.
+        columns: Columns to record; those without a value are left out.
+
+    Returns:
+        The records of the cells, as :func:`reference` gives those of the reference run.
+    """
+    found = {}
+    for row, values in rows.items():
+        for column in columns:
+            cell = values[values.index.get_level_values(0) == column].tolist()
+            if not cell:
+                continue
+            middle = median(cell)
+            name, runs = key(table, row, column), [round(v, 2) for v in cell]
+            found[name] = record(name, middle, low=min(cell), high=max(cell), digits=1, runs=runs)
+    return found
+
+
+def record_curve(name: str, curves: "NDArray[np.float64]") -> dict[str, Any]:
+    """Record a curve of several runs: its mean and their range.
+
+    Args:
+        name: Of the record, whose value is the last of the mean.
+        curves: Shape (runs, places).
+
+    Returns:
+        The record, with ``curve``, ``lowest`` and ``highest``, to four digits.
+    """
+    mean, lowest, highest = (
+        [float(f"{value:.4g}") for value in values]
+        for values in (curves.mean(0), curves.min(0), curves.max(0))
+    )
+    return record(name, mean[-1], curve=mean, lowest=lowest, highest=highest)

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lecore.code_identity import source_digest
 from lecore.companion import project, provenance
 from lecore.companion.records import write_json
+from lecore.data.images import fingerprint
 from lecore.files import whole_file
-from lecore.images import fingerprint
+from lecore.identity.code_identity import source_digest
 
 
 def compute(

@@ -61,7 +61,7 @@ FILES = {
 
         ```{code-cell} ipython3
         from pathlib import Path
-        from lecore import record
+        from lecore.companion import record
         from lecore.science import mean
         assert Path.cwd().name == "first"
         record("mean", mean(points), low=0.5, high=points, n=points)
@@ -78,7 +78,7 @@ FILES = {
         ```
 
         ```{code-cell} ipython3
-        from lecore import record
+        from lecore.companion import record
         record("letters", len(data))
         ```
         """,
@@ -95,7 +95,7 @@ FILES = {
         ```{code-cell} ipython3
         import time
         from pathlib import Path
-        from lecore import record
+        from lecore.companion import record
         assert Path.cwd().name == "second"
         time.sleep(pause)
         record("pause", pause)
@@ -117,8 +117,8 @@ FILES = {
         - {id: C-4, paper: B, place: p. 4, claim: Later., quantity: n, published: much,
            chapter: third/later, criteria: [{record: x, at_most: 5}]}
         """,
-    "lecore/__init__.py": "from lecore.companion.records import record",
-    "lecore/companion/__init__.py": "",
+    "lecore/__init__.py": "",
+    "lecore/companion/__init__.py": "from lecore.companion.records import record",
     "lecore/science.py": """\
         from lecore import helper
 

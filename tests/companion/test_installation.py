@@ -53,7 +53,7 @@ def test_a_package_missed_later_is_one_line_too(fresh: Path, missing: str) -> No
 
 
 def test_images_have_an_extra_of_their_own() -> None:
-    code = "from lecore.torchvision_import import import_torchvision; import_torchvision()"
+    code = "from lecore.data.torchvision_import import import_torchvision; import_torchvision()"
     done = without({"torchvision"}, code)
     assert 'pip install "lecore[images]"' in done.stderr.splitlines()[-1]
 
@@ -62,7 +62,7 @@ def test_images_have_an_extra_of_their_own() -> None:
     ("missing", "call"), [("IPython", "record('x', 1.0)"), ("matplotlib", "figure('x', None)")]
 )
 def test_record_and_figure_without_the_extra_say_so(missing: str, call: str) -> None:
-    done = without({missing}, f"from lecore import record, figure; {call}")
+    done = without({missing}, f"from lecore.companion import record, figure; {call}")
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"lecore.errors.LecoreError: this needs {missing}")
     assert 'pip install "lecore[companion]"' in last

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lecore.code_identity import source_digest
 from lecore.companion import stored_runs
+from lecore.identity.code_identity import source_digest
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def measure(run: Run, device: str) -> dict[str, Any]:
     return {"double": 2 * run.size, "pair": (1, 2)}
 
 
-measure.__module__ = "lecore.clustering_runs"
+measure.__module__ = "lecore.studies.he_su.measure"
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_arrays_come_back_and_an_interrupted_run_goes_on(folder: Path) -> None:
             raise KeyboardInterrupt
         return {"pair": np.arange(2 * run.size).reshape(2, -1), "name": np.array("a")}
 
-    arrays.__module__ = "lecore.clustering_runs"
+    arrays.__module__ = "lecore.studies.he_su.measure"
     with pytest.raises(KeyboardInterrupt):
         stored_runs.compute_arrays(arrays, [Run("digits", 3)])
     first = stored_runs.compute_arrays(arrays, [Run("digits", 3)])

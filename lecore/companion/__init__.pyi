@@ -1,0 +1,2 @@
+from .records import figure as figure
+from .records import record as record

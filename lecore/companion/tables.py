@@ -1,0 +1,100 @@
+"""Tables of a page: the paper, the reference run and this build beside each other."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from lecore.companion.documents import RUN, read_json
+from lecore.companion.project import chapters, project_root
+from lecore.companion.records import glue_record, key
+from lecore.names import check_name
+
+
+def reference(chapter: str) -> dict[str, dict[str, Any]]:
+    """Records of the committed reference run of a chapter; none if there is no such run yet.
+
+    Raises:
+        LecoreError: If there is no such chapter, or the file is damaged.
+    """
+    root = project_root()
+    check_name("chapter", chapter, chapters(root))
+    path = root / "book" / "results" / f"{chapter}.json"
+    records: dict[str, dict[str, Any]] = read_json(path, RUN)["records"] if path.exists() else {}
+    return records
+
+
+def glue_reference(records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let the text show records of a reference run, under their names behind ``reference-``."""
+    for name, entry in records.items():
+        glue_record(f"reference-{name}", entry)
+
+
+def side_by_side(
+    table: str,
+    rows: Iterable[str],
+    columns: Sequence[str],
+    *,
+    published: Mapping[str, Sequence[float]],
+    reference: Mapping[str, Mapping[str, Any]],
+    here: Mapping[str, Mapping[str, Any]],
+) -> Styler:
+    """A table with up to three lines a row: paper, reference run, this build.
+
+    Args:
+        table: Its name, as given to :func:`record_cells`.
+        rows: Names of rows.
+        columns: Names of columns.
+        published: The paper's numbers by row.
+        reference: Records of the reference run.
+        here: Records of this build.
+
+    Returns:
+        The median above the range, or the paper's number, with an arrow if it lies above or below
+        the range of the reference run.
+    """
+    shown: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row in published:
+            shown[row, "paper"] = [
+                f"{number:.1f}{_arrow(number, reference.get(key(table, row, column)))}"
+                for number, column in zip(published[row], columns, strict=True)
+            ]
+        for source, records in (("reference run", reference), ("this build", here)):
+            cells = [records.get(key(table, row, column)) for column in columns]
+            if any(cells):
+                shown[row, source] = [_text(cell) for cell in cells]
+    index = pd.MultiIndex.from_tuples(shown, names=[None, None])
+    return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
+
+
+def styled(frame: pd.DataFrame) -> Styler:
+    """A table for the page: cells of several lines, close together, in the book's own look."""
+    cells = {"white-space": "pre", "text-align": "right", "padding": "0.1rem 0.3rem"}
+    small = {"selector": "th, td", "props": [("font-size", "0.8rem")]}
+    sources = {"selector": "th.level1", "props": [("white-space", "nowrap")]}
+    style = frame.style.set_properties(**cells).set_table_styles([small, sources])
+    style = style.format(escape="html").format_index(escape="html")
+    style = style.format_index(escape="html", axis=1)
+    return style.set_table_attributes('class="dataframe"')
+
+
+def inside(published: float, cell: Mapping[str, Any]) -> bool:
+    """Whether a published number lies within the range of our runs, to its printed digit."""
+    return _arrow(published, cell) == ""
+
+
+def _arrow(published: float, cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    low, high = round(cell["low"], 1), round(cell["high"], 1)
+    return " ↑" if published > high else " ↓" if published < low else ""
+
+
+def _text(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return "—"
+    if len(cell["runs"]) == 1:
+        return f"{cell['value']:.1f}"
+    return f"{cell['value']:.1f}\n{cell['low']:.1f}–{cell['high']:.1f}"

@@ -1,0 +1,1 @@
+"""Images, photographs and synthetic points."""

@@ -1,0 +1,1 @@
+"""How the measurements of the core are computed: quickly, exactly, and checked."""

@@ -1,0 +1,179 @@
+"""Steps of update points, and the changes that they make: by which route, and in what tiles."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lecore.engine.changed_weights import ChangedWeights
+from lecore.engine.network.failures import told
+from lecore.engine.network.flags import PRODUCT_DTYPES, fixed_flags
+from lecore.engine.network.snapshot import Snapshot
+from lecore.engine.optimizer_steps import WeightChange
+from lecore.engine.points import Side, witness
+from lecore.engine.rounding import warn_below_rounding
+from lecore.engine.routes.chains import Dense
+from lecore.engine.routes.dense_steps import dense_change
+from lecore.engine.routes.two_layer import TwoLayer, two_layer_change, two_layer_prediction
+from lecore.engine.tiling.cuts import TileCost
+from lecore.engine.tiling.tiles import Tiles, check_tiles, compute_tiles
+from lecore.errors import LecoreError
+from lecore.finite import all_finite
+from lecore.identity.finished_work import identify
+
+SAMPLED_ROWS = 64
+"""Rows of a matrix on disk that are looked at for rounding."""
+
+
+@dataclass(frozen=True)
+class TwoLayerSteps:
+    """Plain SGD steps of one ReLU layer and one output, by matrix products.
+
+    Attributes:
+        network: The network.
+        rows: Update points.
+        columns: Test points, shape (m, …).
+        two_layer: The network in that form.
+        learning_rate: η.
+    """
+
+    network: Snapshot
+    rows: Side
+    columns: Tensor
+    two_layer: TwoLayer
+    learning_rate: float
+
+    keeps_digits = True
+
+    def change(self, rows: slice, columns: slice) -> Tensor:
+        """Δ of these rows and columns."""
+        x = self.rows.inputs[rows].flatten(1)
+        same = self.columns is self.rows.inputs and rows == columns
+        prediction = two_layer_prediction(self.two_layer, x)[:, None]
+        step = -self.learning_rate * self.rows.loss_gradient(rows, prediction)[:, 0]
+        test_x = None if same else self.columns[columns].flatten(1)
+        return two_layer_change(self.two_layer, x, step, test_x)[:, :, None]
+
+    def cost(self, outputs: int) -> TileCost:
+        """Working memory."""
+        size, numbers = self.columns.element_size(), self.columns[0].numel()
+        return TileCost(size * numbers, size * numbers, 6 * size)
+
+
+@dataclass(frozen=True)
+class DenseSteps:
+    """Plain SGD steps of fully connected networks, without changed weights.
+
+    Attributes:
+        network: The network.
+        rows: Update points.
+        columns: Test points, shape (m, …).
+        layers: The network in that form.
+        learning_rate: η.
+    """
+
+    network: Snapshot
+    rows: Side
+    columns: Tensor
+    layers: list[Dense]
+    learning_rate: float
+
+    @property
+    def keeps_digits(self) -> bool:
+        """Whether no two nearly equal numbers are subtracted."""
+        plain = (nn.ReLU, nn.Identity, type(None))
+        return all(isinstance(layer.activation, plain) for layer in self.layers)
+
+    def change(self, rows: slice, columns: slice) -> Tensor:
+        """Δ of these rows and columns."""
+        x, test_x = self.rows.inputs[rows].flatten(1), self.columns[columns].flatten(1)
+
+        def loss_gradient(prediction: Tensor) -> Tensor:
+            return self.rows.loss_gradient(rows, prediction)
+
+        return dense_change(self.layers, x, loss_gradient, self.learning_rate, test_x)
+
+    def cost(self, outputs: int) -> TileCost:
+        """Working memory."""
+        size, numbers = self.columns.element_size(), self.columns[0].numel()
+        width = sum(len(layer.weight) for layer in self.layers)
+        return TileCost(
+            size * (numbers + 2 * width), size * (numbers + 3 * width), 3 * size * outputs
+        )
+
+
+StepRoute = TwoLayerSteps | DenseSteps | ChangedWeights
+
+
+@dataclass
+class StepTile:
+    """Computes tiles of changes by a route."""
+
+    route: StepRoute
+
+    def compute(self, outputs: int, step: WeightChange, tiles: Tiles) -> Any:
+        """The whole matrix Δ, of steps of an optimiser by which it is recognised in a store."""
+        check_tiles(tiles, self.route.network.manners.draws)
+        route = self.route
+        network, cost = route.network, route.cost(outputs)
+        identity = None
+        if tiles.store is not None:
+            linearized = isinstance(route, ChangedWeights) and route.linearized
+            identity = identify(
+                by=__name__, key=tiles.key, model=network.module, parameters=network.parameters,
+                buffers=network.fixed, loss=route.rows.loss, optimizer=step,
+                data=[route.rows.inputs, route.rows.targets, route.columns],
+                settings=(network.products, linearized),
+            )  # fmt: skip
+        change = compute_tiles(
+            self,
+            len(route.rows.inputs),
+            len(route.columns),
+            tiles=tiles,
+            dtype=network.dtype,
+            trailing=(outputs,),
+            device=network.device,
+            row_bytes=cost.row,
+            column_bytes=cost.column,
+            pair_bytes=cost.pair,
+            fixed_bytes=cost.fixed,
+            identity=identity,
+        )
+        if not route.keeps_digits:
+            self._warn_below_rounding(change)
+        return change
+
+    def _warn_below_rounding(self, change: Any) -> None:
+        route, network = self.route, self.route.network
+        shorter = PRODUCT_DTYPES.get(network.products, network.manners.lowest)
+        with torch.no_grad(), fixed_flags(network.products, network.device.type):
+            prediction = network.copy().predict(route.columns)
+        if isinstance(change, Tensor):
+            warn_below_rounding(change, prediction, shorter)
+            return
+        n, square = len(route.rows.inputs), route.columns is route.rows.inputs
+        rows = range(0, n, -(-n // SAMPLED_ROWS))  # of a matrix on disk
+        sample = torch.stack([torch.as_tensor(change[i]) for i in rows]).to(prediction)
+        if square:
+            own = torch.stack([moved[i] for i, moved in zip(rows, sample, strict=True)])
+            warn_below_rounding(sample, prediction[list(rows)], shorter, own_change=own)
+        else:
+            warn_below_rounding(sample, prediction, shorter)
+
+    def witness(self) -> Tensor:
+        """By which another process shows that it has the same network and loss."""
+        return witness(self.route.network, self.route.rows)
+
+    def __call__(self, rows: slice, columns: slice) -> Tensor:
+        """Δ of these rows and columns."""
+        network = self.route.network
+        with torch.no_grad(), fixed_flags(network.products, network.device.type), told(rows):
+            change = self.route.change(rows, columns)
+            if not all_finite(change):
+                raise LecoreError(
+                    f"steps on rows {rows.start} to {rows.stop - 1} give changes that are not "
+                    "finite",
+                    "take a smaller learning rate",
+                )
+            return change

@@ -1,0 +1,176 @@
+"""Changes of predictions at changed weights, for any network and optimiser."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, jvp, vmap
+
+from lecore.engine.gradients.per_example import flat, gradient_factors, plain_gradient
+from lecore.engine.gradients.watching import Route, Structure
+from lecore.engine.network.failures import layer_of
+from lecore.engine.network.snapshot import Parameters, Snapshot
+from lecore.engine.optimizer_steps import WeightChange
+from lecore.engine.points import Side
+from lecore.engine.tiling.cuts import TileCost
+
+STEP_BYTES = 2**28
+"""Memory that the changed weights of the update points in hand may take."""
+
+VECTORIZED_BYTES = 2**19
+"""Weights up to which a CPU evaluates several changed networks at once."""
+
+
+@dataclass(frozen=True)
+class ChangedWeights:
+    """Steps of any optimiser on any network, by evaluating the network at the changed weights.
+
+    Attributes:
+        network: The network.
+        rows: Update points.
+        columns: Test points, shape (m, …).
+        step: Weight change of one gradient.
+        how: Several steps at once, one by one, or one by one by plain autograd.
+        linearized: Whether to differentiate along the step instead of taking it.
+        failing: The layer for which it has to be plain autograd, if it is known.
+    """
+
+    network: Snapshot
+    rows: Side
+    columns: Tensor
+    step: WeightChange
+    how: Route
+    linearized: bool = False
+    failing: str = ""
+
+    @property
+    def keeps_digits(self) -> bool:
+        """Whether no two nearly equal numbers are subtracted."""
+        return self.linearized
+
+    def change(self, rows: slice, columns: slice) -> Tensor:
+        """Δ of these rows and columns."""
+        assert self.rows.targets is not None
+        x, y, test_inputs = self.rows.inputs[rows], self.rows.targets[rows], self.columns[columns]
+        if self.how == "plain":
+            along = self._plain_derivatives if self.linearized else self._plain_changes
+            return along(x, y, test_inputs)
+        network = self.network.copy()
+        before = network.predict(test_inputs)
+
+        def change(x: Tensor, y: Tensor) -> Tensor:
+            step = self.step(self._gradient(network, x, y))
+            if self.linearized:
+                tangent: Tensor = jvp(
+                    lambda weights: network.predict(test_inputs, weights),
+                    (network.parameters,),
+                    (step,),
+                )[1]
+                return tangent
+            stepped = {name: w + step[name] for name, w in network.parameters.items()}
+            return network.predict(test_inputs, stepped) - before
+
+        if self.how == "looped":
+            with torch.enable_grad():  # fused recurrent layers need it on the way back
+                return torch.stack([change(a, b).detach() for a, b in zip(x, y, strict=True)])
+        chunk = max(1, STEP_BYTES // network.parameter_bytes)
+        parts = zip(x.split(chunk), y.split(chunk), strict=True)
+        return torch.cat([vmap(change)(a, b) for a, b in parts])
+
+    def _plain_changes(self, x: Tensor, y: Tensor, test_inputs: Tensor) -> Tensor:
+        """A real step on a copy, and back."""
+        before = self.network.copy().predict(test_inputs)
+        network = self.network.copy(lambda tensor: tensor.clone())
+        # what a forward pass writes to weights lasts until the step, as in training
+        lasting = network.manners.written & network.parameters.keys()
+        network = replace(network, manners=replace(network.manners, lasting=lasting))
+        changes = []
+        for a, b in zip(x, y, strict=True):
+            step = self.step(self._plain_gradient(network, a, b))
+            for name, weight in network.parameters.items():
+                weight += step[name]
+            changes.append(network.predict(test_inputs) - before)
+            for name, weight in network.parameters.items():
+                weight.copy_(self.network.parameters[name])
+        return torch.stack(changes)
+
+    def _plain_derivatives(self, x: Tensor, y: Tensor, test_inputs: Tensor) -> Tensor:
+        """Gradients at the test points, times each step."""
+        network = self.network.copy()
+        outputs = network.predict(test_inputs[:1]).shape[1]
+        structure = Structure((), tuple(network.parameters), outputs, "plain")
+        factors = gradient_factors(network, structure, test_inputs)
+        changes = []
+        for a, b in zip(x, y, strict=True):
+            step = self.step(self._plain_gradient(network, a, b))
+            changes.append(sum(factors.direct[name] @ flat(step[name]) for name in step))
+        return torch.stack(changes)  # type: ignore[arg-type]
+
+    def loss_gradient(self, network: Snapshot, row: int) -> Parameters:
+        """∂L/∂w at an update point."""
+        assert self.rows.targets is not None
+        gradient = self._plain_gradient if self.how == "plain" else self._gradient
+        return gradient(network, self.rows.inputs[row], self.rows.targets[row])
+
+    def _gradient(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
+        loss = self.rows.loss
+        assert loss is not None
+
+        def loss_of(weights: Parameters) -> Tensor:
+            return loss(network.predict(x[None], weights)[0], y)
+
+        gradient = grad(loss_of)(network.parameters)
+        return {k: g.to_dense() if g.is_sparse else g for k, g in gradient.items()}
+
+    def _plain_gradient(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
+        loss = self.rows.loss
+        assert loss is not None
+
+        def value() -> Tensor:
+            return loss(network.predict(x[None], dict(network.leaves))[0], y)
+
+        return plain_gradient(network, value)
+
+    def cost(self, outputs: int) -> TileCost:
+        """Working memory."""
+        size, passes = self.network.dtype.itemsize, self.network.manners.activation_bytes
+        passes *= 2 if self.linearized else 1
+        weights = 3 * self.network.parameter_bytes
+        if self.how == "vectorized":
+            return TileCost(weights, 0, passes + 3 * size * outputs, 0)
+        jacobian = self.network.parameter_bytes * outputs if self.how == "plain" else 0
+        column = passes + (jacobian if self.linearized else 0)
+        return TileCost(0, column, 3 * size * outputs, weights)
+
+
+def changed_weights(
+    network: Snapshot, rows: Side, columns: Tensor, step: WeightChange, linearized: bool
+) -> ChangedWeights:
+    """The route by changed weights, in the quickest way that works.
+
+    On a CPU, convolutions and large layers with weights of their own for each example are slower
+    at once than one by one.
+    """
+    convolutions = any(isinstance(m, nn.modules.conv._ConvNd) for m in network.module.modules())
+    slow = network.device.type == "cpu" and (
+        network.parameter_bytes > VECTORIZED_BYTES or convolutions
+    )
+    manners = network.manners
+    unusual = bool(manners.bypassed) or bool(manners.written & network.parameters.keys())
+    unusual = unusual or any(p.is_complex() for p in network.parameters.values())
+    route = ChangedWeights(network, rows, columns, step, "plain", linearized)
+    ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]
+    if ways and not slow:
+        ways.insert(0, "vectorized")
+    one = slice(0, 1)
+    for how in ways:
+        trial = replace(route, how=how, columns=columns[one])
+        try:
+            with torch.no_grad():
+                trial.change(one, one)
+        except Exception as error:
+            route = replace(route, failing=layer_of(error))
+            continue
+        return replace(route, how=how)
+    return route

@@ -1,0 +1,1 @@
+"""Per-example gradients in factored form, for every kind of layer."""

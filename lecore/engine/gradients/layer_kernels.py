@@ -1,0 +1,179 @@
+"""A layer's share of the tangent kernel, from factored gradients.
+
+For gradients G = Σ_t s_t ⊗ a_t the inner product is ⟨G, G′⟩ = Σ_tt′ (a_t·a′_t′)(s_t·s′_t′): two
+small Gram matrices, multiplied and summed over positions. That beats the inner product of the
+gradients themselves when positions are few; a count of operations chooses for each layer.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lecore.engine.gradients.per_example import Factors, Outer
+
+Extent = tuple[int, int]
+"""Number of points and of outputs."""
+
+SYMMETRIC_BLOCKS = 4
+"""Row blocks of a symmetric kernel, of which only the upper triangle is computed."""
+
+GRAM_BYTES = 2**25
+"""Largest Gram matrix over positions held at a time."""
+
+ELEMENTWISE_COST = 16
+"""Multiply-adds of a matrix product that take as long as touching one number."""
+
+
+def layer_kernel(rows: Factors, columns: Factors, names: list[str]) -> Tensor:
+    """⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩ over the named parameters w.
+
+    Args:
+        rows: Factors of the row points, with outputs c.
+        columns: Factors of the column points, with outputs k; the same object for a symmetric
+            kernel, which takes about half the time.
+        names: Keys of ``rows.outer`` and ``rows.direct``.
+
+    Returns:
+        Shape (n, m, c, k).
+    """
+    (n, c), (m, k) = extents = _extent(rows), _extent(columns)
+    total = rows.prediction.new_zeros(n * c, m * k)
+    symmetric = rows is columns
+    for name in names:
+        outers = rows.outer.get(name), columns.outer.get(name)
+        if outers[0] and outers[1] and gram_is_cheaper(outers[0], *extents):
+            _add_gram(total, outers[0], outers[1], symmetric)
+            continue
+        left = _gradient(rows, name)
+        right = left if symmetric else _gradient(columns, name)
+        for part, rest in _blocks(n, symmetric):
+            i, j = _scaled(part, c), _scaled(rest, k)
+            total[i, j].addmm_(left[i], right[j].T)
+    if symmetric:
+        for part, rest in _blocks(n, symmetric):
+            i, below = _scaled(part, c), slice(part.stop * c, None)
+            total[below, i] = total[i, below].T
+            del rest
+    return total.view(n, c, m, k).transpose(1, 2)
+
+
+def traced(factors: Factors) -> Factors:
+    """Factors whose kernel is the trace Σ_c Θ[i, j, c, c] of that of the given ones."""
+    return Factors(
+        factors.prediction,
+        {
+            name: Outer(o.read, o.signal.permute(0, 2, 3, 1, 4).flatten(3)[:, None], o.bias)
+            for name, o in factors.outer.items()
+        },
+        {name: d.flatten(1)[:, None] for name, d in factors.direct.items()},
+    )
+
+
+def only_output(factors: Factors, output: int) -> Factors:
+    """Factors of the gradients of one output."""
+    one = slice(output, output + 1)
+    return Factors(
+        factors.prediction,
+        {name: Outer(o.read, o.signal[:, one], o.bias) for name, o in factors.outer.items()},
+        {name: d[:, one] for name, d in factors.direct.items()},
+    )
+
+
+def written_out(factors: Factors, rows: Extent, columns: Extent) -> Factors:
+    """The same with gradients in place of factors where Gram matrices would take longer.
+
+    Args:
+        factors: Of row or column points.
+        rows: Number of row points and outputs.
+        columns: Likewise.
+    """
+    outer = {k: o for k, o in factors.outer.items() if gram_is_cheaper(o, rows, columns)}
+    direct = {k: dense_gradient(o) for k, o in factors.outer.items() if k not in outer}
+    return Factors(factors.prediction, outer, {**factors.direct, **direct})
+
+
+def gram_is_cheaper(outer: Outer, rows: Extent, columns: Extent) -> bool:
+    """Whether Gram matrices over positions beat gradients written out, by operations."""
+    if not outer.read.is_floating_point():  # an embedding compares indices, its table is long
+        return True
+    _, groups, t, inputs = outer.read.shape
+    units = outer.signal.shape[-1]
+    left, right = rows[0] * rows[1], columns[0] * columns[1]
+    gram = (
+        groups * t * t * (rows[0] * columns[0] * inputs + left * right * (units + ELEMENTWISE_COST))
+    )
+    size = groups * inputs * units
+    dense = (left * right + (left + right) * (t + ELEMENTWISE_COST)) * size
+    return gram <= dense
+
+
+def dense_gradient(outer: Outer) -> Tensor:
+    """Gradients written out, Σ_t signal ⊗ (read, 1), shape (n, outputs, size)."""
+    n, c, groups, t, units = outer.signal.shape
+    left = outer.signal.permute(0, 2, 1, 4, 3).reshape(n * groups, c * units, t)
+    gradient = torch.bmm(left, outer.read.flatten(0, 1))
+    weight = gradient.view(n, groups, c, -1).transpose(1, 2).flatten(2)
+    if not outer.bias:
+        return weight
+    return torch.cat([weight, outer.signal.sum(3).flatten(2)], dim=2)
+
+
+def _gradient(factors: Factors, name: str) -> Tensor:
+    known = factors.direct.get(name)
+    return (dense_gradient(factors.outer[name]) if known is None else known).flatten(0, 1)
+
+
+def _add_gram(total: Tensor, left: Outer, right: Outer, symmetric: bool) -> None:
+    n, c, groups, t, units = left.signal.shape
+    m, k, _, s, _ = right.signal.shape
+    if s == 0 or t == 0:  # no token went there
+        return
+    # positions first: sums over them then run over whole rows
+    read = right.read.permute(1, 2, 0, 3)
+    signal = right.signal.permute(2, 3, 0, 1, 4)
+    at_once = max(1, GRAM_BYTES // (s * m * (1 + c * k) * total.element_size()))
+    for whole, rest in _blocks(n, symmetric):
+        for part in _cut(whole, at_once):
+            block = total[_scaled(part, c), _scaled(rest, k)]
+            for g in range(groups):
+                other_read = read[g, :, rest].flatten(0, 1)
+                other_signal = signal[g, :, rest].reshape(-1, units)
+                for position in range(t):
+                    reads = _read_products(left.read[part, g, position], other_read, total.dtype)
+                    if left.bias:
+                        reads += 1
+                    signals = left.signal[part, :, g, position].flatten(0, 1) @ other_signal.T
+                    product = signals.view(len(reads), c, s, -1, k)
+                    product *= reads.view(len(reads), 1, s, -1, 1)
+                    block += (product[:, :, 0] if s == 1 else product.sum(2)).view(block.shape)
+
+
+def _read_products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    if left.is_floating_point():
+        return left @ right.T
+    return (left == right.T).to(dtype)
+
+
+def _blocks(n: int, symmetric: bool) -> Iterator[tuple[slice, slice]]:
+    """Row blocks, each with the columns that its rows are computed for."""
+    step = -(-n // SYMMETRIC_BLOCKS) if symmetric else n
+    for part in _cut(slice(0, n), step):
+        yield part, slice(part.start if symmetric else 0, None)
+
+
+def _cut(whole: slice, step: int) -> Iterator[slice]:
+    for start in range(whole.start, whole.stop, step):
+        yield slice(start, min(start + step, whole.stop))
+
+
+def _scaled(part: slice, by: int) -> slice:
+    return slice(part.start * by, None if part.stop is None else part.stop * by)
+
+
+def _extent(factors: Factors) -> tuple[int, int]:
+    for outer in factors.outer.values():
+        return outer.signal.shape[0], outer.signal.shape[1]
+    for gradient in factors.direct.values():
+        return gradient.shape[0], gradient.shape[1]
+    raise ValueError("the model has no parameter with requires_grad=True")

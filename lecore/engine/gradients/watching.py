@@ -1,0 +1,271 @@
+"""How the parameters of a network enter its forward pass, found by watching torch functions."""
+
+import types
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lecore.engine.gradients.layer_calls import METADATA, Seen, seen
+from lecore.engine.gradients.layers import Layer
+from lecore.engine.network.failures import layer_of
+from lecore.engine.network.probing import leaves_of
+from lecore.engine.network.snapshot import Snapshot
+from lecore.errors import LecoreError
+
+Route = Literal["vectorized", "looped", "plain"]
+"""All examples at once under ``vmap``; one by one; or one by one by plain autograd alone."""
+
+
+class PlainAutogradWarning(UserWarning):
+    """A network takes the slow route, on which every gradient is written out."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of parameters in the forward pass of a single example.
+
+    Attributes:
+        layer: What it does.
+        weight: The weight's name, ``None`` if it is not ours to differentiate.
+        bias: The bias's name, likewise.
+        bias_joins: Whether weight and bias share one pair of factors.
+        read_shape: Shape of what is noted of its input.
+        output_shape: Shape of its result.
+    """
+
+    layer: Layer
+    weight: str | None
+    bias: str | None
+    bias_joins: bool
+    read_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+    def keeping(self, names: set[str]) -> "Call":
+        """The same with only these parameters."""
+        weight = self.weight if self.weight in names else None
+        bias = self.bias if self.bias in names else None
+        joins = bool(weight and bias and self.layer.bias_joins)
+        return replace(self, weight=weight, bias=bias, bias_joins=joins)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How the trainable parameters of a network enter its forward pass.
+
+    Attributes:
+        calls: The layer calls in order, with the names of the parameters taken from each.
+        direct: Parameters whose gradients autograd computes example by example.
+        outputs: Number of outputs.
+        route: How gradients are computed.
+    """
+
+    calls: tuple[Call, ...]
+    direct: tuple[str, ...]
+    outputs: int
+    route: Route = "vectorized"
+
+    @property
+    def operations(self) -> int:
+        """Multiply-adds of a pass of one example through the layers."""
+        return sum(c.layer.operations(c.read_shape, c.output_shape) for c in self.calls)
+
+    @property
+    def activations(self) -> int:
+        """Numbers that the layers give for one example."""
+        return sum(torch.Size(call.output_shape).numel() for call in self.calls)
+
+
+class Watch(TorchFunctionMode):
+    """Sees every torch function; adds a tap to the output of each layer call and notes its input.
+
+    Without taps it only finds the calls (``calls``) and the parameters used in any other way
+    (``opaque``).
+    """
+
+    def __init__(self, names: dict[int, str], taps: Sequence[Tensor] | None = None) -> None:
+        super().__init__()
+        self.names, self.taps = names, taps
+        self.calls: list[Call] = []
+        self.reads: list[Tensor] = []
+        self.opaque: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.multi_head_attention_forward:
+            with self:
+                return _multi_head_attention(*args, **kwargs)
+        used = {self.names[i] for i in map(id, leaves_of((args, kwargs))) if i in self.names}
+        if not used or func in METADATA:
+            return func(*args, **kwargs)
+        call = seen(func, lambda value: id(value) in self.names, args, kwargs)
+        if call is None:
+            self.opaque |= used
+            return func(*args, **kwargs)
+        read = call.read()
+        output = func(*args, **kwargs)
+        if self.taps is None:
+            self._note(call, used, read, output)
+            return output
+        tap = self.taps[len(self.reads)]
+        if tap.shape != output.shape:
+            raise RuntimeError("another example takes other layers")
+        self.reads.append(read)
+        return output + tap
+
+    def _note(self, call: Seen, used: set[str], read: Tensor, output: Tensor) -> None:
+        weight, bias = (self.names.get(id(p)) for p in (call.weight, call.bias))
+        self.opaque |= used - {weight, bias}
+        shapes = tuple(read.shape), tuple(output.shape)
+        self.calls.append(Call(call.layer, weight, bias, False, *shapes))
+
+
+# torch's own function with its check for overrides off, so that the linear maps inside are seen
+_multi_head_attention = types.FunctionType(
+    F.multi_head_attention_forward.__code__,
+    {**vars(F), "has_torch_function": lambda _: False},
+    "multi_head_attention_forward",
+    F.multi_head_attention_forward.__defaults__,
+)
+
+Trial = Callable[[Structure, Tensor], Any]
+"""Tries to take the gradients of one example, shape (1, …)."""
+
+
+def find_structures(network: Snapshot, sides: Sequence[Tensor], trial: Trial) -> list[Structure]:
+    """How the parameters are used for row points and for column points.
+
+    One structure holds for all points of a side: for examples of the same shape that can be
+    computed at once nothing else is possible, and others are looked at one by one.
+
+    Args:
+        network: The network.
+        sides: Points, shape (n, …) each.
+        trial: Called to see which route works.
+
+    Returns:
+        For each side; they share route and ``direct``.
+    """
+    shapes = {tuple(side.shape[1:]) for side in sides}
+    first = [side[:1] for side in sides] if len(shapes) > 1 else [sides[0][:1]] * len(sides)
+    complex_weights = any(p.is_complex() for p in network.parameters.values())
+    structures = _agreeing([_watched(network, x) for x in first], network)
+    if structures is None:
+        raise LecoreError(
+            "row points and column points have different numbers of outputs",
+            "give points of one size",
+        )
+    if network.manners.bypassed:
+        where = network.manners.bypassed.rpartition(".")[0]
+        return _plain(network, structures, where, "parameters are reached past their names")
+    if complex_weights:
+        return _plain(network, structures, "", "its weights are complex")
+    tries = list(zip(structures, first, strict=True))[: len(shapes)]
+    if _failure(trial, tries) is None:
+        return structures
+    looped = [replace(structure, route="looped") for structure in structures]
+    if not all(_same_everywhere(network, looped, side) for side in sides):
+        return _plain(network, structures, "", "examples take different layers")
+    failure = _failure(trial, list(zip(looped, first, strict=True)))
+    if failure is None:
+        return looped
+    where = layer_of(failure)
+    return _plain(network, structures, where, "torch.func cannot differentiate it")
+
+
+def with_direct(structure: Structure, names: set[str]) -> Structure:
+    """The same with more parameters whose gradients are written out."""
+    direct = tuple(sorted({*structure.direct, *names}))
+    factored = {c.weight for c in structure.calls} | {c.bias for c in structure.calls}
+    kept = {name for name in factored if name is not None} - set(direct)
+    calls = [call.keeping(kept) for call in structure.calls]
+    return replace(structure, calls=tuple(c for c in calls if c.weight or c.bias), direct=direct)
+
+
+def plainly(network: Snapshot, structure: Structure, where: str, reason: str) -> Structure:
+    """The same by plain autograd, with a warning."""
+    warn_plain(where, reason)
+    return Structure((), tuple(network.parameters), structure.outputs, "plain")
+
+
+def warn_plain(where: str, reason: str) -> None:
+    """Say once that a network, or a layer of it, takes the slow route."""
+    place = f"layer {where!r}" if where else "the network"
+    warnings.warn(
+        f"{place} is measured by plain autograd, one example at a time, which is slower"
+        + (f": {reason}" if reason else ""),
+        PlainAutogradWarning,
+        stacklevel=2,
+    )
+
+
+def _watched(network: Snapshot, example: Tensor) -> tuple[Watch, int]:
+    watch = Watch({id(p): name for name, p in network.parameters.items()})
+    with torch.no_grad(), watch:
+        outputs = network.predict(example).shape[1]
+    return watch, outputs
+
+
+def _agreeing(watched: list[tuple[Watch, int]], network: Snapshot) -> list[Structure] | None:
+    """Structures in which each parameter has one form, whose uses can be added up."""
+    forms: dict[str, set[Any]] = {}
+    opaque: set[str] = set()
+    for watch, _ in watched:
+        opaque |= watch.opaque
+        for call in watch.calls:
+            if call.weight:
+                form = ("weight", call.layer.form, call.bias)
+                forms.setdefault(call.weight, set()).add(form)
+            if call.bias:  # it joins its weight only if it is never used without it
+                joined = (
+                    (call.weight, call.layer.form) if call.layer.bias_joins else call.layer.form
+                )
+                forms.setdefault(call.bias, set()).add(("bias", joined))
+    shared = {name for name, found in forms.items() if len(found) == 1} - opaque
+    if len({outputs for _, outputs in watched}) > 1:
+        return None
+    structures = []
+    for watch, outputs in watched:
+        calls = [call.keeping(shared) for call in watch.calls]
+        kept = tuple(call for call in calls if call.weight or call.bias)
+        direct = tuple(name for name in network.parameters if name not in shared)
+        structures.append(Structure(kept, direct, outputs))
+    # a parameter that one side factors and another does not use has no factors there
+    used = [{n for c in s.calls for n in (c.weight, c.bias) if n} for s in structures]
+    uneven = set().union(*used) - set(used[0]).intersection(*used)
+    return [with_direct(s, uneven) for s in structures] if uneven else structures
+
+
+def _failure(trial: Trial, tries: list[tuple[Structure, Tensor]]) -> Exception | None:
+    for structure, example in tries:
+        try:
+            trial(structure, example)
+        except Exception as error:
+            return error
+    return None
+
+
+def _same_everywhere(network: Snapshot, structures: list[Structure], side: Tensor) -> bool:
+    known = {structure.calls for structure in structures}
+    factored = {n for s in structures for c in s.calls for n in (c.weight, c.bias) if n}
+    for x in side:
+        try:
+            watch, outputs = _watched(network, x[None])
+        except Exception:
+            return False
+        calls = [call.keeping(factored) for call in watch.calls]
+        kept = tuple(call for call in calls if call.weight or call.bias)
+        if kept not in known or factored & watch.opaque or outputs != structures[0].outputs:
+            return False
+    return True
+
+
+def _plain(
+    network: Snapshot, structures: list[Structure], where: str, reason: str
+) -> list[Structure]:
+    return [plainly(network, structures[0], where, reason)] * len(structures)

@@ -1,0 +1,262 @@
+"""Tiles of a tangent kernel: which route computes them, and what they cost in memory."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lecore.engine.gradients.layer_kernels import (
+    Extent,
+    layer_kernel,
+    only_output,
+    traced,
+    written_out,
+)
+from lecore.engine.gradients.per_example import Factors, factor_bytes, gradient_factors, pass_bytes
+from lecore.engine.gradients.watching import Structure
+from lecore.engine.network.failures import told
+from lecore.engine.network.flags import fixed_flags
+from lecore.engine.network.snapshot import Snapshot
+from lecore.engine.points import Side, witness
+from lecore.engine.routes.two_layer import TwoLayer, two_layer_kernel, two_layer_prediction
+from lecore.engine.tiling.cuts import TileCost
+from lecore.engine.tiling.tiles import Tiles, check_tiles, compute_tiles
+from lecore.errors import LecoreError
+from lecore.finite import all_finite
+from lecore.identity.finished_work import identify
+
+Form = Literal["full", "trace", "diagonal"]
+
+
+class _LastRows(threading.local):
+    """A thread's own copy of the network, and the factors of the rows that it saw last."""
+
+    network: Snapshot | None = None
+    rows: slice | None = None
+    factors: Factors | None = None
+
+    def __reduce__(self) -> Any:
+        return _LastRows, ()
+
+
+@dataclass
+class StructuredRoute:
+    """By factored gradients, for any network.
+
+    Attributes:
+        network: The network.
+        structures: How its parameters are used by row points and by column points.
+        rows: Row points.
+        columns: Column points, with the very same ``inputs`` for a square kernel.
+    """
+
+    network: Snapshot
+    structures: tuple[Structure, Structure]
+    rows: Side
+    columns: Side
+    _last: _LastRows = field(default_factory=_LastRows, init=False, repr=False, compare=False)
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return self.structures[0].outputs
+
+    def block(self, rows: slice, columns: slice, form: Form) -> Tensor:
+        """⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩, of the loss in place of f for a side that has one."""
+        same = self.rows.inputs is self.columns.inputs and rows == columns
+        extents = self._extents(rows.stop - rows.start, columns.stop - columns.start, form)
+        if self.outputs == 1:
+            return self._one_output(rows, columns, same, extents)
+        left = self._row_factors(rows, form, extents)
+        same = same and self.rows.loss is self.columns.loss
+        right = left if same else self._factors(1, columns, form, extents)
+        if form == "diagonal":
+            blocks = []
+            for output in range(self.outputs):
+                a = only_output(left, output)
+                b = a if same else only_output(right, output)
+                blocks.append(layer_kernel(a, b, a.names)[:, :, 0, 0])
+            return torch.stack(blocks, dim=2)
+        return layer_kernel(left, right, left.names)
+
+    def cost(self, form: Form) -> TileCost:
+        """Working memory."""
+        whole = self._extents(len(self.rows.inputs), len(self.columns.inputs), form)
+        sides = list(enumerate((self.rows, self.columns)))
+
+        def point(place: int, side: Side) -> int:
+            return 2 * max(
+                factor_bytes(
+                    self.network, self.structures[place], side.loss, self._form(form, extents)
+                )
+                for extents in (whole, None)
+            )
+
+        pair = 4 * self.network.dtype.itemsize * max(1, torch.Size(_trailing(self, form)).numel())
+        passes = max(
+            pass_bytes(self.network, self.structures[i], s.loss, len(s.inputs)) for i, s in sides
+        )
+        row, column = (point(i, s) for i, s in sides)
+        return TileCost(row, column, pair, passes)
+
+    def _one_output(
+        self, rows: slice, columns: slice, same: bool, extents: tuple[Extent, Extent]
+    ) -> Tensor:
+        """The kernel, times the loss gradients: a symmetric product even if only rows have one."""
+        left = self._row_factors(rows, "full", extents)
+        right = left if same else self._factors(1, columns, "full", extents)
+        kernel = layer_kernel(left, right, left.names)[:, :, 0, 0]
+        if self.rows.loss is not None:
+            kernel *= self.rows.loss_gradient(rows, left.prediction)
+        if self.columns.loss is not None:
+            kernel *= self.columns.loss_gradient(columns, right.prediction).T
+        return kernel
+
+    def _row_factors(self, rows: slice, form: Form, extents: tuple[Extent, Extent]) -> Factors:
+        # tiles come row by row, so a row block's factors serve for all its columns
+        if self._last.rows != rows or self._last.factors is None:
+            self._last.factors = self._factors(0, rows, form, extents)
+            self._last.rows = rows
+        return self._last.factors
+
+    def _factors(
+        self, place: int, part: slice, form: Form, extents: tuple[Extent, Extent]
+    ) -> Factors:
+        """Factors of some of the points, written out where that pays in a tile so large."""
+        side = (self.rows, self.columns)[place]
+        network = self._last.network = self._last.network or self.network.copy()
+        side = Side(side.inputs[part]) if self.outputs == 1 else side.signals(network, part)
+        return gradient_factors(
+            network,
+            self.structures[place],
+            side.inputs,
+            side.targets,
+            side.loss,
+            self._form(form, extents),
+        )
+
+    @staticmethod
+    def _form(form: Form, extents: tuple[Extent, Extent] | None) -> Any:
+        def formed(factors: Factors) -> Factors:
+            factors = traced(factors) if form == "trace" else factors
+            return written_out(factors, *extents) if extents else factors
+
+        return formed
+
+    def _extents(self, n: int, m: int, form: Form) -> tuple[Extent, Extent]:
+        outputs = self.outputs if form == "full" else 1
+        rows, columns = (1 if side.loss else outputs for side in (self.rows, self.columns))
+        return (n, rows), (m, columns)
+
+
+@dataclass
+class TwoLayerRoute:
+    """By matrix products alone, for one hidden layer and one output.
+
+    Attributes:
+        network: The network.
+        two_layer: The network in that form.
+        rows: Row points.
+        columns: Column points, with the very same ``inputs`` for a square kernel.
+    """
+
+    network: Snapshot
+    two_layer: TwoLayer
+    rows: Side
+    columns: Side
+    outputs: int = 1
+
+    def block(self, rows: slice, columns: slice, form: Form) -> Tensor:
+        """⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩, of the loss in place of f for a side that has one."""
+        same = self.rows.inputs is self.columns.inputs and rows == columns
+        x = self.rows.inputs[rows].flatten(1)
+        other = None if same else self.columns.inputs[columns].flatten(1)
+        kernel, prediction = two_layer_kernel(self.two_layer, x, other)
+        if self.rows.loss is not None:
+            kernel *= self.rows.loss_gradient(rows, prediction[:, None])
+        if self.columns.loss is not None:
+            if other is not None:
+                prediction = two_layer_prediction(self.two_layer, other)
+            kernel *= self.columns.loss_gradient(columns, prediction[:, None]).T
+        return kernel
+
+    def cost(self, form: Form) -> TileCost:
+        """Working memory."""
+        size = self.network.dtype.itemsize
+        point = size * self.rows.inputs[0].numel() * 2
+        return TileCost(point, point, 4 * size)
+
+
+KernelRoute = StructuredRoute | TwoLayerRoute
+
+
+@dataclass
+class KernelTile:
+    """Computes tiles of a tangent kernel by a route.
+
+    Attributes:
+        route: How.
+        form: Which entries to keep of the outputs × outputs block.
+        scale: Factor of the result.
+    """
+
+    route: KernelRoute
+    form: Form = "full"
+    scale: float = 1.0
+
+    def compute(self, tiles: Tiles) -> Any:
+        """The whole matrix."""
+        check_tiles(tiles, self.route.network.manners.draws)
+        route, cost = self.route, self.route.cost(self.form)
+        identity = None
+        if tiles.store is not None:
+            network, sides = route.network, (route.rows, route.columns)
+            identity = identify(
+                by=__name__, key=tiles.key, model=network.module, parameters=network.parameters,
+                buffers=network.fixed, loss=[side.loss for side in sides],
+                data=[side[:2] for side in sides],
+                settings=(network.products, self.form, self.scale),
+            )  # fmt: skip
+        return compute_tiles(
+            self,
+            len(route.rows.inputs),
+            len(route.columns.inputs),
+            tiles=tiles,
+            dtype=route.network.dtype,
+            trailing=_trailing(route, self.form),
+            device=route.network.device,
+            row_bytes=cost.row,
+            column_bytes=cost.column,
+            pair_bytes=cost.pair,
+            fixed_bytes=cost.fixed,
+            symmetric=route.rows is route.columns,
+            identity=identity,
+        )
+
+    def witness(self) -> Tensor:
+        """By which another process shows that it has the same network and loss."""
+        return witness(self.route.network, self.route.rows)
+
+    def __call__(self, rows: slice, columns: slice) -> Tensor:
+        """The tile of these rows and columns."""
+        network = self.route.network
+        with torch.no_grad(), fixed_flags(network.products, network.device.type), told(rows):
+            block = self.route.block(rows, columns, self.form)
+            if not all_finite(block):
+                raise LecoreError(
+                    f"rows {rows.start} to {rows.stop - 1} have entries that are not finite: "
+                    "gradients overflow",
+                    "take a larger dtype, or a network that has not diverged",
+                )
+            block = block if self.scale == 1 else block.mul_(self.scale)
+            return block.view(*block.shape[:2], *_trailing(self.route, self.form))
+
+
+def _trailing(route: KernelRoute, form: Form) -> tuple[int, ...]:
+    if form == "trace":
+        return ()
+    if form == "diagonal":
+        return (route.outputs,)
+    return tuple(route.outputs for side in (route.rows, route.columns) if side.loss is None)

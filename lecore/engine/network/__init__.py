@@ -1,0 +1,1 @@
+"""A network at fixed weights: its private copy, and how its forward pass behaves."""

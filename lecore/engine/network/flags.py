@@ -1,0 +1,111 @@
+"""Settings of the whole process that a calculation needs, and that are put back after it.
+
+Threads that compute at once share them: the first one to enter sets them, the last one to leave
+puts them back as the first one found them, also after an exception.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Lock
+from typing import Any, Literal
+
+import torch
+
+from lecore.errors import LecoreError
+
+Products = Literal["ieee", "tf32", "bf16"]
+"""Products of float32 numbers, in full or from leading bits, 10 (on CUDA) or 7 (on CPUs)."""
+
+_backends: Any = torch.backends
+_PRECISIONS: tuple[Any, ...] = (  # from the general to the special, which overrules
+    _backends,
+    _backends.cudnn,
+    _backends.cuda.matmul,
+    _backends.cudnn.conv,
+    _backends.cudnn.rnn,
+    _backends.mkldnn.matmul,
+    _backends.mkldnn.conv,
+    _backends.mkldnn.rnn,
+)
+_SHORTENED: dict[str, tuple[Any, ...]] = {
+    "ieee": (),
+    "tf32": (_backends.cuda.matmul, _backends.cudnn.conv, _backends.cudnn.rnn),
+    "bf16": (_backends.mkldnn.matmul, _backends.mkldnn.conv, _backends.mkldnn.rnn),
+}
+_FUSED: tuple[tuple[Callable[[], bool], Callable[[bool], Any], bool], ...] = (
+    # fused kernels of attention have neither batching rules nor forward derivatives
+    (_backends.mha.get_fastpath_enabled, _backends.mha.set_fastpath_enabled, False),
+    (_backends.cuda.flash_sdp_enabled, _backends.cuda.enable_flash_sdp, False),
+    (_backends.cuda.mem_efficient_sdp_enabled, _backends.cuda.enable_mem_efficient_sdp, False),
+    (_backends.cuda.cudnn_sdp_enabled, _backends.cuda.enable_cudnn_sdp, False),
+    (_backends.cuda.math_sdp_enabled, _backends.cuda.enable_math_sdp, True),
+)
+
+_lock = Lock()
+_inside = 0
+_kind: Products = "ieee"
+_undo: list[tuple[Callable[[Any], Any], Any]] = []
+
+
+@contextmanager
+def fixed_flags(products: Products = "ieee", device: str = "cpu") -> Iterator[None]:
+    """Compute as asked for, whatever the process is set to, and put its settings back.
+
+    Float32 matrix products and convolutions may otherwise keep 10 of 23 bits on CUDA (TF32; for
+    convolutions that is torch's default), and after
+    ``torch.set_float32_matmul_precision("medium")`` a CPU may keep 7. Fused attention is off, and
+    so are, for this thread, autocast and inference mode. torch's older switch
+    ``torch.backends.cudnn.allow_tf32`` cannot be read inside.
+
+    Args:
+        products: ``ieee`` for full products, or ``tf32`` or ``bf16``.
+        device: Kind of device whose autocast is switched off.
+
+    Raises:
+        LecoreError: If another thread is inside with other products.
+    """
+    _enter(products)
+    try:
+        with torch.inference_mode(False), torch.autocast(device, enabled=False):
+            yield
+    finally:
+        _leave()
+
+
+def _enter(products: Products) -> None:
+    global _inside, _kind
+    with _lock:
+        if _inside and products != _kind:
+            raise LecoreError(
+                f"a calculation with {_kind} products runs in this process", "wait for its end"
+            )
+        _inside, _kind = _inside + 1, products
+        for setting in _PRECISIONS:
+            # one that follows a more general setting reads "ieee" by now, and stays as it is
+            wanted = products if setting in _SHORTENED[products] else "ieee"
+            if setting.fp32_precision != wanted:
+                undo = partial(setattr, setting, "fp32_precision")
+                _undo.append((undo, setting.fp32_precision))
+                setting.fp32_precision = wanted
+        for read, write, value in _FUSED:
+            if read() != value:
+                _undo.append((write, not value))
+                write(value)
+
+
+def _leave() -> None:
+    global _inside
+    with _lock:
+        _inside -= 1
+        while _inside == 0 and _undo:
+            write, value = _undo.pop()
+            write(value)
+
+
+Precision = torch.dtype | Literal["tf32", "bf16"]
+"""What a calculation runs in; ``tf32`` and ``bf16`` are float32 with shorter products."""
+
+
+PRODUCT_DTYPES = {"tf32": torch.float16, "bf16": torch.bfloat16}
+"""Types with as many leading bits."""

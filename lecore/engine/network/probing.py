@@ -1,0 +1,213 @@
+"""One look at the forward pass of an example, before anything is measured."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lecore.engine.network.failures import layer_of
+from lecore.engine.network.in_precision import InPrecision
+from lecore.engine.network.random_states import generators_left_alone, random_states
+from lecore.engine.network.snapshot import Manners, Snapshot
+from lecore.errors import LecoreError, in_short
+
+_READS = {
+    torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select,
+    torch.ops.aten.equal, torch.ops.aten.is_nonzero, torch.ops.aten._unique2,
+    torch.ops.aten.unique_dim, torch.ops.aten.unique_consecutive,
+}  # fmt: skip
+_READ_BY_PYTHON = {Tensor.numpy, Tensor.__array__, Tensor.tolist, Tensor.item}
+
+
+def look(network: Snapshot, example: Tensor) -> Snapshot:
+    """Run one example and find the manners of the network.
+
+    Args:
+        network: The network.
+        example: Shape (1, …).
+
+    Returns:
+        The network with its manners.
+
+    Raises:
+        LecoreError: If the network cannot be run or differentiated, or uses the caller's own
+            tensors.
+    """
+    found: list[Manners] = []
+    failure: LecoreError | None = None
+    for lifted in (False, True) if torch.finfo(network.dtype).bits > 32 else (False,):
+        try:
+            found.append(_manners(network, example, lifted))
+        except LecoreError as error:
+            failure = failure or error
+        if found and not found[0].shorter:
+            break
+    if not found:
+        assert failure is not None
+        raise failure
+    # its own float32 is kept only if lifting it brings nothing
+    return replace(network, manners=min(reversed(found), key=lambda m: _unit(m.lowest)))
+
+
+def together(found: list[Manners]) -> Manners:
+    """The manners of several examples as those of one network."""
+    longest = max(found, key=lambda manners: _unit(manners.lowest))
+    return replace(
+        longest,
+        lifted=any(manners.lifted for manners in found),
+        written=frozenset().union(*(manners.written for manners in found)),
+        draws=any(manners.draws for manners in found),
+        bypassed=max(manners.bypassed for manners in found),
+        alone=any(manners.alone for manners in found),
+        activation_bytes=max(manners.activation_bytes for manners in found),
+    )
+
+
+def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
+    leaves = {k: p.clone().requires_grad_() for k, p in network.parameters.items()}
+    fixed = {k: t.clone() for k, t in network.fixed.items()}
+    versions = {k: t._version for k, t in (*leaves.items(), *fixed.items())}
+    module = network.copy().module
+    computed = {
+        id(vars(module.get_submodule(name)).get(key)): key for name, key in network.computed
+    }
+    values, python = _Values(), Callers(network.callers, computed)
+    python.own = {id(p): name for name, p in module.named_parameters()}
+    longer = InPrecision(network.dtype) if lifted else nullcontext()
+    try:
+        with generators_left_alone():
+            before = random_states()
+            with torch.enable_grad(), values, python, longer:
+                output = functional_call(module, {**leaves, **fixed}, (example.clone(),))
+            draws = random_states() != before
+    except Exception as error:
+        if python.foreign:
+            raise _uses_foreign(python.foreign) from error
+        layer = layer_of(error)
+        raise LecoreError(
+            f"the model fails on one example of shape {tuple(example.shape)} and type "
+            f"{str(example.dtype).removeprefix('torch.')} ({in_short(error)})",
+            "check the shape and type of the inputs; tensors that the model makes itself want "
+            "the type of what it reads, or take the dtype that it was written for",
+            f"layer {layer!r}" if layer else "",
+        ) from error
+    prediction = network.checked(output, 1)
+    if python.foreign:
+        raise _uses_foreign(python.foreign)
+    if python.stale:
+        raise LecoreError(
+            f"attribute {python.stale!r} was computed from parameters outside of the forward pass, "
+            "and would not follow a step",
+            "compute it in the forward pass",
+        )
+    if not prediction.requires_grad:
+        raise LecoreError(
+            "no output depends on a trainable parameter in a way that autograd sees",
+            "let the forward pass keep its graph (no detach, no_grad or numpy on the way)",
+        )
+    pairs = [(k, leaves[k], network.parameters[k]) for k in leaves]
+    pairs += [(k, fixed[k], network.fixed[k]) for k in fixed]
+    # by versions, as one that keeps a norm may have had nothing to do this time; by values, as
+    # writes to `.data` leave the version alone
+    written = frozenset(
+        k for k, now, before in pairs if now._version != versions[k] or not torch.equal(now, before)
+    )
+    for tensor in (*leaves.values(), *fixed.values()):  # views of these are no activations
+        values.sizes.pop(tensor.untyped_storage().data_ptr(), None)
+    return Manners(
+        written=written,
+        alone=values.read or python.read,
+        lifted=lifted,
+        shorter=values.shorter,
+        lowest=_lowest(prediction),
+        activation_bytes=sum(values.sizes.values()),
+        draws=draws,
+        bypassed=python.bypassed,
+    )
+
+
+def _uses_foreign(name: str) -> LecoreError:
+    return LecoreError(
+        f"the forward pass uses {name!r} of the caller's model and not of its copy, which is "
+        "measured",
+        "let it reach its layers through `self`, not through a global name",
+    )
+
+
+class _Values(TorchDispatchMode):
+    """Sees whether the values of tensors are looked at, also by scripted functions.
+
+    Attributes:
+        read: Whether they are.
+        shorter: Whether there are float32 numbers.
+        sizes: Bytes of what was computed, by its place in memory.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = self.shorter = False
+        self.sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.read |= func.overloadpacket in _READS
+        result = func(*args, **(kwargs or {}))
+        for leaf in leaves_of(result):
+            if isinstance(leaf, Tensor):
+                self.shorter |= leaf.dtype in (torch.float32, torch.complex64)
+                with suppress(RuntimeError, NotImplementedError):  # sparse, or inside a transform
+                    storage = leaf.untyped_storage()
+                    self.sizes[storage.data_ptr()] = storage.nbytes()
+        return result
+
+
+class Callers(TorchFunctionMode):
+    """Sees values that leave torch, and tensors of the caller's model."""
+
+    def __init__(self, callers: dict[int, str], computed: dict[int, str] | None = None) -> None:
+        super().__init__()
+        self.callers, self.computed = callers, computed or {}
+        self.own: dict[int, str] = {}
+        self.foreign, self.stale, self.bypassed, self.read = "", "", "", False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.read |= func in _READ_BY_PYTHON
+        for leaf in leaves_of((args, kwargs)):
+            self.foreign = self.foreign or self.callers.get(id(leaf), "")
+            self.stale = self.stale or self.computed.get(id(leaf), "")
+            self.bypassed = self.bypassed or self.own.get(id(leaf), "")
+        return func(*args, **(kwargs or {}))
+
+
+def leaves_of(value: Any) -> Iterator[Any]:
+    """What the lists, tuples and dictionaries of a call hold."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves_of(item)
+    elif isinstance(value, dict):
+        yield from leaves_of(list(value.values()))
+    else:
+        yield value
+
+
+def _lowest(prediction: Tensor) -> torch.dtype:
+    """The shortest type in the graph that autograd keeps of a prediction."""
+    lowest, waiting, known = prediction.dtype, [prediction.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        types = [m.dtype for m in node._input_metadata if m.dtype.is_floating_point]
+        lowest = max([lowest, *types], key=_unit)
+        waiting += [after for after, _ in node.next_functions]
+    return lowest
+
+
+def _unit(dtype: torch.dtype | None) -> float:
+    return 0.0 if dtype is None else float(torch.finfo(dtype).eps)

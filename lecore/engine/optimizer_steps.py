@@ -1,0 +1,199 @@
+"""The step that an optimiser would take next, as a function of one example's gradient.
+
+The rules are those of ``torch.optim``, written without in-place updates so that ``torch.func``
+transforms can pass through them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from lecore.engine.network.snapshot import Parameters
+from lecore.errors import LecoreError
+
+WeightChange = Callable[[Parameters], Parameters]
+"""Gradient of one example's loss → Δw; both have the names of the trainable parameters."""
+
+
+def sgd_change(learning_rate: float) -> WeightChange:
+    """The plain step Δw = −η ∂L/∂w (He & Su 2020, equation 1)."""
+    return partial(_plain, learning_rate=learning_rate)
+
+
+def weight_change(
+    optimizer: torch.optim.Optimizer, model: nn.Module, dtype: torch.dtype
+) -> WeightChange:
+    """What ``optimizer.step()`` would add to the weights, given the gradient of one example.
+
+    The settings of every parameter group and the state (momentum, moments, step count) are copied
+    as they are now, so neither the optimiser nor the model changes, and stepping them later does
+    not change the result. Weight decay acts as in torch: on the gradient in SGD and Adam, on the
+    weights in AdamW. A parameter that the loss does not use has the gradient 0, where torch has
+    none: momentum and weight decay still move it.
+
+    Args:
+        optimizer: SGD, Adam or AdamW of ``torch.optim`` with any of their options, fresh or used.
+        model: The network whose parameters it updates. Its trainable parameters that are in no
+            group stay where they are.
+        dtype: Precision of the calculation.
+
+    Returns:
+        A pure function from gradients to weight changes; both are dicts with the names of
+        ``model.named_parameters()``.
+
+    Raises:
+        LecoreError: If the optimiser is of another kind, has step hooks, or updates parameters
+            that are not the model's.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise LecoreError(
+            f"the optimizer is a {type(optimizer).__name__}", "give one made of model.parameters()"
+        )
+    kind = type(optimizer)  # a subclass may step otherwise
+    if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        raise LecoreError(
+            f"the step of {kind.__name__} is not known", "take SGD, Adam or AdamW of torch.optim"
+        )
+    step = vars(optimizer).get("step")  # a learning rate's scheduler wraps it
+    if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
+        raise LecoreError("the optimizer's step was replaced", "take one that steps as its class")
+    if (
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+    ):
+        raise LecoreError(
+            "the optimizer has step hooks, which a single step ignores", "remove them"
+        )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rule = _sgd if kind is torch.optim.SGD else _adam
+    rules: dict[str, Callable[[Tensor], Tensor]] = {}
+    foreign = 0
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if id(parameter) in names:
+                state = optimizer.state.get(parameter, {})  # [] would enter the parameter
+                rules[names[id(parameter)]] = rule(parameter, group, state, dtype)
+            else:
+                foreign += 1
+    if foreign:
+        raise LecoreError(
+            f"{foreign} parameters of the optimizer are not the model's",
+            "make the optimizer from model.parameters() after the last change of the model",
+        )
+    return partial(_by_rules, rules=rules)
+
+
+def _plain(gradient: Parameters, learning_rate: float) -> Parameters:
+    return {name: -learning_rate * g for name, g in gradient.items()}
+
+
+def _by_rules(gradient: Parameters, rules: dict[str, Callable[[Tensor], Tensor]]) -> Parameters:
+    def change(name: str, g: Tensor) -> Tensor:
+        if name not in rules:
+            return torch.zeros_like(g)
+        if g.is_complex():
+            return torch.view_as_complex(rules[name](torch.view_as_real(g.resolve_conj())))
+        return rules[name](g)
+
+    return {name: change(name, g) for name, g in gradient.items()}
+
+
+def _sgd(
+    parameter: Tensor, group: dict[str, Any], state: dict[str, Any], dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    decay = float(group["weight_decay"])
+    return partial(
+        _sgd_step,
+        sign=-1.0 if group["maximize"] else 1.0,
+        learning_rate=float(group["lr"]),
+        momentum=float(group["momentum"]),
+        dampening=float(group["dampening"]),
+        nesterov=bool(group["nesterov"]),
+        decayed=decay * _copied(parameter, dtype) if decay else None,
+        velocity=_copied(state.get("momentum_buffer"), dtype),
+    )
+
+
+def _sgd_step(
+    gradient: Tensor,
+    *,
+    sign: float,
+    learning_rate: float,
+    momentum: float,
+    dampening: float,
+    nesterov: bool,
+    decayed: Tensor | None,
+    velocity: Tensor | None,
+) -> Tensor:
+    direction = sign * gradient
+    if decayed is not None:
+        direction = direction + decayed
+    if momentum:
+        # torch does not dampen the first gradient
+        moved = direction if velocity is None else momentum * velocity + (1 - dampening) * direction
+        direction = direction + momentum * moved if nesterov else moved
+    return -learning_rate * direction
+
+
+def _adam(
+    parameter: Tensor, group: dict[str, Any], state: dict[str, Any], dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    decay, rate = float(group["weight_decay"]), float(group["lr"])
+    decoupled = bool(group["decoupled_weight_decay"])
+    beta1, beta2 = (float(beta) for beta in group["betas"])
+    zeros = torch.zeros_like(parameter.detach())
+    return partial(
+        _adam_step,
+        sign=-1.0 if group["maximize"] else 1.0,
+        learning_rate=rate,
+        beta1=beta1,
+        beta2=beta2,
+        epsilon=float(group["eps"]),
+        step=float(state.get("step", 0)) + 1,
+        first=_copied(state.get("exp_avg", zeros), dtype),
+        second=_copied(state.get("exp_avg_sq", zeros), dtype),
+        largest=_copied(state.get("max_exp_avg_sq", zeros), dtype) if group["amsgrad"] else None,
+        decayed=decay * _copied(parameter, dtype) if decay and not decoupled else None,
+        shrinkage=rate * decay * _copied(parameter, dtype) if decay and decoupled else None,
+    )
+
+
+def _adam_step(
+    gradient: Tensor,
+    *,
+    sign: float,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: float,
+    first: Tensor,
+    second: Tensor,
+    largest: Tensor | None,
+    decayed: Tensor | None,
+    shrinkage: Tensor | None,
+) -> Tensor:
+    direction = sign * gradient
+    if decayed is not None:
+        direction = direction + decayed
+    mean = beta1 * first + (1 - beta1) * direction
+    square = beta2 * second + (1 - beta2) * direction * direction
+    if largest is not None:
+        square = torch.maximum(largest, square)
+    scale = (square / (1 - beta2**step)).sqrt() + epsilon
+    change = -learning_rate / (1 - beta1**step) * mean / scale
+    return change if shrinkage is None else change - shrinkage
+
+
+def _copied(tensor: Any, dtype: torch.dtype) -> Any:
+    if tensor is None:
+        return None
+    if tensor.is_complex():  # Adam takes real and imaginary parts for numbers of their own
+        return torch.view_as_real(tensor.detach().to(dtype.to_complex(), copy=True))
+    return tensor.detach().to(dtype, copy=True)

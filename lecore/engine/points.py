@@ -1,0 +1,307 @@
+"""Points and labels as a network can take them."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+
+from lecore.engine.network.flags import fixed_flags
+from lecore.engine.network.probing import Callers
+from lecore.engine.network.random_states import generators_left_alone, random_states
+from lecore.engine.network.snapshot import Snapshot
+from lecore.errors import LecoreError, in_short
+from lecore.finite import all_finite
+from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy, of_one_example, squared_error
+
+NAMED_ROWS = 5
+"""Rows that an error lists."""
+
+
+class Side(NamedTuple):
+    """Row or column points; with a loss, their gradients are those of the loss.
+
+    Attributes:
+        inputs: Shape (n, …).
+        targets: Shape (n, …), for the loss.
+        loss: Loss of one prediction.
+        vectorizes: Whether it runs under ``vmap``; one that looks at values does not.
+    """
+
+    inputs: Tensor
+    targets: Tensor | None = None
+    loss: Loss | None = None
+    vectorizes: bool = True
+
+    def loss_gradient(self, part: slice, prediction: Tensor) -> Tensor:
+        """∂L/∂f at some of the points, shape (n, outputs)."""
+        assert self.targets is not None
+        assert self.loss is not None
+        return _gradients(self.loss, prediction, self.targets[part])
+
+    def signals(self, network: Snapshot, part: slice) -> "Side":
+        """Some of the points, with the loss gradients that are sent back in place of the loss."""
+        inputs = self.inputs[part]
+        if self.loss is None or self.targets is None:
+            return Side(inputs)
+        if self.vectorizes:
+            return Side(inputs, self.targets[part], self.loss)
+        with torch.no_grad():
+            gradient = self.loss_gradient(part, network.predict(inputs))
+        return Side(inputs, gradient, _inner_product)
+
+
+def _inner_product(prediction: Tensor, signal: Tensor) -> Tensor:
+    return (prediction * signal).sum()
+
+
+def witness(network: Snapshot, side: Side) -> Tensor:
+    """What a network and its loss give for the first of some points, in one row."""
+    one = slice(0, 1)
+    with torch.no_grad(), fixed_flags(network.products, network.device.type):
+        prediction = network.copy().predict(side.inputs[one])
+        gradient = prediction if side.loss is None else side.loss_gradient(one, prediction)
+        return torch.cat([prediction, gradient]).cpu()
+
+
+def points(network: Snapshot, inputs: Any, what: str = "inputs") -> Tensor:
+    """Inputs on the network's device, in its precision if they are not indices.
+
+    Raises:
+        LecoreError: If they are no tensor of points, there are none, or one is not finite.
+    """
+    inputs = _tensor(inputs, what, "give one tensor with a point a row; a model that takes more "
+                     "wants a module around it that takes its parts out of one tensor")  # fmt: skip
+    if inputs.ndim == 0:
+        raise LecoreError(f"{what} is a single number", "give shape (n, …), one point a row")
+    if len(inputs) == 0:
+        raise LecoreError(f"{what} is empty", "give at least one point")
+    if inputs.is_complex():
+        inputs = inputs.to(network.device, network.dtype.to_complex())
+    elif inputs.is_floating_point():
+        inputs = inputs.to(network.device, network.dtype)
+    else:
+        return inputs.to(network.device)
+    if not all_finite(inputs):
+        bad = (~torch.isfinite(inputs.reshape(len(inputs), -1)).all(1)).nonzero()[:, 0]
+        raise LecoreError(
+            f"{len(bad)} of {len(inputs)} {what} are not finite ({rows_named(bad.tolist())})",
+            "drop or repair them",
+        )
+    return inputs
+
+
+def labelled(network: Snapshot, inputs: Any, targets: Any, loss: Loss | None) -> Side:
+    """Points whose gradients are those of a loss, checked.
+
+    Raises:
+        LecoreError: If points or targets are unfit, or the loss of one prediction is no number.
+    """
+    inputs = points(network, inputs)
+    targets = _tensor(targets, "targets", "give one tensor with a target for each input")
+    if targets.ndim == 0 or len(targets) != len(inputs):
+        count = "one number" if targets.ndim == 0 else str(len(targets))
+        raise LecoreError(
+            f"need as many targets as update points, got {count} and {len(inputs)}",
+            "give one target for each input",
+        )
+    targets = targets.to(
+        network.device, network.dtype if targets.is_floating_point() else targets.dtype, copy=True
+    )
+    loss = _chosen(loss, targets)
+    with torch.no_grad():
+        prediction = network.predict(inputs[:1])[0]
+    _check_targets(loss, prediction, targets)
+    _check_purity(network, loss, prediction, targets[0])
+    loss = of_one_example(loss)
+    return Side(inputs, targets, loss, _vectorizes(loss, prediction, targets[:1]))
+
+
+def training_data(
+    model: Any, inputs: Any, targets: Any, loss: Loss | None
+) -> tuple[Tensor, Tensor, Loss]:
+    """Examples on a model's device and the loss to train it with, checked.
+
+    Raises:
+        LecoreError: If one of them is unfit.
+    """
+    if not isinstance(model, nn.Module):
+        raise LecoreError(f"the model is a {type(model).__name__}", "give a torch.nn.Module")
+    parameters = list(model.parameters())
+    if any(nn.parameter.is_lazy(p) for p in parameters):
+        raise LecoreError("a parameter has no shape yet", "run the model once first")
+    if not any(p.requires_grad for p in parameters):
+        raise LecoreError(
+            "the model has no parameter with requires_grad=True", "set it where it may train"
+        )
+    if any(p.is_meta for p in parameters):
+        raise LecoreError("the weights are on the meta device", "load them first")
+    inputs = _tensor(inputs, "inputs", "give one tensor with an example a row")
+    targets = _tensor(targets, "targets", "give one tensor with a target for each input")
+    if inputs.ndim == 0 or targets.ndim == 0 or not 0 < len(inputs) == len(targets):
+        counts = (str(len(t)) if t.ndim else "one number" for t in (targets, inputs))
+        raise LecoreError(
+            "need one target for each of at least one input; got {} targets, {} inputs".format(
+                *counts
+            ),
+            "give as many of both",
+        )
+    loss = _chosen(loss, targets)
+    return inputs.to(parameters[0].device), targets.to(parameters[0].device), loss
+
+
+def _chosen(loss: Loss | None, targets: Tensor) -> Loss:
+    """The loss that was given, or squared errors of numbers."""
+    if loss is None and not targets.is_floating_point():
+        raise LecoreError(
+            f"targets of type {str(targets.dtype).removeprefix('torch.')} want a loss",
+            "for classes take loss=lecore.losses.cross_entropy; for numbers cast the targets to "
+            "a floating type",
+        )
+    loss = squared_error if loss is None else loss
+    if not callable(loss):
+        raise LecoreError(
+            f"the loss is a {type(loss).__name__}",
+            "give a function of one prediction and one target, see lecore.losses",
+        )
+    return loss
+
+
+def rows_named(rows: list[int]) -> str:
+    """``rows 0, 3, 4, …`` for an error."""
+    more = ", …" if len(rows) > NAMED_ROWS else ""
+    word = "row" if len(rows) == 1 else "rows"
+    return f"{word} {', '.join(map(str, rows[:NAMED_ROWS]))}{more}"
+
+
+def _tensor(value: Any, what: str, cure: str) -> Tensor:
+    if not isinstance(value, Tensor):
+        kind = type(value)
+        if kind.__module__ == "numpy":
+            cure = f"give torch.as_tensor({what})"
+        raise LecoreError(
+            f"{what} is a {kind.__module__}.{kind.__name__}".replace(" builtins.", " "), cure
+        )
+    if value.is_nested or value.layout is not torch.strided:
+        raise LecoreError(f"{what} is not a dense tensor", "give a dense one (to_dense)")
+    if value.is_meta:
+        raise LecoreError(f"{what} is on the meta device, which holds no values", "load it first")
+    if value.is_quantized:
+        raise LecoreError(f"{what} is quantized", "give numbers (dequantize)")
+    value = value.detach()
+    return value.clone() if value.is_inference() else value
+
+
+def _check_purity(network: Snapshot, loss: Loss, prediction: Tensor, target: Tensor) -> None:
+    """Refuse a loss that is more than a function of a prediction and a target."""
+    watch, given, own = Callers(network.callers), of_one_example(loss), target.clone()
+    values, drawn = [], False
+    with generators_left_alone(), watch, torch.no_grad():
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            before = random_states()
+            values.append(torch.as_tensor(given(prediction.clone(), own)))
+            drawn = drawn or random_states() != before
+    if watch.foreign:
+        raise LecoreError(
+            f"the loss uses {watch.foreign!r} of the model, beside the prediction",
+            "measure the part that a prediction has; for a penalty take the weight_decay of an "
+            "optimizer",
+        )
+    if not torch.equal(own, target):
+        raise LecoreError("the loss writes to its target", "let it work on a copy")
+    if drawn or not torch.equal(*(value.nan_to_num() for value in values)):
+        raise LecoreError(
+            "the loss draws random numbers or changes from call to call",
+            "give a function of one prediction and one target alone",
+        )
+
+
+def _check_targets(loss: Loss, prediction: Tensor, targets: Tensor) -> None:
+    outputs, of_numbers = len(prediction), any(loss is known for known in NUMBER_LOSSES)
+    if loss is cross_entropy:
+        _check_classes(outputs, targets)
+    elif of_numbers and targets.ndim > 1 and targets[0].numel() not in (1, outputs):
+        raise LecoreError(
+            f"a target has shape {tuple(targets.shape[1:])} and there are {outputs} outputs",
+            "give one number for each output, or one for all",
+        )
+    given = of_one_example(loss)
+    try:
+        value = given(prediction, targets[0])
+        one = isinstance(value, Tensor) and value.ndim == 0
+    except Exception as error:
+        raise _loss_failed(error, [0]) from error
+    if not one:
+        shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise LecoreError(
+            f"the loss of one prediction must be one number, this one has {shape}",
+            "sum over the outputs (see lecore.losses)",
+        )
+    # whatever the predictions are: the first one stands for all
+    try:
+        gradient = _gradients(given, prediction.expand(len(targets), -1), targets)
+    except Exception:
+        _find_failing(given, prediction, targets)
+        raise
+    bad = (~torch.isfinite(gradient).all(1)).nonzero()[:, 0].tolist()
+    if bad and targets.is_floating_point():
+        missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
+        bad = missing.tolist()
+    if bad:
+        raise LecoreError(
+            f"the loss has no finite gradient for the targets of {rows_named(bad)}",
+            "drop these rows or repair their targets",
+        )
+
+
+def _check_classes(outputs: int, targets: Tensor) -> None:
+    if targets.ndim > 1 and targets.shape[1:] != (outputs,):
+        raise LecoreError(
+            f"a target of cross_entropy has shape {tuple(targets.shape[1:])} and there are "
+            f"{outputs} outputs",
+            "give the index of a class, or a probability for each",
+        )
+    if targets.ndim > 1:
+        return
+    unfit = (targets < 0) | (targets >= outputs) | (targets != targets.floor())
+    if bool(unfit.any()):
+        raise LecoreError(
+            f"the targets of {rows_named(unfit.nonzero()[:, 0].tolist())} are no classes of a "
+            f"network with {outputs} outputs",
+            f"give whole numbers from 0 to {outputs - 1}, and drop rows without a label",
+        )
+
+
+def _find_failing(loss: Loss, prediction: Tensor, targets: Tensor) -> None:
+    for row, target in enumerate(targets):
+        try:
+            grad(loss)(prediction, target)
+        except Exception as error:
+            raise _loss_failed(error, [row]) from error
+
+
+def _loss_failed(error: Exception, rows: list[int]) -> LecoreError:
+    return LecoreError(
+        f"the loss fails on the target of {rows_named(rows)} ({in_short(error)})",
+        "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
+    )
+
+
+def _vectorizes(loss: Loss, prediction: Tensor, target: Tensor) -> bool:
+    with torch.no_grad():
+        try:
+            vmap(grad(loss))(prediction[None], target)
+        except Exception:
+            return False
+    return True
+
+
+def _gradients(loss: Loss, prediction: Tensor, targets: Tensor) -> Tensor:
+    with torch.no_grad():
+        try:
+            gradient: Tensor = vmap(grad(loss))(prediction, targets)
+        except Exception:  # looks at values, say
+            rows = zip(prediction, targets, strict=True)
+            gradient = torch.stack([grad(loss)(p, t) for p, t in rows])
+    return gradient

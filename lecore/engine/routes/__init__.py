@@ -1,0 +1,1 @@
+"""Networks whose changes are written out as formulas."""

@@ -1,0 +1,120 @@
+"""SGD of networks with one hidden layer and one output, written out and in place.
+
+With z the hidden values of a batch and g the gradient of its loss by the predictions, a step is
+W ← W − η (g a ⊙ σ′(z))ᵀ x and a ← a − η σ(z)ᵀ g: two matrix products that no gradient is stored
+for. A ReLU unit that is silent on every training example has no gradient on any of them, so it
+stays as it is for good, and is left out of all later steps.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import vjp
+
+from lecore.engine.routes.chains import dense_form
+from lecore.engine.routes.two_layer import two_layer_form
+from lecore.losses import Loss, batch_loss
+
+
+class TwoLayerSGD:
+    """Steps of plain SGD on a two-layer network, for :func:`lecore.training.train`.
+
+    Args:
+        hidden: First layer.
+        activation: σ.
+        output: Second layer, of one output.
+        tail: What follows it, such as a sigmoid.
+        inputs: Training examples, shape (n, d).
+        targets: Their targets, as the loss wants them.
+        learning_rate: η.
+        loss: Loss of one prediction.
+    """
+
+    def __init__(
+        self,
+        hidden: nn.Linear,
+        activation: nn.Module,
+        output: nn.Linear,
+        tail: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        learning_rate: float,
+        loss: Loss,
+    ) -> None:
+        self.inputs, self.targets, self.learning_rate = inputs, targets, learning_rate
+        self.activation, self.tail, self.loss = activation, tail, batch_loss(loss)
+        self.stored = (hidden.weight.data, hidden.bias.data, output.weight.data[0])
+        self.weight, self.bias, self.readout = self.stored
+        self.offset = output.bias.data
+        self.awake: Tensor | None = None
+
+    @torch.no_grad()
+    def evaluate(self, rows: Tensor) -> float:
+        """Mean loss of a batch; what :meth:`apply` needs is kept."""
+        self.x = self.inputs[rows]
+        z = torch.addmm(self.bias, self.x, self.weight.T)
+        if type(self.activation) is nn.ReLU:
+            self.value = z.relu()
+            self.slope = torch.gt(z, 0, out=z).mul_(self.readout)
+        else:
+            self.value, pull = vjp(self.activation, z)[:2]
+            self.slope = pull(self.readout.expand_as(z))[0].clone()
+        prediction = (self.value @ self.readout + self.offset)[:, None]
+        with torch.enable_grad():
+            mean_loss = self.loss(self.tail(prediction.requires_grad_()), self.targets[rows])
+            (self.gradient,) = torch.autograd.grad(mean_loss, prediction)
+        return mean_loss.item()
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Take the step of the last batch."""
+        rate, gradient = self.learning_rate, self.gradient
+        self.slope.mul_(gradient * -rate)
+        self.readout.addmv_(self.value.T, gradient[:, 0], alpha=-rate)
+        self.offset.sub_(rate * gradient.sum())
+        self.weight.addmm_(self.slope.T, self.x)
+        self.bias.add_(self.slope.sum(dim=0))
+
+    @torch.no_grad()
+    def leave_out_silent_units(self) -> None:
+        """Go on without the ReLU units that no training example activates."""
+        if type(self.activation) is not nn.ReLU:
+            return
+        active = self.weight.new_zeros(len(self.weight), dtype=torch.bool)
+        for x in self.inputs.split(200):
+            active |= (torch.addmm(self.bias, x, self.weight.T) > 0).any(dim=0)
+        if active.sum() > 0.9 * len(active):
+            return
+        self.write_back()
+        before = torch.arange(len(active), device=active.device)
+        self.awake = (before if self.awake is None else self.awake)[active]
+        self.weight, self.bias, self.readout = (
+            part[active] for part in (self.weight, self.bias, self.readout)
+        )
+
+    def write_back(self) -> None:
+        """Put the weights back into the network."""
+        if self.awake is not None:
+            for whole, part in zip(
+                self.stored, (self.weight, self.bias, self.readout), strict=True
+            ):
+                whole[self.awake] = part
+
+
+def two_layer_sgd(
+    model: nn.Module, inputs: Tensor, targets: Tensor, *, learning_rate: float, loss: Loss
+) -> TwoLayerSGD | None:
+    """The steps of a model with one hidden layer and one output, or ``None`` if it is none."""
+    layers = dense_form(model)
+    if layers is None or not all(p.requires_grad for p in model.parameters()):
+        return None
+    linear = [m for m in model.modules() if type(m) is nn.Linear]
+    tail = layers[-1].activation or nn.Identity()
+    layers[-1] = layers[-1]._replace(activation=None)
+    network = two_layer_form(layers)
+    if network is None or network.hidden_bias is None or network.output_bias is None:
+        return None
+    return TwoLayerSGD(
+        linear[0], network.activation, linear[1], tail, inputs.flatten(1), targets,
+        learning_rate=learning_rate, loss=loss,
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Tangent kernels of networks or data sets too large for exact work, from random projections.
+
+Every per-example gradient is projected on a few thousand random features whose inner products
+are, on average, the tangent kernel. The projection adds every coordinate, with a random sign, to
+one random feature (the count sketch of Charikar, Chen & Farach-Colton, 2002), which costs one
+pass over the gradient whatever the number of features.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lecore.engine.choosing import check_points, opened, structures
+from lecore.engine.gradients.layer_kernels import dense_gradient
+from lecore.engine.gradients.per_example import Factors, gradient_factors
+from lecore.engine.gradients.watching import Structure
+from lecore.engine.network.flags import Precision
+from lecore.engine.network.snapshot import Snapshot
+from lecore.errors import LecoreError
+from lecore.finite import check_finite
+
+
+class Sketch(NamedTuple):
+    """An estimate of a tangent kernel.
+
+    Attributes:
+        kernel: Estimate of Θ, shape (n, m, outputs, outputs).
+        standard_error: Of each entry, same shape: √((Θ_ii Θ_jj + Θ_ij²)/features), the bound
+            for a count sketch, with the estimates put in for Θ.
+    """
+
+    kernel: Tensor
+    standard_error: Tensor
+
+
+def gradient_sketch(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    features: int = 4096,
+    seed: int = 0,
+    dtype: Precision | None = torch.float32,
+    chunk_size: int = 16,
+    check: bool = True,
+) -> Tensor:
+    """Random features of the gradients ∂f_c(x_i)/∂w.
+
+    Features of any two sets of points belong together if seed, number of features and model
+    structure are the same, so sets can be sketched apart, at different times or machines.
+
+    Args:
+        model: Any module that maps (n, …) to (n, outputs), in eval mode.
+        inputs: Shape (n, …).
+        features: Number of features; the error falls with its root.
+        seed: Seed of the projection.
+        dtype: Precision of the calculation.
+        chunk_size: Points whose gradients are written out at a time.
+        check: Whether to look at two points first: see :mod:`lecore.engine.self_check`.
+
+    Returns:
+        Shape (n, outputs, features).
+
+    Raises:
+        LecoreError: If the model or the inputs are unfit, or a number is not positive.
+    """
+    if features < 1 or chunk_size < 1:
+        raise LecoreError("features and chunk_size must be 1 or larger")
+    sketches = []
+    with opened(model, inputs, dtype) as (measured, inputs), torch.no_grad():
+        network = measured[1]
+        check_points(measured, inputs, inputs, check)
+        structure, _ = structures(measured, inputs, inputs, check)
+        for part in inputs.split(chunk_size):
+            factors = gradient_factors(network, structure, part)
+            sketch = factors.prediction.new_zeros(len(part), structure.outputs, features)
+            for place, name in enumerate(network.parameters):
+                gradient = _written_out(network, structure, factors, name)
+                if gradient is not None:
+                    _add_projection(sketch, *gradient, _mixed(seed, place))
+            sketches.append(sketch)
+    sketch = torch.cat(sketches)
+    check_finite(sketch, "the sketch")
+    return sketch
+
+
+def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketch:
+    """The tangent kernel's estimate from :func:`gradient_sketch`, with its error.
+
+    Args:
+        features: Of the row points, shape (n, outputs, features).
+        test_features: Of the column points, shape (m, outputs, features); the row points if left
+            out.
+    """
+    test_features = features if test_features is None else test_features
+    kernel = torch.einsum("icf,jkf->ijck", features, test_features)
+    own, test_own = features.square().sum(2), test_features.square().sum(2)
+    product = own[:, None, :, None] * test_own[None, :, None, :]
+    return Sketch(kernel, ((product + kernel**2) / features.shape[2]).sqrt())
+
+
+def _written_out(
+    network: Snapshot, structure: Structure, factors: Factors, name: str
+) -> tuple[Tensor, Tensor] | None:
+    """A parameter's gradient, and where its entries belong in the parameter.
+
+    Whichever way the gradients of a network are found, each coordinate has the same feature.
+    """
+    if name in factors.direct:
+        gradient = factors.direct[name]
+        return gradient, torch.arange(gradient.shape[2])
+    for call in structure.calls:
+        if name == call.bias and call.weight in factors.outer:  # in its weight's factors
+            bias = factors.outer[call.weight].signal.sum(3).flatten(2)
+            return bias, torch.arange(bias.shape[2])
+        if name == call.weight:
+            outer = factors.outer[name]._replace(bias=False)
+            if not outer.read.is_floating_point():  # an embedding's indices
+                one_hot = F.one_hot(outer.read[..., 0], len(network.parameters[name]))
+                outer = outer._replace(read=one_hot.to(outer.signal.dtype))
+            return dense_gradient(outer), call.layer.places(network.parameters[name])
+    return None
+
+
+def _mixed(seed: int, place: int) -> int:
+    """A seed for each parameter; neighbouring seeds give independent projections."""
+    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
+
+
+def _add_projection(sketch: Tensor, gradient: Tensor, places: Tensor, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    size, features = gradient.shape[2], sketch.shape[2]
+    feature = torch.randint(features, (size,), generator=generator)
+    sign = torch.randint(2, (size,), generator=generator, dtype=torch.int8) * 2 - 1
+    sketch.index_add_(2, feature[places].to(sketch.device), gradient * sign[places].to(gradient))

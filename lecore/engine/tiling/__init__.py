@@ -1,0 +1,1 @@
+"""Matrices over pairs of points, tile by tile: threads, processes, clusters, disks."""

@@ -1,0 +1,294 @@
+"""Large matrices over pairs of points, computed tile by tile."""
+
+import contextlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lecore.engine.tiling.cuts import Cut, TileCost, cuts_of, largest_tile, mirrored
+from lecore.engine.tiling.workers import threads_of, unordered
+from lecore.errors import LecoreError
+from lecore.identity.finished_work import Identity
+
+TileFunction = Callable[[slice, slice], Tensor]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How a matrix over pairs of points is cut up, where it is computed, and where it goes.
+
+    The numbers do not depend on any of it, apart from the rounding of sums of other lengths.
+
+    Attributes:
+        memory: Budget in bytes for the tiles in hand with their working memory; by default half
+            of what the machine has free beside the result. Give it in a container that may use
+            less than the machine has.
+        jobs: Tiles at a time on this machine; they share the budget.
+        backend: Whether they run in ``threads`` or in ``processes``.
+        store: Folder of a Zarr array to write to, which can be larger than memory and is resumed
+            by the same call after an interruption; ``None`` returns a tensor. Needs
+            ``pip install "lecore[scale]"``. It is recognised by all that it depends on: network,
+            loss and optimiser with their code and state, data, settings, versions.
+        key: A word for what of it cannot be identified, such as a loss that reads a file: choose
+            another when that changes.
+        client: A ``dask.distributed.Client`` whose workers compute the tiles, one a thread, in
+            place of ``jobs``. The budget is then that of one tile, by default half of a thread's
+            share of its worker's memory. Workers need lecore, and with a store they write to it
+            themselves, so they must see the same file system at the same path.
+        progress: Whether to show pairs done and time left on standard error.
+        shape: Rows and columns of a tile, instead of as many as the budget allows.
+    """
+
+    memory: int | None = None
+    jobs: int = 1
+    backend: Literal["threads", "processes"] = "threads"
+    store: str | os.PathLike[str] | None = None
+    client: Any = None
+    progress: bool = False
+    shape: tuple[int, int] | None = None
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1 or self.backend not in ("threads", "processes"):
+            raise ValueError("jobs must be 1 or larger and backend 'threads' or 'processes'")
+        if self.memory is not None and self.memory < 1:
+            raise ValueError(f"memory must be a positive number of bytes, not {self.memory}")
+        if self.shape is not None and (len(self.shape) != 2 or min(self.shape) < 1):
+            raise ValueError(f"a tile needs at least one row and one column, not {self.shape}")
+
+    @property
+    def workers(self) -> int:
+        """Tiles at a time."""
+        return self.jobs if self.client is None else max(1, threads_of(self.client))
+
+
+def check_tiles(tiles: Any, draws: bool) -> None:
+    """Refuse anything but :class:`Tiles`, and threads for what draws random numbers."""
+    if not isinstance(tiles, Tiles):
+        raise LecoreError(f"tiles is a {type(tiles).__name__}", "give lecore.Tiles(…)")
+    if draws and tiles.workers > 1:  # there is one generator for all threads
+        raise LecoreError("the forward pass seeds random numbers while it runs", "take jobs=1")
+
+
+def compute_tiles(
+    tile: TileFunction,
+    rows: int,
+    columns: int,
+    *,
+    tiles: Tiles,
+    dtype: torch.dtype,
+    row_bytes: int,
+    column_bytes: int,
+    pair_bytes: int,
+    fixed_bytes: int = 0,
+    trailing: tuple[int, ...] = (),
+    device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
+    symmetric: bool = False,
+    identity: Identity | None = None,
+) -> Any:
+    """Compute a matrix tile by tile.
+
+    Whatever stops a run, an interrupt or an error in a tile among it, the tiles finished in a
+    store stay, and the same call goes on with the others.
+
+    Args:
+        tile: Gives the entries of a slice of rows and one of columns, shape (r, c, *trailing).
+            It must be picklable (by cloudpickle) for processes and clusters.
+        rows: Number of rows n.
+        columns: Number of columns m.
+        tiles: How to cut it up, and where to compute and keep it.
+        dtype: Type of the entries.
+        row_bytes: Working memory of each row of a tile.
+        column_bytes: Likewise of each column.
+        pair_bytes: Likewise of each entry, all trailing axes together.
+        fixed_bytes: Working memory of a tile of any size.
+        trailing: Further axes of the result.
+        device: Device of the result in memory.
+        symmetric: Whether entry (j, i) is entry (i, j) with the trailing axes reversed, so that
+            only tiles on and above the diagonal are computed.
+        identity: What is computed; a store that holds anything else is refused.
+
+    Returns:
+        A tensor, or a Zarr array for reading, of shape (n, m, *trailing).
+
+    Raises:
+        ValueError: If the budget does not hold one entry, the result does not fit into memory,
+            or the store holds something else.
+        OSError: If the disk is full.
+        LecoreError: If workers die, or there is no room for temporary files.
+    """
+    if rows < 1 or columns < 1 or (symmetric and rows != columns):
+        raise ValueError(
+            f"need at least one row and one column, as many of both if symmetric; got {rows} and "
+            f"{columns}"
+        )
+    shape = (rows, columns, *trailing)
+    result_bytes = math.prod(shape) * dtype.itemsize if tiles.store is None else 0
+    budget = _budget(tiles, device, result_bytes)
+    cost = TileCost(row_bytes, column_bytes, pair_bytes, fixed_bytes)
+    step = _tile_shape(rows, columns, tiles, budget, cost, symmetric)
+    if tiles.store is None and tiles.client is None and step[0] >= rows and step[1] >= columns:
+        return tile(slice(0, rows), slice(0, columns))
+    if tiles.store is None:
+        tensor = torch.empty(shape, dtype=dtype, device=device)
+        return _fill(TensorMatrix(tensor, symmetric, step), tile, tiles)
+    from lecore.engine.tiling.stores import open_store
+
+    fixed = tiles.shape is not None
+    store = open_store(Path(tiles.store), shape, dtype, step, symmetric, identity or {}, fixed)
+    return _fill(store, tile, tiles)
+
+
+@dataclass(frozen=True)
+class TensorMatrix:
+    """A matrix in memory, used as :class:`~lecore.engine.tiling.stores.StoredMatrix` is."""
+
+    array: Tensor
+    symmetric: bool
+    step: tuple[int, int]
+
+    def put(self, rows: slice, columns: slice, block: Tensor) -> None:
+        """Write one tile, and its mirror image if the matrix is symmetric."""
+        self.array[rows, columns] = block.detach()
+        if self.symmetric and rows != columns:
+            self.array[columns, rows] = mirrored(block.detach())
+
+    def finished(self) -> set[tuple[int, int]]:
+        """First row and column of the tiles that need not be computed."""
+        return set()
+
+    def result(self) -> Tensor:
+        """The whole matrix, when all tiles are written."""
+        return self.array
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Computes one tile, and writes it if given a store, so that nothing large travels."""
+
+    tile: TileFunction
+    trailing: tuple[int, ...]
+    store: Any
+    travels: bool  # to another process
+    witness: Tensor | None = None
+
+    def __call__(self, cut: Cut) -> tuple[Cut, Tensor | None]:
+        if self.witness is not None:
+            _agree(self.tile.witness(), self.witness)  # type: ignore[attr-defined]
+        block = self.tile(*cut)
+        shape = (*(part.stop - part.start for part in cut), *self.trailing)
+        if block.shape != shape:
+            raise ValueError(f"a tile has shape {tuple(block.shape)}, not {shape}")
+        if self.store is not None:
+            self.store.put(*cut, block)
+            return cut, None
+        if self.travels:  # without the rest of a larger tensor that it may be a view of
+            block = block.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return cut, block
+
+
+def _agree(here: Tensor, there: Tensor) -> None:
+    """Refuse to compute with a network that another process does not know as it is."""
+    if here.shape != there.shape or not torch.allclose(here, there, rtol=1e-4, atol=1e-9):
+        raise LecoreError(
+            "another process computes another network: what is set in modules, classes or torch "
+            "itself does not travel",
+            "keep such settings in the model, or take threads",
+        )
+
+
+def _fill(matrix: Any, tile: TileFunction, tiles: Tiles) -> Any:
+    """Compute and write the tiles that a matrix lacks."""
+    rows, columns, *trailing = matrix.array.shape
+    cuts = cuts_of(rows, columns, matrix.step, matrix.symmetric)
+    finished = matrix.finished()
+    pending = [cut for cut in cuts if (cut[0].start, cut[1].start) not in finished]
+    total, left = sum(map(_pairs, cuts)), sum(map(_pairs, pending))
+    in_memory = isinstance(matrix, TensorMatrix)
+    away = tiles.client is not None or tiles.backend == "processes"
+    witness = tile.witness() if away and hasattr(tile, "witness") else None
+    task = _Task(tile, tuple(trailing), None if in_memory else matrix, away, witness)
+    results = unordered(task, pending, jobs=tiles.jobs, backend=tiles.backend, client=tiles.client)
+    with (
+        contextlib.closing(results),
+        tqdm(
+            total=total,
+            initial=total - left,
+            disable=not tiles.progress,
+            unit="pair",
+            unit_scale=True,
+            leave=False,
+        ) as bar,
+    ):
+        for cut, block in results:
+            if block is not None:
+                matrix.put(*cut, block)
+            bar.update(_pairs(cut))
+    return matrix.result()
+
+
+def _tile_shape(
+    rows: int, columns: int, tiles: Tiles, budget: int, cost: TileCost, symmetric: bool
+) -> tuple[int, int]:
+    """Rows and columns of a tile, in equal cuts, and two tiles or more for each worker."""
+    if tiles.shape is not None:
+        r, c = tiles.shape
+        return (min(r, c), min(r, c)) if symmetric else (r, c)
+    needed = sum(cost)
+    if needed > budget:
+        raise ValueError(
+            f"a tile of one entry needs {needed} bytes and the budget is {budget}; raise memory"
+            + (" or take fewer jobs" if tiles.workers > 1 else "")
+        )
+    r, c = largest_tile(rows, columns, budget, cost)
+    if symmetric:
+        r = c = min(r, c)
+    down, across = -(-rows // r), -(-columns // c)
+    workers = tiles.workers
+    while workers > 1 and (down < rows or across < columns):
+        if (down * (down + 1) // 2 if symmetric else down * across) >= 2 * workers:
+            break
+        if symmetric:
+            down = across = down + 1
+        elif rows * across >= columns * down:
+            down += 1
+        else:
+            across += 1
+    return -(-rows // down), -(-columns // across)
+
+
+def _budget(tiles: Tiles, device: torch.device, result_bytes: int) -> int:
+    """Bytes for one tile."""
+    free = free_memory(device)
+    if result_bytes > free:
+        raise ValueError(
+            f"the result takes {result_bytes / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are free; "
+            "write it to disk with tiles=Tiles(store=…)"
+        )
+    if tiles.client is None:
+        half = (free - result_bytes) // 2
+        return int(half if tiles.memory is None else tiles.memory) // tiles.jobs
+    if tiles.memory is not None:
+        return int(tiles.memory)
+    workers = tiles.client.scheduler_info()["workers"].values()
+    shares = [w["memory_limit"] // w["nthreads"] for w in workers if w["memory_limit"]]
+    return min(shares, default=free) // 2
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def _pairs(cut: Cut) -> int:
+    return (cut[0].stop - cut[0].start) * (cut[1].stop - cut[1].start)

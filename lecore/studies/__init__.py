@@ -1,0 +1,1 @@
+"""What the papers did, one folder a paper."""

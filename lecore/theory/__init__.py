@@ -1,0 +1,1 @@
+"""Closed forms, as oracles: they share no code with what they check."""
