@@ -15,7 +15,8 @@ from benchmarks.structured import resnet
 from benchmarks.timing import seconds
 from lecore import Tiles, empirical_ntk, models
 from lecore.data.torchvision_import import import_torchvision
-from lecore.engine.choosing import check_points, opened, structures
+from lecore.engine.choosing import structures
+from lecore.engine.opening import check_points, opened
 
 MIB = 2**20
 BUDGET = 128 * MIB

@@ -10,23 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from lecore.engine.change_matrix import StepTile
+from lecore.engine.checks.predictions import check_batch
 from lecore.engine.choosing import (
-    Measured,
     along_steps,
-    check_points,
     forward_mode_pays,
     kernel_route,
-    opened,
     step_route,
     structures,
-    with_columns,
 )
 from lecore.engine.kernel_matrix import KernelTile
 from lecore.engine.network.failures import told
 from lecore.engine.network.flags import Precision
+from lecore.engine.opening import Measured, check_points, opened, with_columns
 from lecore.engine.optimizer_steps import WeightChange, sgd_change, weight_change
 from lecore.engine.points import Side, labelled
-from lecore.engine.self_check import check_batch
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.finite import check_finite
@@ -71,7 +68,7 @@ def prediction_change(
             predictions loses digits, so a :class:`~lecore.engine.rounding.RoundingWarning` says
             when a lower precision is too low for the step.
         tiles: How the work is cut up, where it runs and where the result goes.
-        check: Whether to look at two points first: see :mod:`lecore.engine.self_check`.
+        check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
         Δ of shape (n, m, outputs), as a tensor on the model's device, or as a Zarr array if

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lecore.engine.choosing import check_points, kernel_route, opened, structures, with_columns
+from lecore.engine.choosing import kernel_route, structures
 from lecore.engine.gradients.layer_kernels import layer_kernel
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.kernel_matrix import Form, KernelTile
 from lecore.engine.network.flags import Precision
+from lecore.engine.opening import check_points, opened, with_columns
 from lecore.engine.points import Side, labelled
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
@@ -43,7 +44,7 @@ def empirical_ntk(
         dtype: Precision of the calculation; float64 if left out. ``tf32`` (on CUDA) and
             ``bf16`` (on CPUs) are float32 with shorter products: see :func:`precision_error`.
         tiles: How the work is cut up, where it runs and where the result goes.
-        check: Whether to look at two points first: see :mod:`lecore.engine.self_check`.
+        check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
         Shape (n, m, outputs, outputs), (n, m) or (n, m, outputs) by form, as a tensor on the
@@ -78,7 +79,7 @@ def empirical_ntk_by_layer(
         inputs: Row points, shape (n, …).
         test_inputs: Column points, shape (m, …); the row points if left out.
         dtype: Precision of the calculation; float64 if left out.
-        check: Whether to look at two points first: see :mod:`lecore.engine.self_check`.
+        check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
         By the name of the module that holds the parameters ("" for the model itself), shape
@@ -128,7 +129,7 @@ def loss_kernel(
         dtype: Precision of the calculation; float64 if left out. ``tf32`` (on CUDA) and
             ``bf16`` (on CPUs) are float32 with shorter products: see :func:`precision_error`.
         tiles: How the work is cut up, where it runs and where the result goes.
-        check: Whether to look at two points first: see :mod:`lecore.engine.self_check`.
+        check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
         Shape (n, m).

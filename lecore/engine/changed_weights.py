@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
-from lecore.engine.gradients.per_example import flat, gradient_factors, plain_gradient
-from lecore.engine.gradients.watching import Route, Structure
+from lecore.engine.gradients.per_example import gradient_factors
+from lecore.engine.gradients.plain import flat, plain_gradient
+from lecore.engine.gradients.structure import Route, Structure
 from lecore.engine.network.failures import layer_of
 from lecore.engine.network.snapshot import Parameters, Snapshot
 from lecore.engine.optimizer_steps import WeightChange

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lecore.engine.gradients.factors import Factors
 from lecore.engine.gradients.layer_kernels import (
     Extent,
     layer_kernel,
@@ -14,8 +15,9 @@ from lecore.engine.gradients.layer_kernels import (
     traced,
     written_out,
 )
-from lecore.engine.gradients.per_example import Factors, factor_bytes, gradient_factors, pass_bytes
-from lecore.engine.gradients.watching import Structure
+from lecore.engine.gradients.memory import factor_bytes, pass_bytes
+from lecore.engine.gradients.per_example import gradient_factors
+from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.failures import told
 from lecore.engine.network.flags import fixed_flags
 from lecore.engine.network.snapshot import Snapshot

@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lecore.engine.choosing import check_points, opened, structures
+from lecore.engine.choosing import structures
+from lecore.engine.gradients.factors import Factors
 from lecore.engine.gradients.layer_kernels import dense_gradient
-from lecore.engine.gradients.per_example import Factors, gradient_factors
-from lecore.engine.gradients.watching import Structure
+from lecore.engine.gradients.per_example import gradient_factors
+from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.flags import Precision
 from lecore.engine.network.snapshot import Snapshot
+from lecore.engine.opening import check_points, opened
 from lecore.errors import LecoreError
 from lecore.finite import check_finite
 
@@ -58,7 +60,7 @@ def gradient_sketch(
         seed: Seed of the projection.
         dtype: Precision of the calculation.
         chunk_size: Points whose gradients are written out at a time.
-        check: Whether to look at two points first: see :mod:`lecore.engine.self_check`.
+        check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
         Shape (n, outputs, features).

@@ -5,7 +5,7 @@ import importlib
 import sys
 import types
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lecore.identity.code_identity import (
     instructions,
@@ -17,9 +17,7 @@ from lecore.identity.code_identity import (
     release_of_function,
     signature,
 )
-
-if TYPE_CHECKING:
-    from lecore.identity.digests import Walk
+from lecore.identity.feed import Feed
 
 Names = tuple[str, ...] | None
 """Names that code has, through which it may use a module; ``None`` if they aren't known."""
@@ -35,7 +33,7 @@ OF_EVERY_CLASS = {
 }  # fmt: skip
 
 
-def add_builtin(walk: "Walk", thing: Any, where: str) -> None:
+def add_builtin(walk: Feed, thing: Any, where: str) -> None:
     """A function written in C, or a method of an object with the object."""
     owner = getattr(thing, "__self__", None)
     walk.feed("builtin", thing.__qualname__, str(getattr(thing, "__module__", "")))
@@ -45,7 +43,7 @@ def add_builtin(walk: "Walk", thing: Any, where: str) -> None:
         walk.add(owner, where)
 
 
-def add_module(walk: "Walk", thing: types.ModuleType, names: Names, where: str) -> None:
+def add_module(walk: Feed, thing: types.ModuleType, names: Names, where: str) -> None:
     """A library by name and version; of people's own module, what code can name of it."""
     version = release(thing.__name__)
     walk.feed("module", thing.__name__, version)
@@ -61,7 +59,7 @@ def add_module(walk: "Walk", thing: types.ModuleType, names: Names, where: str) 
             add_loaded(walk, value, names, f"{where}.{name}")
 
 
-def add_loaded(walk: "Walk", thing: Any, names: Names, where: str) -> None:
+def add_loaded(walk: Feed, thing: Any, names: Names, where: str) -> None:
     """A thing that code with these names has loaded."""
     if isinstance(thing, types.ModuleType):
         add_module(walk, thing, names, where)
@@ -69,7 +67,7 @@ def add_loaded(walk: "Walk", thing: Any, names: Names, where: str) -> None:
         walk.add(thing, where)
 
 
-def add_code(walk: "Walk", code: types.CodeType, where: str) -> None:
+def add_code(walk: Feed, code: types.CodeType, where: str) -> None:
     """What code does."""
     walk.each("code", signature(code), where)
     for operation, argument in instructions(code):
@@ -77,7 +75,7 @@ def add_code(walk: "Walk", code: types.CodeType, where: str) -> None:
         walk.add(argument, where)
 
 
-def add_cell(walk: "Walk", cell: types.CellType, where: str, names: Names = None) -> None:
+def add_cell(walk: Feed, cell: types.CellType, where: str, names: Names = None) -> None:
     """What a closure holds."""
     try:
         value = cell.cell_contents
@@ -87,7 +85,7 @@ def add_cell(walk: "Walk", cell: types.CellType, where: str, names: Names = None
         add_loaded(walk, value, names, where)
 
 
-def add_function(walk: "Walk", thing: types.FunctionType, where: str) -> None:
+def add_function(walk: Feed, thing: types.FunctionType, where: str) -> None:
     """A library's function by its version and closure; people's own by its code and globals."""
     version, home = release_of_function(thing), thing.__globals__
     walk.feed("function", str(home.get("__name__")), str(thing.__module__))
@@ -116,7 +114,7 @@ def add_function(walk: "Walk", thing: types.FunctionType, where: str) -> None:
         add_imported(walk, name, home, names, place)
 
 
-def add_imported(walk: "Walk", name: str, home: dict[str, Any], names: Names, where: str) -> None:
+def add_imported(walk: Feed, name: str, home: dict[str, Any], names: Names, where: str) -> None:
     """A module that a function imports when it runs; a library isn't imported for it now."""
     relative = f"{home.get('__package__')}.{name}"
     name = relative if relative in sys.modules else name
@@ -129,7 +127,7 @@ def add_imported(walk: "Walk", name: str, home: dict[str, Any], names: Names, wh
         walk.feed("is missing")
 
 
-def add_kind(walk: "Walk", thing: type, where: str) -> None:
+def add_kind(walk: Feed, thing: type, where: str) -> None:
     """A class: a library's by its version and what was patched, people's own by its content."""
     version = release_of_class(thing)
     walk.feed("class", thing.__module__, thing.__qualname__, version)

@@ -4,7 +4,7 @@ import copyreg
 import sys
 import types
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from lecore.identity.array_bytes import array_bytes, tensor_bytes
 from lecore.identity.code_identity import named, release, release_of_class
-
-if TYPE_CHECKING:
-    from lecore.identity.digests import Walk
+from lecore.identity.feed import Feed
 
 OF_EVERY_MODULE = ("_parameters", "_buffers", "_modules")
 MADE_FROM_THEM = ("_flat_weights", "_flat_weight_refs")
@@ -43,7 +41,7 @@ def class_of(module: nn.Module) -> type:
     return kind.__bases__[0] if is_parametrized(module) else kind
 
 
-def add_tensor(walk: "Walk", thing: Tensor, where: str) -> None:
+def add_tensor(walk: Feed, thing: Tensor, where: str) -> None:
     """A tensor by its values and whatever hangs on it."""
     kind = type(thing)
     walk.feed("tensor", kind.__name__, str(thing.requires_grad))
@@ -59,7 +57,7 @@ def add_tensor(walk: "Walk", thing: Tensor, where: str) -> None:
     walk.named("attributes", getattr(thing, "__dict__", {}), where)
 
 
-def add_array(walk: "Walk", thing: Any, where: str) -> None:
+def add_array(walk: Feed, thing: Any, where: str) -> None:
     """An array or scalar by its values."""
     kind, plain = type(thing), np.asarray(thing)
     walk.feed("array", str(plain.dtype.descr), str(plain.shape))
@@ -72,7 +70,7 @@ def add_array(walk: "Walk", thing: Any, where: str) -> None:
         walk.feed(array_bytes(plain))
 
 
-def add_network(walk: "Walk", thing: nn.Module, where: str) -> None:
+def add_network(walk: Feed, thing: nn.Module, where: str) -> None:
     """A network or a loss with its state."""
     values, functions = module_attributes(thing)
     walk.add(class_of(thing), where)
@@ -82,7 +80,7 @@ def add_network(walk: "Walk", thing: nn.Module, where: str) -> None:
     walk.named("functions", functions, where)
 
 
-def add_optimizer(walk: "Walk", thing: torch.optim.Optimizer, where: str) -> None:
+def add_optimizer(walk: Feed, thing: torch.optim.Optimizer, where: str) -> None:
     """An optimiser with its settings and state."""
     walk.add(type(thing), where)
     walk.each("groups", [sorted(group.items()) for group in thing.param_groups], where)
@@ -91,7 +89,7 @@ def add_optimizer(walk: "Walk", thing: torch.optim.Optimizer, where: str) -> Non
     walk.each("hooks", [hook for of in hooks for hook in of.values()], where)
 
 
-def add_object(walk: "Walk", thing: Any, where: str) -> None:
+def add_object(walk: Feed, thing: Any, where: str) -> None:
     """Any other object, by its class and by what it holds, or would hold when pickled."""
     kind = type(thing)
     walk.add(kind, where)
@@ -124,7 +122,7 @@ def add_object(walk: "Walk", thing: Any, where: str) -> None:
         walk.each("items", list(part) if hasattr(part, "__next__") else [part], where)
 
 
-def add_own(walk: "Walk", thing: Any, where: str) -> None:
+def add_own(walk: Feed, thing: Any, where: str) -> None:
     """Attributes, slots and elements of an object of people's own class."""
     attributes = dict(getattr(thing, "__dict__", {}))
     for kind in type(thing).__mro__:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lecore.engine.gradients.per_example import Factors, Outer
+from lecore.engine.gradients.factors import Factors, Outer
 
 Extent = tuple[int, int]
 """Number of points and of outputs."""

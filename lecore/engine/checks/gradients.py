@@ -1,0 +1,161 @@
+"""Whether factored gradients are those of plain autograd, layer by layer."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lecore.engine.checks.tolerances import peak, tolerance, unit
+from lecore.engine.gradients.factors import Factors
+from lecore.engine.gradients.layer_kernels import layer_kernel
+from lecore.engine.gradients.per_example import factors_of_outputs
+from lecore.engine.gradients.plain import flat, plain_gradient
+from lecore.engine.gradients.structure import Structure, with_direct
+from lecore.engine.gradients.watching import plainly
+from lecore.engine.kernel_matrix import KernelRoute
+from lecore.engine.network.snapshot import Snapshot
+from lecore.engine.points import Side
+
+
+class Products(NamedTuple):
+    """Inner products of gradients, summed over some parameters.
+
+    Attributes:
+        between: Of row and column points, shape (n, m).
+        left: Of row points with themselves, shape (n,).
+        right: Of column points with themselves, shape (m,).
+    """
+
+    between: Tensor
+    left: Tensor
+    right: Tensor
+
+
+def checked_structures(
+    network: Snapshot, structures: list[Structure], samples: list[Tensor]
+) -> list[Structure]:
+    """Structures whose factored gradients agree with plain autograd, layer by layer.
+
+    Args:
+        network: The network.
+        structures: Of row points and of column points.
+        samples: A few points of each, shape (n, …).
+
+    Returns:
+        The structures; or with the parameters that disagree written out, then one example at a
+        time, then by plain autograd.
+    """
+    if structures[0].route == "plain":
+        return structures
+    outputs = sorted({0, structures[0].outputs - 1})
+    network = network.copy()
+    left = right = combined_gradients(network, samples[0], outputs)
+    if samples[1] is not samples[0]:
+        right = combined_gradients(network, samples[1], outputs)
+    plain = {name: _products(left[name], right[name]) for name in left}
+    bad = _disagreeing(network, structures, samples, outputs, plain)
+    if not bad:
+        return structures
+    looped = [replace(structure, route="looped") for structure in structures]
+    for other in (structures, looped):
+        direct = [with_direct(structure, bad) for structure in other]
+        if not _disagreeing(network, direct, samples, outputs, plain):
+            return direct
+    where = min(bad, key=list(network.parameters).index).rpartition(".")[0]
+    reason = "its factored gradients and those of autograd differ"
+    return [plainly(network, structures[0], where, reason)] * len(structures)
+
+
+def agrees(route: KernelRoute, sample: Tensor) -> bool:
+    """Whether a kernel route gives what plain autograd gives, for a pair of points."""
+    network, outputs = route.network, sorted({0, route.outputs - 1})
+    plain = combined_gradients(network.copy(), sample, outputs)
+    expected = _sum_of(_products(g, g) for g in plain.values()).between
+    bare = replace(route, rows=Side(sample), columns=Side(sample))
+    every = slice(0, len(sample))
+    kernel = bare.block(every, every, "full").reshape(len(sample), len(sample))
+    sizes = expected.diagonal().sqrt()
+    allowed = tolerance(network) * sizes[:, None] * sizes + unit(network)
+    return bool(((kernel - expected).abs() <= allowed).all())
+
+
+def _disagreeing(
+    network: Snapshot,
+    structures: list[Structure],
+    samples: list[Tensor],
+    outputs: list[int],
+    plain: dict[str, Products],
+) -> set[str]:
+    """Parameters whose share of the kernel differs; all of the factored ones if it fails."""
+    bad: set[str] = set()
+    # the two ways in which signals are sent back; a single output has but one
+    ways = (None, _combination(outputs)) if structures[0].outputs > 1 else (None,)
+    for loss in ways:
+        try:
+            left = right = factors_of_outputs(network, structures[0], samples[0], outputs, loss)
+            if samples[1] is not samples[0] or structures[1] != structures[0]:
+                right = factors_of_outputs(network, structures[1], samples[1], outputs, loss)
+        except Exception:
+            return set(network.parameters)  # whatever it was, autograd has the last word
+        bad |= _differing(network, structures[0], (left, right), plain)
+    return bad
+
+
+def _differing(
+    network: Snapshot,
+    structure: Structure,
+    factors: tuple[Factors, Factors],
+    plain: dict[str, Products],
+) -> set[str]:
+    left, right = factors
+    bad: set[str] = set()
+    floor = unit(network) ** 1.2 * peak(_sum_of(plain.values()).between)
+    for name in left.names:
+        names = [name, *_joined(structure, name)] if name in left.outer else [name]
+        expected = _sum_of(plain[n] for n in names)
+        kernel = layer_kernel(left, right, [name])
+        c, k = (torch.arange(1.0, size + 1, dtype=kernel.dtype) for size in kernel.shape[2:])
+        measured = torch.einsum("ijck,c,k->ij", kernel, c.to(kernel.device), k.to(kernel.device))
+        sizes = (expected.left[:, None] * expected.right).sqrt()
+        allowed = tolerance(network) * sizes + floor
+        if not bool(((measured - expected.between).abs() <= allowed).all()):
+            bad |= set(names)
+    return bad
+
+
+def _joined(structure: Structure, weight: str) -> set[str]:
+    return {c.bias for c in structure.calls if c.weight == weight and c.bias_joins and c.bias}
+
+
+def _products(left: Tensor, right: Tensor) -> Products:
+    between = left @ right.T
+    if left is right:
+        return Products(between, between.diagonal(), between.diagonal())
+    return Products(between, left.square().sum(1), right.square().sum(1))
+
+
+def _sum_of(parts: Iterable[Products]) -> Products:
+    return Products(*(torch.stack(same).sum(0) for same in zip(*parts, strict=True)))
+
+
+def _combination(outputs: list[int]) -> Callable[..., Tensor]:
+    """f_a + 2 f_b of two outputs, in which both are seen and told apart."""
+
+    def combined(prediction: Tensor, target: Any = None) -> Tensor:
+        return sum(place * prediction[c] for place, c in enumerate(outputs, start=1))  # type: ignore[return-value]
+
+    return combined
+
+
+def combined_gradients(network: Snapshot, sample: Tensor, outputs: list[int]) -> dict[str, Tensor]:
+    """Gradients of :func:`_combination` at each point, shape (n, size) for each parameter."""
+    combined = _combination(outputs)
+
+    def gradient(x: Tensor) -> dict[str, Tensor]:
+        leaves: dict[str, Tensor] = dict(network.leaves)
+        return plain_gradient(network, lambda: combined(network.predict(x[None], leaves)[0]))
+
+    rows = [gradient(x) for x in sample]
+    return {name: torch.stack([flat(g[name]) for g in rows]) for name in network.parameters}

@@ -1,0 +1,95 @@
+"""Whether a prediction depends on its input alone."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from lecore.engine.checks.diagnosis import mixing_layer, random_layer
+from lecore.engine.checks.tolerances import close, peak, tolerance, unit
+from lecore.engine.network.random_states import generators_left_alone, random_states
+from lecore.engine.network.snapshot import Snapshot
+from lecore.errors import LecoreError
+
+
+def check_predictions(network: Snapshot, sample: Tensor) -> None:
+    """Whether a prediction depends on its input alone.
+
+    Args:
+        network: The network.
+        sample: A few points, shape (n, …).
+
+    Raises:
+        LecoreError: If two predictions under different seeds differ, or one point alone and the
+            same point among others; it names the layer.
+    """
+    own, scale = network.copy(), tolerance(network)
+    sample = torch.cat([sample, sample[:1]])  # in no order, whatever may sort them
+    together = _seeded(1, lambda: own.predict(sample))
+    alone = _seeded(2, lambda: torch.cat([own.predict(x[None]) for x in sample[:-1]]))
+    alone = torch.cat([alone[0], alone[0][:1]]), *alone[1:]
+    # one that seeds itself ends in the same state whatever came before
+    drawn = any(
+        start != end and end != other
+        for start, end, other in zip(together[1], together[2], alone[2], strict=True)
+    )
+    allowed = scale * float(together[0].abs().max()) + unit(network)
+    if not drawn and close(together[0], alone[0], allowed):
+        return
+    again = _seeded(3, lambda: own.predict(sample))[0]
+    if drawn or not close(together[0], again, allowed):
+        raise LecoreError(
+            "the forward pass draws random numbers or changes from call to call",
+            "call model.eval(), or take what is random out for the measurement",
+            _where(random_layer(network, sample)),
+        )
+    raise LecoreError(
+        "predictions depend on the other examples of a batch",
+        "let the model treat every example by itself (normalise by running statistics, or over "
+        "an example's own dimensions)",
+        _where(mixing_layer(network, sample)),
+    )
+
+
+def check_batch(network: Snapshot, points: Tensor) -> None:
+    """Whether points that are predicted at once are predicted as each alone.
+
+    Args:
+        network: The network.
+        points: All that will be predicted at once, shape (n, …).
+
+    Raises:
+        LecoreError: If they depend on each other.
+    """
+    if len(points) == 1 or network.manners.alone:
+        return
+    own = network.copy()
+    at_once = own.predict(points)
+    try:
+        alone = vmap(lambda x: own.predict(x[None])[0], chunk_size=len(points))(points)
+    except Exception:
+        alone = torch.cat([own.predict(x[None]) for x in points])
+    if not close(at_once, alone, tolerance(network) * peak(at_once) + unit(network)):
+        raise LecoreError(
+            "predictions depend on the other examples of a batch",
+            "let the model treat every example by itself",
+        )
+
+
+def _seeded(seed: int, predict: Callable[[], Tensor]) -> tuple[Tensor, Any, Any]:
+    """A prediction under a seed, and the random states before and after it."""
+    with generators_left_alone():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        before = random_states()
+        prediction = predict()
+        return prediction, before, random_states()
+
+
+def _where(layer: str | None) -> str:
+    return "the model's own forward" if not layer else f"layer {layer!r}"

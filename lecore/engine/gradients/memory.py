@@ -1,0 +1,58 @@
+"""Memory of passes through a network, and of the factors that they leave."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lecore.engine.gradients.factors import Factors, factors_of
+from lecore.engine.gradients.layers import Embedding
+from lecore.engine.gradients.structure import Structure
+from lecore.engine.network.snapshot import Snapshot
+from lecore.losses import Loss
+
+CHUNK_BYTES = 2**24
+"""Activations held at a time; small enough for the allocator to reuse without page faults."""
+
+
+def chunk_size(network: Snapshot, structure: Structure, loss: Loss | None) -> int:
+    """Examples whose activations are held at a time."""
+    signals = 1 if loss else structure.outputs
+    if structure.route == "plain":
+        return max(1, CHUNK_BYTES // (network.parameter_bytes * signals))
+    taps = structure.activations * network.dtype.itemsize * (1 + signals)
+    return max(1, CHUNK_BYTES // max(1, taps, (taps + network.manners.activation_bytes) // 4))
+
+
+def pass_bytes(network: Snapshot, structure: Structure, loss: Loss | None, n: int) -> int:
+    """Memory of the passes of n points through the network that are under way at a time."""
+    signals = 1 if loss else structure.outputs
+    size = structure.activations * network.dtype.itemsize
+    one = network.manners.activation_bytes + size * signals
+    if structure.route == "plain":
+        one = network.manners.activation_bytes + 2 * network.parameter_bytes
+    return min(n, chunk_size(network, structure, loss)) * one
+
+
+def factor_bytes(
+    network: Snapshot,
+    structure: Structure,
+    loss: Loss | None,
+    form: Callable[[Factors], Factors],
+) -> int:
+    """Memory of the factors of one example, from their shapes alone."""
+
+    def empty(*shape: int, dtype: torch.dtype = network.dtype) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    signals = 1 if loss else structure.outputs
+    integer = [isinstance(call.layer, Embedding) for call in structure.calls]
+    reads = [
+        empty(1, *call.read_shape, dtype=torch.long if whole else network.dtype)
+        for call, whole in zip(structure.calls, integer, strict=True)
+    ]
+    taps = [empty(1, signals, *call.output_shape) for call in structure.calls]
+    direct = {k: empty(1, signals, network.parameters[k].numel()) for k in structure.direct}
+    factors = form(factors_of(structure, empty(1, structure.outputs), reads, taps, direct))
+    outer = sum(o.read.nbytes + o.signal.nbytes for o in factors.outer.values())
+    return outer + sum(gradient.nbytes for gradient in factors.direct.values())

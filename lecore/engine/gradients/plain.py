@@ -1,0 +1,72 @@
+"""Gradients by plain autograd, one example at a time, as a training step takes them."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lecore.engine.gradients.factors import Factors
+from lecore.engine.gradients.structure import Structure
+from lecore.engine.network.failures import layer_of
+from lecore.engine.network.snapshot import Snapshot
+from lecore.errors import LecoreError, in_short
+
+
+def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, Tensor]:
+    """Gradient of a number by plain autograd, as a training step takes it, by parameter."""
+    with torch.enable_grad():
+        try:
+            for leaf in network.leaves.values():
+                leaf.grad = None
+            value().backward()
+            gradients = {k: p.grad for k, p in network.leaves.items()}
+        except LecoreError:
+            raise
+        except Exception as error:
+            layer = layer_of(error)
+            raise LecoreError(
+                f"autograd cannot differentiate the model ({in_short(error)})",
+                "let one SGD step on one example work first",
+                f"layer {layer!r}" if layer else "",
+            ) from error
+        finally:
+            for leaf in network.leaves.values():
+                leaf.grad = None
+    return {
+        k: torch.zeros_like(network.parameters[k]) if g is None else g.to_dense().detach()
+        for k, g in gradients.items()
+    }
+
+
+def plain_factors(
+    network: Snapshot,
+    structure: Structure,
+    inputs: Tensor,
+    targets: Tensor | None,
+    loss: Callable[..., Tensor] | None,
+) -> Factors:
+    """As :func:`~lecore.engine.gradients.per_example.gradient_factors`, all written out."""
+    predictions, rows = [], []
+    for i, x in enumerate(inputs):
+        predictions.append(network.predict(x[None])[0])
+
+        def value(c: int, x: Tensor = x, i: int = i) -> Tensor:
+            prediction = network.predict(x[None], dict(network.leaves))[0]
+            if loss is None:
+                return prediction[c]
+            return loss(prediction, None if targets is None else targets[i])
+
+        signals = range(1 if loss else structure.outputs)
+        # the forward pass anew for each output: a graph can be used only once in general
+        rows.append([plain_gradient(network, lambda c=c, v=value: v(c)) for c in signals])  # type: ignore[misc]
+    direct = {
+        name: torch.stack([torch.stack([flat(g[name]) for g in row]) for row in rows])
+        for name in network.parameters
+    }
+    return Factors(torch.stack(predictions), direct=direct)
+
+
+def flat(gradient: Tensor) -> Tensor:
+    """Real numbers in a row, whose inner products are those of the gradients."""
+    real = torch.view_as_real(gradient.resolve_conj()) if gradient.is_complex() else gradient
+    return real.reshape(-1)
