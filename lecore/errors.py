@@ -1,4 +1,4 @@
-"""The one exception type of the package: what is wrong, where, and what to do about it."""
+"""The exceptions of the package: what is wrong, where, and what to do about it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +21,10 @@ class LecoreError(ValueError):
         """One line: ``where: what; cure``."""
         place = f"{self.where}: " if self.where else ""
         return f"{place}{self.what}" + (f"; {self.cure}" if self.cure else "")
+
+
+class DivergenceError(RuntimeError):
+    """Training ran away: the loss is no longer finite, or beyond the limit set for it."""
 
 
 def in_short(error: BaseException) -> str:

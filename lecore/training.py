@@ -7,14 +7,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lecore.engine.points import training_data
-from lecore.engine.routes.two_layer_sgd import TwoLayerSGD, two_layer_sgd
-from lecore.errors import LecoreError, in_short
+from lecore.engine.routes.two_layer_sgd import two_layer_sgd
+from lecore.engine.training_steps import AutogradSteps, Steps, batches, take_steps
+from lecore.errors import DivergenceError as DivergenceError
+from lecore.errors import LecoreError
 from lecore.files import whole_file
 from lecore.identity.finished_work import Identity, identify, refuse_another, shapes
-from lecore.losses import Loss, batch_loss, cross_entropy
+from lecore.losses import Loss
 
 Callback = Callable[[int, nn.Module], None]
 
@@ -22,10 +23,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
 }
-
-
-class DivergenceError(RuntimeError):
-    """Training ran away: the loss is no longer finite, or beyond the limit set for it."""
 
 
 @dataclass
@@ -130,47 +127,43 @@ def train(
             learning_rate=learning_rate, batch_size=batch_size, drop_last=drop_last, seed=seed,
             optimizer=optimizer, weight_decay=weight_decay, shuffle=shuffle,
         )  # fmt: skip
-    steps: TwoLayerSGD | _Steps | None = None
-    if optimizer == "sgd" and weight_decay == 0:
-        steps = two_layer_sgd(model, inputs, targets, learning_rate=learning_rate, loss=loss)
-    steps = steps or _Steps(model, inputs, targets, update, loss)
-    batches = len(inputs) // batch_size if drop_last else -(-len(inputs) // batch_size)
+
+    def chosen() -> Steps:
+        written_out = None
+        if optimizer == "sgd" and weight_decay == 0:
+            written_out = two_layer_sgd(
+                model, inputs, targets, learning_rate=learning_rate, loss=loss
+            )
+        return written_out or AutogradSteps(model, inputs, targets, update, loss)
+
+    epoch_batches = len(inputs) // batch_size if drop_last else -(-len(inputs) // batch_size)
     wanted = range(epochs * len(inputs) + 1) if callback_steps is None else set(callback_steps)
     history = History()
     if checkpoint is not None and checkpoint.exists():
-        history = _resume(checkpoint, model, update, identity, epochs * batches)
+        history = _resume(checkpoint, model, update, identity, epochs * epoch_batches)
     if callback and history.steps == 0 and 0 in wanted:
         callback(0, model)
-
-    order_seed = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(inputs), generator=order_seed).to(inputs.device)
-    for step in tqdm(range(epochs * batches), disable=not progress, unit="step", leave=False):
-        epoch, batch = divmod(step, batches)
-        if shuffle == "each epoch" and batch == 0 and epoch > 0:
-            order = torch.randperm(len(inputs), generator=order_seed).to(inputs.device)
-        if step < history.steps:  # taken before the checkpoint; only the order is replayed
-            continue
-        rows = order[batch * batch_size : (batch + 1) * batch_size]
-        try:
-            value = steps.evaluate(rows)
-        except Exception as error:
-            if step > history.steps or isinstance(error, LecoreError):
-                raise
-            raise _unfit(error, inputs[rows]) from error
-        if not value <= loss_limit or value == float("inf"):
-            steps.write_back()
-            raise DivergenceError(
-                f"loss is {value:.3g} at step {step}; take a learning rate below {learning_rate:g}"
-            )
-        steps.apply()
+    steps = chosen()
+    taken = take_steps(
+        lambda: steps,
+        batches(
+            inputs, batch_size, epochs, seed,
+            each_epoch=shuffle == "each epoch", drop_last=drop_last,
+        ),
+        total=epochs * epoch_batches, first=history.steps,
+        learning_rate=learning_rate, loss_limit=loss_limit, progress=progress,
+    )  # fmt: skip
+    for value, accuracy in taken:
         history.losses.append(value)
-        if isinstance(steps, _Steps) and steps.classifies:
-            history.accuracies.append(steps.accuracy)
-        if (step + 1) % batches == 0 and (epoch + 1) & epoch == 0:  # after 1, 2, 4, 8 … epochs
-            steps.leave_out_silent_units()
-        if callback and step + 1 in wanted:
+        if accuracy is not None:
+            history.accuracies.append(accuracy)
+        if history.steps % epoch_batches == 0:
+            steps.end_epoch(history.steps // epoch_batches)
+        if callback and history.steps in wanted:
             steps.write_back()
-            callback(step + 1, model)
+            callback(history.steps, model)
+            if not steps.up_to_date():
+                steps = chosen()
         if checkpoint is not None and history.steps % checkpoint_every == 0:
             steps.write_back()
             _save(checkpoint, model, update, identity, history)
@@ -178,56 +171,6 @@ def train(
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return history
-
-
-def batches_once(
-    examples: int, batch_size: int | None, seed: int, device: torch.device
-) -> tuple[Tensor, ...]:
-    """Rows of each batch, in the order that is drawn once for all epochs."""
-    order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed))
-    return order.to(device).split(examples if batch_size is None else batch_size)
-
-
-class _Steps:
-    """Steps of any optimiser on any network, by autograd."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        inputs: Tensor,
-        targets: Tensor,
-        update: torch.optim.Optimizer,
-        loss: Loss,
-    ) -> None:
-        self.model, self.inputs, self.targets = model, inputs, targets
-        self.update, self.loss = update, batch_loss(loss)
-        self.classifies = loss is cross_entropy
-        self.accuracy = 0.0
-
-    def evaluate(self, rows: Tensor) -> float:
-        self.update.zero_grad()
-        prediction, targets = self.model(self.inputs[rows]), self.targets[rows]
-        mean_loss = self.loss(prediction, targets)
-        mean_loss.backward()
-        if self.classifies:
-            classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
-            self.accuracy = float((prediction.argmax(dim=1) == classes).float().mean())
-        return mean_loss.item()
-
-    def apply(self) -> None:
-        self.update.step()
-
-    def leave_out_silent_units(self) -> None: ...
-
-    def write_back(self) -> None: ...
-
-
-def _unfit(error: Exception, batch: Tensor) -> LecoreError:
-    return LecoreError(
-        f"model or loss fail on a batch of shape {tuple(batch.shape)} and type "
-        f"{str(batch.dtype).removeprefix('torch.')} ({in_short(error)})",
-        "check shape and type of inputs and targets, and the loss (see lecore.losses)",
-    )
 
 
 def _save(

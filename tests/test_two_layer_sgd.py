@@ -98,6 +98,92 @@ def test_other_networks_go_through_autograd(model):
     assert two_layer_sgd(model, X, Y, learning_rate=0.1, loss=losses.squared_error) is None
 
 
+def trained_both_ways(monkeypatch, build, loss=losses.squared_error, **settings):
+    """Weights after training as it is, and with autograd alone."""
+    ends = []
+    for written_out in (True, False):
+        with monkeypatch.context() as patch:
+            if not written_out:
+                patch.setattr(training, "two_layer_sgd", lambda *_, **__: None)
+            model = build()
+            loss_of = loss(model) if settings.get("of_model") else loss
+            callback = settings.get("callback")
+            train(
+                model, X, Y, learning_rate=0.1, epochs=5, batch_size=10, loss=loss_of,
+                callback=callback,
+            )  # fmt: skip
+            ends.append(model.state_dict())
+    return ends
+
+
+def small():
+    return models.two_layer(5, 64, seed=2).double()
+
+
+def test_a_penalty_on_the_weights_counts(monkeypatch):
+    def penalised(model):
+        return lambda f, y: losses.squared_error(f, y) + 0.1 * model[1].weight.square().sum()
+
+    ours, right = trained_both_ways(monkeypatch, small, penalised, of_model=True)
+    torch.testing.assert_close(ours, right)
+
+
+def hooked_parameter():
+    model = small()
+    model[1].weight.register_hook(lambda gradient: 0.1 * gradient)
+    return model
+
+
+def hooked_layer():
+    model = small()
+    model[3].register_full_backward_pre_hook(lambda layer, come: (0.1 * come[0],))
+    return model
+
+
+@pytest.mark.parametrize("build", [hooked_parameter, hooked_layer])
+def test_hooks_on_gradients_count(monkeypatch, build):
+    ours, right = trained_both_ways(monkeypatch, build)
+    torch.testing.assert_close(ours, right)
+
+
+def asleep():
+    model = small()
+    with torch.no_grad():
+        model[1].bias[::2] = -100.0
+    return model
+
+
+def clamped(step, model):
+    with torch.no_grad():
+        model[1].weight.clamp_(-0.1, 0.1)
+
+
+def woken(step, model):
+    if step == 9:
+        model[1].bias.data[::2] = 0.5
+
+
+def replaced(step, model):
+    if step == 9:
+        model[3].weight.data = 0.5 * model[3].weight.data
+
+
+def frozen(step, model):
+    if step == 9:
+        model[1].weight.requires_grad_(False)
+
+
+def hooked(step, model):
+    if step == 9:
+        model[1].register_forward_hook(lambda layer, read, result: 0.5 * result)
+
+
+@pytest.mark.parametrize("callback", [clamped, woken, replaced, frozen, hooked])
+def test_what_a_callback_does_to_the_network_lasts(monkeypatch, callback):
+    ours, right = trained_both_ways(monkeypatch, asleep, callback=callback)
+    torch.testing.assert_close(ours, right)
+
+
 def test_a_run_that_diverges_leaves_the_last_weights(monkeypatch):
     model = models.two_layer(5, 16).double()
     with pytest.raises(DivergenceError):

@@ -10,15 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
-from lecore.engine.routes.chains import dense_form
+from lecore.engine.network.model_checks import check_gradient_hooks
+from lecore.engine.network.random_states import generators_left_alone
+from lecore.engine.routes.chains import chain, dense_form
 from lecore.engine.routes.two_layer import two_layer_form
+from lecore.engine.training_steps import Steps
+from lecore.errors import LecoreError
 from lecore.losses import Loss, batch_loss
 
 
-class TwoLayerSGD:
+class TwoLayerSGD(Steps):
     """Steps of plain SGD on a two-layer network, for :func:`lecore.training.train`.
 
     Args:
+        model: The network.
         hidden: First layer.
         activation: σ.
         output: Second layer, of one output.
@@ -31,6 +36,7 @@ class TwoLayerSGD:
 
     def __init__(
         self,
+        model: nn.Module,
         hidden: nn.Linear,
         activation: nn.Module,
         output: nn.Linear,
@@ -41,12 +47,14 @@ class TwoLayerSGD:
         learning_rate: float,
         loss: Loss,
     ) -> None:
+        self.model = model
         self.inputs, self.targets, self.learning_rate = inputs, targets, learning_rate
         self.activation, self.tail, self.loss = activation, tail, batch_loss(loss)
         self.stored = (hidden.weight.data, hidden.bias.data, output.weight.data[0])
         self.weight, self.bias, self.readout = self.stored
         self.offset = output.bias.data
         self.awake: Tensor | None = None
+        self.left: list[tuple[int, int]] = []
 
     @torch.no_grad()
     def evaluate(self, rows: Tensor) -> float:
@@ -62,6 +70,11 @@ class TwoLayerSGD:
         prediction = (self.value @ self.readout + self.offset)[:, None]
         with torch.enable_grad():
             mean_loss = self.loss(self.tail(prediction.requires_grad_()), self.targets[rows])
+            if not _of_predictions_alone(mean_loss, prediction):
+                raise LecoreError(
+                    "the loss has a gradient with respect to more than the predictions",
+                    "let it use no trainable tensor, or train with weight_decay",
+                )
             (self.gradient,) = torch.autograd.grad(mean_loss, prediction)
         return mean_loss.item()
 
@@ -74,6 +87,11 @@ class TwoLayerSGD:
         self.offset.sub_(rate * gradient.sum())
         self.weight.addmm_(self.slope.T, self.x)
         self.bias.add_(self.slope.sum(dim=0))
+
+    def end_epoch(self, epoch: int) -> None:
+        """Look for silent units after 1, 2, 4, 8 … epochs."""
+        if epoch & (epoch - 1) == 0:
+            self.leave_out_silent_units()
 
     @torch.no_grad()
     def leave_out_silent_units(self) -> None:
@@ -92,6 +110,7 @@ class TwoLayerSGD:
             part[active] for part in (self.weight, self.bias, self.readout)
         )
 
+    @torch.no_grad()
     def write_back(self) -> None:
         """Put the weights back into the network."""
         if self.awake is not None:
@@ -99,14 +118,22 @@ class TwoLayerSGD:
                 self.stored, (self.weight, self.bias, self.readout), strict=True
             ):
                 whole[self.awake] = part
+        self.left = _bits(self.model)
+
+    def up_to_date(self) -> bool:
+        """Whether the network is a plain chain still, with the weights that were written back."""
+        return _is_plain(self.model) and _bits(self.model) == self.left
 
 
 def two_layer_sgd(
     model: nn.Module, inputs: Tensor, targets: Tensor, *, learning_rate: float, loss: Loss
 ) -> TwoLayerSGD | None:
-    """The steps of a model with one hidden layer and one output, or ``None`` if it is none."""
-    layers = dense_form(model)
-    if layers is None or not all(p.requires_grad for p in model.parameters()):
+    """The steps of a model with one hidden layer and one output, or ``None`` if it is none.
+
+    A loss of more than the predictions, such as a penalty on weights, has no such steps.
+    """
+    layers = dense_form(model) if _is_plain(model) else None
+    if layers is None:
         return None
     linear = [m for m in model.modules() if type(m) is nn.Linear]
     tail = layers[-1].activation or nn.Identity()
@@ -114,7 +141,45 @@ def two_layer_sgd(
     network = two_layer_form(layers)
     if network is None or network.hidden_bias is None or network.output_bias is None:
         return None
-    return TwoLayerSGD(
-        linear[0], network.activation, linear[1], tail, inputs.flatten(1), targets,
+    steps = TwoLayerSGD(
+        model, linear[0], network.activation, linear[1], tail, inputs.flatten(1), targets,
         learning_rate=learning_rate, loss=loss,
     )  # fmt: skip
+    try:
+        with generators_left_alone():
+            steps.evaluate(torch.zeros(1, dtype=torch.long, device=inputs.device))
+    except Exception:  # autograd tells what is wrong, if anything is
+        return None
+    return steps
+
+
+def _is_plain(model: nn.Module) -> bool:
+    """Whether all parameters train, and nothing looks at their gradients or changes them."""
+    try:
+        check_gradient_hooks(model)
+    except LecoreError:
+        return False
+    return chain(model) is not None and all(p.requires_grad for p in model.parameters())
+
+
+def _bits(model: nn.Module) -> list[tuple[int, int]]:
+    """Place of each parameter in memory, and a checksum of its bits."""
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return [
+        (p.data_ptr(), int(p.detach().view(whole[p.element_size()]).sum()))
+        for p in model.parameters()
+    ]
+
+
+def _of_predictions_alone(loss: Tensor, prediction: Tensor) -> bool:
+    """Whether a graph has no other leaf."""
+    pending, seen = [loss.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if getattr(node, "variable", prediction) is not prediction:
+            return False
+        pending += [parent for parent, _ in node.next_functions]
+    return True

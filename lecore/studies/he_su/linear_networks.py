@@ -16,10 +16,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from lecore.engine.training_steps import Steps, batches, take_steps
 from lecore.losses import Loss, batch_loss, squared_error
-from lecore.training import DivergenceError, batches_once
 
 
 @dataclass
@@ -124,34 +123,44 @@ def train_linear(
     Raises:
         DivergenceError: As soon as a loss is not finite or above ``loss_limit``.
     """
-    dtype, losses = network.gram.dtype, []
+    dtype = network.gram.dtype
     points, targets = with_one(inputs).to(dtype), targets.to(dtype)
-    batches = batches_once(len(inputs), batch_size, seed, inputs.device)
-    steps = [rows for _ in range(epochs) for rows in batches]
-    mean_loss = batch_loss(loss)
-    for rows in tqdm(steps, disable=not progress, unit="step", leave=False):
-        x = points[rows]
-        logits = (x @ network.slope + network.offset)[:, None].requires_grad_()
-        value = mean_loss(network.tail(logits), targets[rows])
-        losses.append(value.item())
-        if not losses[-1] <= loss_limit or losses[-1] == float("inf"):
-            raise DivergenceError(
-                f"loss is {losses[-1]:.3g} at step {len(losses) - 1}; take a learning rate below "
-                f"{learning_rate:g}"
-            )
-        (gradient,) = torch.autograd.grad(value, logits)
-        _step(network, x, gradient[:, 0], learning_rate)
-    return losses
+    steps = _LinearSteps(network, points, targets, learning_rate, loss)
+    size = len(inputs) if batch_size is None else batch_size
+    taken = take_steps(
+        lambda: steps,
+        batches(inputs, size, epochs, seed),
+        total=epochs * -(-len(inputs) // size),
+        learning_rate=learning_rate,
+        loss_limit=loss_limit,
+        progress=progress,
+    )
+    return [value for value, _ in taken]
 
 
-@torch.no_grad()
-def _step(network: LinearNetwork, x: Tensor, gradient: Tensor, rate: float) -> None:
-    gram, h, s = network.gram, network.slope, network.square
-    v = x.T @ gradient
-    along, towards = h @ v, gram @ v
-    network.slope = h - rate * (towards + s * v) + rate**2 * along * v
-    network.square = s - 2 * rate * along + rate**2 * (v @ towards)
-    network.offset = network.offset - rate * gradient.sum()
-    # u vᵀ + v uᵀ with u = ½ η² s v − η h
-    u = rate**2 / 2 * s * v - rate * h
-    gram.addmm_(torch.stack([u, v], dim=1), torch.stack([v, u]))
+class _LinearSteps(Steps):
+    def __init__(
+        self, network: LinearNetwork, points: Tensor, targets: Tensor, rate: float, loss: Loss
+    ) -> None:
+        self.network, self.points, self.targets = network, points, targets
+        self.rate, self.loss = rate, batch_loss(loss)
+
+    def evaluate(self, rows: Tensor) -> float:
+        self.x = self.points[rows]
+        logits = (self.x @ self.network.slope + self.network.offset)[:, None].requires_grad_()
+        value = self.loss(self.network.tail(logits), self.targets[rows])
+        (self.gradient,) = torch.autograd.grad(value, logits)
+        return value.item()
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        network, rate, gradient = self.network, self.rate, self.gradient[:, 0]
+        gram, h, s = network.gram, network.slope, network.square
+        v = self.x.T @ gradient
+        along, towards = h @ v, gram @ v
+        network.slope = h - rate * (towards + s * v) + rate**2 * along * v
+        network.square = s - 2 * rate * along + rate**2 * (v @ towards)
+        network.offset = network.offset - rate * gradient.sum()
+        # u vᵀ + v uᵀ with u = ½ η² s v − η h
+        u = rate**2 / 2 * s * v - rate * h
+        gram.addmm_(torch.stack([u, v], dim=1), torch.stack([v, u]))
