@@ -20,9 +20,9 @@ from lecore.companion.claims import (
     stale_chapters,
 )
 from lecore.companion.documents import VERDICTS, write_text
-from lecore.companion.execution import read_staged, staged_path
 from lecore.companion.provenance import plain
 from lecore.companion.scan import scan
+from lecore.companion.staged import read_staged, staged_path
 from lecore.companion.workspace import workspace
 from lecore.errors import LecoreError
 

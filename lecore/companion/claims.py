@@ -14,8 +14,9 @@ from lecore.companion.documents import (
     read_json,
     write_text,
 )
-from lecore.companion.execution import current_key, records_path
+from lecore.companion.execution import current_key
 from lecore.companion.records import write_json
+from lecore.companion.staged import records_path
 from lecore.errors import LecoreError
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_RUN = VERDICTS

@@ -2,23 +2,22 @@
 
 import datetime
 import errno
-import logging
 import os
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lecore.companion import project, provenance
-from lecore.companion.documents import RUN, STAGED, read_json, read_text, write_text
+from lecore.companion.documents import write_text
+from lecore.companion.kernel_environment import kernel_environment
 from lecore.companion.parameters import check_parameters, effective_parameters, parameters
 from lecore.companion.progress import Progress
-from lecore.companion.records import read_records, write_json
+from lecore.companion.records import read_records, read_seconds, write_json
+from lecore.companion.staged import read_staged, records_path, staged_key, staged_path
 from lecore.companion.workspace import workspace
 from lecore.errors import LecoreError
 
@@ -131,7 +130,7 @@ def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> 
     todo = [task for task in tasks if task.chapter not in outcome.skipped]
     shutil.rmtree(build / "running", ignore_errors=True)  # left by a run that was killed
     with (
-        _kernel_environment(root, build, jobs),
+        kernel_environment(root, build, jobs),
         Progress({t.chapter: _cell_weights(build, t) for t in todo}, len(tasks)) as progress,
     ):
         # every chapter has a kernel process of its own, so threads are enough here
@@ -156,49 +155,6 @@ def told(error: OSError, build: Path) -> str:
         )
     inside = name is not None and Path(os.fsdecode(name)).is_relative_to(build)
     return f"{path}{reason}" + ("; choose another folder with --build-dir" if inside else "")
-
-
-def staged_path(build: Path, chapter: str) -> Path:
-    """Where a chapter's executed notebook lies."""
-    return build / "stage" / "book" / f"{chapter}.ipynb"
-
-
-def records_path(build: Path, chapter: str) -> Path:
-    """Where a chapter's records lie."""
-    return build / "records" / f"{chapter}.json"
-
-
-def staged_key(build: Path, chapter: str) -> str | None:
-    """Key of the staged result, or None if there is none.
-
-    What cannot be read counts as absent, and the file is named on standard error.
-    """
-    notebook, records = staged_path(build, chapter), records_path(build, chapter)
-    if not (notebook.exists() and records.exists()):
-        return None
-    try:
-        key: str = read_staged(notebook).metadata["lecore"]["key"]
-        return key if read_json(records, RUN)["key"] == key else None
-    except LecoreError as error:
-        print(f"lecore: {error}; {chapter} is executed again", file=sys.stderr)
-        return None
-
-
-def read_staged(path: Path) -> Any:
-    """An executed notebook.
-
-    Raises:
-        LecoreError: If the file is damaged, or no executed chapter.
-    """
-    import nbformat
-
-    read_json(path, STAGED)
-    try:
-        notebook = nbformat.reads(read_text(path), as_version=4)
-        nbformat.validate(notebook)
-    except Exception as error:  # nbformat has several, of three libraries
-        raise LecoreError("is no notebook", "", str(path)) from error
-    return notebook
 
 
 def current_key(root: Path, chapter: str, values: Mapping[str, Any]) -> str:
@@ -285,7 +241,7 @@ def _publish(
         "versions": provenance.versions(),
         "commit": provenance.commit(root),
         "started": started.isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds + read_seconds(notebook), 1),
     }
     durations = [c.metadata.get("papermill", {}).get("duration") or 0.0 for c in notebook.cells]
     for cell in notebook.cells:
@@ -295,34 +251,6 @@ def _publish(
     notebook.metadata["lecore"] = result | {"cell_seconds": durations}
     write_json(records_path(build, task.chapter), result | {"records": read_records(notebook)})
     write_text(staged_path(build, task.chapter), nbformat.writes(notebook))
-
-
-@contextmanager
-def _kernel_environment(root: Path, build: Path, jobs: int) -> Iterator[None]:
-    """Environment that the kernels inherit: the package, threads, determinism; put back after."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    wanted = {"PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUTF8": "1"}
-    runs = Path(os.environ.get("LECORE_RUNS") or build / "runs")
-    wanted["LECORE_RUNS"] = str(runs.absolute())  # the kernels start in other folders
-    if jobs > 1 or "OMP_NUM_THREADS" not in os.environ:
-        wanted["OMP_NUM_THREADS"] = threads
-    if "LECORE_DATA" in os.environ:  # the kernels start in other folders
-        wanted["LECORE_DATA"] = str(Path(os.environ["LECORE_DATA"]).resolve())
-    before = {name: os.environ.get(name) for name in [*wanted, "TMPDIR"]}
-    logging.getLogger("traitlets").setLevel(logging.ERROR)  # "running over TCP without encryption"
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    try:
-        # what chapters leave behind goes with the run, also when a kernel was killed
-        with TemporaryDirectory(prefix="lecore-", ignore_cleanup_errors=True) as scratch:
-            os.environ.update(wanted | {"TMPDIR": scratch})
-            yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _cell_weights(build: Path, task: Task) -> list[float]:

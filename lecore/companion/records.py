@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, SupportsFloat
+from uuid import uuid4
 
 from lecore.errors import LecoreError, extra
 from lecore.files import whole_file
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # slow to import
     from numpy.typing import NDArray
 
 GLUE = "application/papermill.record/"
+SECONDS = "seconds_of_earlier_runs"
 
 
 def glue(name: str, data: Mapping[str, str], record: Mapping[str, Any] | None = None) -> None:
@@ -88,6 +90,27 @@ def glue_record(
         digits = entry.get("digits", 2)
         interval = f"{entry['low']:.{digits}f} to {entry['high']:.{digits}f}"
         glue(f"{name}-interval", {"text/plain": f"'{interval}'"})
+
+
+def add_seconds(seconds: float) -> None:
+    """Let a chapter's time count what it read of earlier runs; nothing happens outside a kernel."""
+    with extra("companion"):
+        from IPython import get_ipython
+        from IPython.display import display
+
+    if seconds and get_ipython() is not None:
+        metadata = {"scrapbook": {"name": uuid4().hex, "mime_prefix": GLUE}, SECONDS: seconds}
+        display({f"{GLUE}text/plain": f"{seconds:.1f}"}, raw=True, metadata=metadata)
+
+
+def read_seconds(notebook: Mapping[str, Any]) -> float:
+    """Seconds that :func:`add_seconds` counted in an executed notebook."""
+    found = [
+        output.get("metadata", {}).get(SECONDS, 0.0)
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    return sum(s for s in found if isinstance(s, int | float) and 0 <= s < math.inf)
 
 
 def figure(name: str, fig: Any) -> None:

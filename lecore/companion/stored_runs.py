@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lecore.companion import project, provenance
-from lecore.companion.records import write_json
+from lecore.companion.records import add_seconds, write_json
 from lecore.data.images import fingerprint
 from lecore.files import whole_file
 from lecore.identity.code_identity import source_digest
@@ -42,15 +43,19 @@ def compute(
     Returns:
         What ``measure`` gives, in the order of the runs.
     """
-    results = []
+    results, earlier = [], 0.0
     place_of = _places(measure, device)
     for run in tqdm(list(runs), unit="run"):
         path = place_of(run).with_suffix(".json")
-        if _stored(path) is None:
-            started = _now()
+        known = _stored(path)
+        if known is None:
+            clock = _Clock()
             result = measure(run, device)
-            write_json(path, _sealed({"result": result} | _origin(run, device, started)))
+            write_json(path, _sealed({"result": result} | _origin(run, device, clock)))
+        else:
+            earlier += known["seconds"]
         results.append(_known(path)["result"])  # the same, stored or not
+    add_seconds(earlier)
     return results
 
 
@@ -62,23 +67,27 @@ def compute_arrays(
     ``measure`` gets a folder as its third argument, in which it may leave what it needs to go on
     after an interruption. The folder is removed when the run is complete.
     """
-    results = []
+    results, earlier = [], 0.0
     place_of = _places(measure, device)
     for run in tqdm(list(runs), unit="run"):
         place = place_of(run)
         arrays, scratch = place.with_suffix(".npz"), place.with_suffix(".unfinished")
         about = place.with_suffix(".json")
-        if _stored(about, arrays) is None:
-            started = _now()
+        known = _stored(about, arrays)
+        if known is None:
+            clock = _Clock()
             scratch.mkdir(parents=True, exist_ok=True)
             result = measure(run, device, scratch)
             with whole_file(arrays) as stream:
                 np.savez_compressed(stream, **result)  # type: ignore[arg-type]
-            origin = _origin(run, device, started) | {"arrays": _digest(arrays.read_bytes())}
+            origin = _origin(run, device, clock) | {"arrays": _digest(arrays.read_bytes())}
             write_json(about, _sealed(origin))
+        else:
+            earlier += known["seconds"]
         shutil.rmtree(scratch, ignore_errors=True)
         with np.load(arrays, allow_pickle=False) as stored:
             results.append({name: stored[name] for name in stored.files})
+    add_seconds(earlier)
     return results
 
 
@@ -117,6 +126,7 @@ def _stored(path: Path, arrays: Path | None = None) -> dict[str, Any] | None:
         return None
     try:
         known = _known(path)
+        float(known["seconds"])
         if arrays is None or known["arrays"] == _digest(arrays.read_bytes()):
             return known
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -142,13 +152,19 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _origin(run: Any, device: str, started: str) -> dict[str, Any]:
+class _Clock:
+    def __init__(self) -> None:
+        self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._start, 2)
+
+
+def _origin(run: Any, device: str, clock: _Clock) -> dict[str, Any]:
     return {
-        "run": changed_settings(run), "started": started,
+        "run": changed_settings(run), "started": clock.started, "seconds": clock.seconds,
         "device": provenance.device_name(device), "versions": provenance.versions(),
         "commit": provenance.commit(project.project_root()),
     }  # fmt: skip
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -63,6 +63,14 @@ def test_editing_a_docstring_executes_what_depends_on_it(project: Path, command:
     assert "1 executed, 2 up to date" in command("run").output
 
 
+def test_the_time_counts_the_runs_that_a_chapter_reads(project: Path, command: Command) -> None:
+    page = project / "book" / "first" / "mean.md"
+    call = "from lecore.companion.records import add_seconds; add_seconds(1000.0)"
+    page.write_text(page.read_text().replace('record("mean"', f'{call}\nrecord("mean"'))
+    assert command("run", "first/mean").exit_code == 0
+    assert 1000 < records(project, "first/mean")["seconds"] < 1100
+
+
 def test_profile_and_settings_reach_the_page(fresh: Path, command: Command) -> None:
     done = command("run", "first/mean", "--profile", "large", "--set", "rate=1e-3", "--seed", "7")
     assert done.exit_code == 0, done.output

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lecore.companion import execution
+from lecore.companion import staged
 
 from .conftest import Command
 from .test_execution import records
@@ -122,7 +122,7 @@ def test_what_cannot_be_read_counts_as_absent(
 ) -> None:
     path = project / "_build" / file
     path.write_bytes(content)
-    assert execution.staged_key(project / "_build", "first/mean") is None
+    assert staged.staged_key(project / "_build", "first/mean") is None
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"lecore: {path}: ")
     assert "first/mean is executed again" in line

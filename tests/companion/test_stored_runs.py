@@ -1,6 +1,7 @@
 """Results of runs, one file each."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,26 @@ def test_a_run_is_computed_once_and_reads_the_same_ever_after(folder: Path) -> N
     assert stored_runs.compute(measure, runs[::-1]) == first[::-1]
     assert len(CALLS) == 2
     stored = json.loads(next((folder / "digits").glob("*.json")).read_text())
-    about = {"run", "result", "started", "device", "versions", "commit", "checksum"}
+    about = {"run", "result", "started", "device", "versions", "commit", "checksum", "seconds"}
     assert about == set(stored)
+
+
+def test_the_seconds_of_what_was_computed_before_are_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[float] = []
+    monkeypatch.setattr(stored_runs, "add_seconds", counted.append)
+
+    def slow(run: Run, device: str) -> dict[str, Any]:
+        time.sleep(0.05)
+        return {}
+
+    slow.__module__ = measure.__module__
+    stored_runs.compute(slow, [Run("digits")])
+    stored_runs.compute(slow, [Run("digits"), Run("digits", 2)])
+    stored_runs.compute(slow, [Run("digits"), Run("digits", 2)])
+    assert counted[0] == 0
+    assert 0.05 <= counted[1] < counted[2]
 
 
 def test_an_interruption_loses_the_run_in_hand_alone(folder: Path) -> None:
