@@ -25,6 +25,9 @@ Measure = Callable[[nn.Module], Tensor]
 MODEL = ":"
 """In place of a measure's name, where the identity of the network is kept."""
 
+AXES = ("update", "test", "output", "other output")
+"""Of what is measured."""
+
 CURE = "take another file, or delete it"
 
 
@@ -94,16 +97,17 @@ class Tracker:
         """All measurements as a tidy ``pandas.DataFrame``.
 
         Returns:
-            One row for each step, measure and pair, with columns ``step``, ``measure``,
-            ``update`` and ``test`` (places of the points) and ``value``.
+            One row for each step, measure and entry, with columns ``step``, ``measure``,
+            ``update`` and ``test`` (places of the points), ``output`` and ``other output`` where
+            measures have such axes, and ``value``.
         """
         import pandas
 
         parts = []
         for (step, name), matrix in sorted(self._matrices.items()):
-            update, test = np.indices(matrix.shape)
-            columns = {"update": update.ravel(), "test": test.ravel(), "value": matrix.ravel()}
-            parts.append(pandas.DataFrame({"step": step, "measure": name, **columns}))
+            places = dict(zip(AXES, map(np.ravel, np.indices(matrix.shape)), strict=False))
+            columns = {"step": step, "measure": name, **places, "value": matrix.ravel()}
+            parts.append(pandas.DataFrame(columns))
         if not parts:
             return pandas.DataFrame(columns=["step", "measure", "update", "test", "value"])
         return pandas.concat(parts, ignore_index=True)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lecore import (
+    empirical_ntk,
     kernelized_similarity,
     losses,
     models,
@@ -62,6 +63,16 @@ def test_tidy_frame():
     assert len(frame) == 3 * 16
     one = frame.query("step == 3 and update == 1 and test == 2")["value"]
     assert one.item() == tracker.curve("S_rel")[1, 1, 2]
+
+
+def test_tidy_frame_of_measures_with_outputs():
+    x = setting()[1]
+    tracker = Tracker({"Θ": lambda model: empirical_ntk(model, x[:3])}, every=3)
+    follow(tracker)
+    frame = tracker.frame()
+    one = frame.query("step == 3 and update == 1 and test == 2 and output == 0")
+    one = one[one["other output"] == 0]["value"]
+    assert one.tolist() == [tracker.curve("Θ")[1, 1, 2, 0, 0]]
 
 
 def test_any_definition_and_other_test_points():
