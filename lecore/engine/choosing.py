@@ -84,7 +84,7 @@ def step_route(
     """Matrix products for plain SGD on chains of layers, else the network at changed weights.
 
     Args:
-        measured: From :func:`opened`.
+        measured: From :func:`lecore.engine.opening.opened`.
         rows: Update points.
         columns: Test points.
         step: Weight change of one gradient.

@@ -150,7 +150,7 @@ def _combination(outputs: list[int]) -> Callable[..., Tensor]:
 
 
 def combined_gradients(network: Snapshot, sample: Tensor, outputs: list[int]) -> dict[str, Tensor]:
-    """Gradients of :func:`_combination` at each point, shape (n, size) for each parameter."""
+    """Gradients of f_a + 2 f_b at each point, shape (n, size) for each parameter."""
     combined = _combination(outputs)
 
     def gradient(x: Tensor) -> dict[str, Tensor]:

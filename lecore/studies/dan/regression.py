@@ -122,7 +122,7 @@ def follow(run: Regression, device: str = "cpu") -> Path:
 
     Raises:
         LecoreError: If the target is unknown, or there are more probes than points.
-        lecore.training.DivergenceError: If the learning rate is too large.
+        lecore.errors.DivergenceError: If the learning rate is too large.
     """
     if run.probes > run.points:
         raise LecoreError(f"{run.probes} probes need as many points, not {run.points}")

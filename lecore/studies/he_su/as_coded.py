@@ -40,8 +40,9 @@ def similarities_by_tripling(
 ) -> AsCoded:
     """The loop of He & Su's code: a float32 step, tripled until the own prediction moves.
 
-    The exact counterparts are :func:`similarities_from_fixed_weights` and
-    :func:`similarities_from_kernel`.
+    The exact counterparts are
+    :func:`~lecore.clustering.algorithm_one.similarities_from_fixed_weights` and
+    :func:`~lecore.clustering.algorithm_one.similarities_from_kernel`.
 
     Args:
         model: The trained network in float32; for the cross-entropy it ends in a sigmoid.
