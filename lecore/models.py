@@ -7,7 +7,7 @@ map (n, …) to (n, outputs).
 import itertools
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -94,37 +94,17 @@ def fully_connected(
 
 
 def two_layer(
-    inputs: int,
-    width: int = 40960,
-    activation: str = "relu",
-    *,
-    outputs: int = 1,
-    probability: bool = False,
-    parameterization: Parameterization = "standard",
-    seed: int = 0,
+    inputs: int, width: int = 40960, activation: str = "relu", **settings: Any
 ) -> nn.Sequential:
-    """One hidden layer; 40960 units in He & Su. See :func:`fully_connected`."""
-    return fully_connected(
-        inputs, width, 1, activation, outputs=outputs, probability=probability,
-        parameterization=parameterization, seed=seed,
-    )  # fmt: skip
+    """One hidden layer; 40960 units in He & Su. Settings are those of :func:`fully_connected`."""
+    return fully_connected(inputs, width, 1, activation, **settings)
 
 
 def three_layer(
-    inputs: int,
-    width: int = 8192,
-    activation: str = "relu",
-    *,
-    outputs: int = 1,
-    probability: bool = False,
-    parameterization: Parameterization = "standard",
-    seed: int = 0,
+    inputs: int, width: int = 8192, activation: str = "relu", **settings: Any
 ) -> nn.Sequential:
-    """Two hidden layers; 8192 units each in He & Su. See :func:`fully_connected`."""
-    return fully_connected(
-        inputs, width, 2, activation, outputs=outputs, probability=probability,
-        parameterization=parameterization, seed=seed,
-    )  # fmt: skip
+    """Two hidden layers; 8192 units each in He & Su, with the same settings."""
+    return fully_connected(inputs, width, 2, activation, **settings)
 
 
 def sign_output(inputs: int, width: int, activation: str = "relu", *, seed: int = 0) -> nn.Module:
