@@ -161,7 +161,8 @@ STRUCTURED = [
     "frozen weight", "positions", "cnn", "strided grouped dilated", "same padding",
     "circular 1-d", "3-d", "transposed", "transposed 1-d dilated", "group norm",
     "layer and rms norm", "residual block", "shared convolution", "unet", "attention",
-    "transformer", "embedding", "gated", "in-place activations", "low rank", "lora",
+    "transformer", "embedding", "functions with their defaults", "gated", "in-place activations",
+    "low rank", "lora",
 ]  # fmt: skip
 
 
@@ -172,6 +173,27 @@ def test_common_networks_need_no_plain_autograd(name):
     model = case.model()
     empirical_ntk(model, case.x)
     prediction_change(model, case.x, case.y, learning_rate=0.1, loss=case.loss)
+
+
+WANT_A_LOOK = {"radial", "scripted function and layer"}  # torch.func is wrong, without an error
+
+
+@cases([name for name in NAMES if name not in WANT_A_LOOK], [3])
+def test_kernel_without_a_look_first(name, outputs):
+    """Else a wrong factor would only be slow, as the look puts plain autograd in its place."""
+    case = problem(name, outputs)
+    kernel = empirical_ntk(case.network, case.x, case.test_x, check=False)
+    close(kernel, case.kernel(case.left, case.right))
+
+
+@cases(STRUCTURED, [1, 3])
+def test_step_without_a_look_first(name, outputs):
+    case = problem(name, outputs)
+    given = {"learning_rate": 0.1, "loss": case.loss, "check": False}
+    change = prediction_change(case.network, case.x, case.y, case.test_x, **given)
+    close(change, case.change(torch.optim.SGD, 0.1))
+    linearized = linearized_change(case.network, case.x, case.y, case.test_x, **given)
+    close(linearized, -0.1 * torch.einsum("ik,ikp,jcp->ijc", case.signal, case.left, case.right))
 
 
 @pytest.mark.parametrize(

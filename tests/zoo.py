@@ -612,6 +612,14 @@ USES = {
                       bias=weight(c), weight=weight(5, 5), head=weight(5, c)),
         normal(5),
     ),
+    "functions with their defaults": (
+        lambda c: net(lambda self, x: torch.addmm(self.bias, F.group_norm(F.conv_transpose1d(
+                          F.conv1d(x, self.down).tanh(), self.up), 1, self.scale).flatten(1),
+                          self.head),
+                      down=weight(3, 2, 2), up=weight(3, 2, 3), scale=weight(2),
+                      head=weight(12, c), bias=weight(c)),
+        normal(2, 5),
+    ),
     "bmm": (
         lambda c: net(lambda self, x: torch.bmm(x[None].expand(2, -1, -1), self.weight).sum(0),
                       weight=weight(2, 5, c)),
