@@ -377,6 +377,29 @@ def test_values_count_however_they_lie_in_memory():
     assert digest(x.expand(2, 3, 4)) == digest(torch.stack([x, x]))
 
 
+@pytest.mark.filterwarnings("ignore:Sparse")  # torch calls some of them beta
+@pytest.mark.parametrize("layout", ["csr", "csc", "bsr", "bsc"])
+def test_sparse_tensors_of_every_layout_count_by_value(layout):
+    def sparse(matrix):
+        blocks = {"blocksize": (2, 2)} if "b" in layout else {}
+        return matrix.to_sparse(layout=getattr(torch, f"sparse_{layout}"), **blocks)
+
+    matrix = torch.tensor([[1.0, 2.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0]])
+    assert digest(sparse(matrix)) == digest(sparse(matrix.clone()))
+    for other in (2 * matrix, matrix.roll(2, 1), matrix.flip(0)):
+        assert digest(sparse(other)) != digest(sparse(matrix))
+
+
+def test_a_library_that_a_function_imports_is_not_loaded_and_counts_the_same_when_it_is():
+    sys.modules.pop("colorsys", None)
+    thing = made("def thing(f, t):\n    import colorsys\n    return colorsys.ONE_THIRD * f")
+    before = digest(thing)
+    assert "colorsys" not in sys.modules
+    assert thing(3.0, None) == 1.0
+    assert "colorsys" in sys.modules
+    assert digest(thing) == before
+
+
 def test_the_state_of_an_optimizer_counts():
     def stepped(steps, **settings):
         network = Net()
