@@ -153,9 +153,9 @@ def train(
         rows = order[batch * batch_size : (batch + 1) * batch_size]
         try:
             value = steps.evaluate(rows)
+        except LecoreError:
+            raise
         except Exception as error:
-            if step > history.steps or isinstance(error, LecoreError):
-                raise
             raise _unfit(error, inputs[rows]) from error
         if not value <= loss_limit or value == float("inf"):
             steps.write_back()
