@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import special
 from torch import nn
 
 from lecore.digests import digest
@@ -340,6 +341,7 @@ DIFFERENT = {
     "default factory": (defaultdict(int), defaultdict(list)),
     "queue": (deque([1, 2]), deque([2, 1])),
     "regular expression": (re.compile("a"), re.compile("b")),
+    "scipy's function": (special.expit, special.gamma),
     "weak reference": (weakref.ref(Mode), weakref.ref(Settings)),
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from lecore import (
     output_gradient,
     prediction_change,
 )
+from lecore.routes import opened, structures
 from lecore.seeding import seeded
 from lecore.sketches import gradient_sketch
 from lecore.watching import PlainAutogradWarning
@@ -173,6 +174,15 @@ def test_common_networks_need_no_plain_autograd(name):
     model = case.model()
     empirical_ntk(model, case.x)
     prediction_change(model, case.x, case.y, learning_rate=0.1, loss=case.loss)
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_common_networks_have_no_gradient_written_out_for_want_of_factors(name):
+    case = problem(name, 3)
+    for check in (False, True):
+        with opened(case.model(), case.x, None) as (measured, x):
+            for structure in structures(measured, x, x, check):
+                assert (structure.direct, structure.route) == ((), "vectorized")
 
 
 WANT_A_LOOK = {"radial", "scripted function and layer"}  # torch.func is wrong, without an error

@@ -462,6 +462,11 @@ WRITES = {
                       count=torch.ones(())),
         normal(5),
     ),
+    "writes a tensor in a table": (
+        lambda c: net(lambda self, x: self.layer(x) * self.log["of"]["calls"][0].add_(1.0),
+                      layer=nn.Linear(5, c), log={"of": {"calls": [torch.ones(())]}}),
+        normal(5),
+    ),
     "largest norm": (lambda c: Words(c, max_norm=0.5), words),
     "writes a weight": (lambda c: net(writes_weight, layer=nn.Linear(5, c)), normal(5)),
     "remembers": (lambda c: net(remembers, last=None, **layers(c)), normal(5)),
@@ -861,6 +866,17 @@ def wrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def guarded(model: nn.Module) -> nn.Module:
+    inner, lock = model[0].forward, threading.Lock()
+
+    def forward(x: Tensor) -> Tensor:
+        with lock:
+            return inner(x).square()
+
+    model[0].forward = forward
+    return model
+
+
 def wrapped_whole(model: nn.Module) -> nn.Module:
     inner = model.forward
     model.forward = lambda x: 2 * inner(x + 0.5)
@@ -884,6 +900,7 @@ PATCHED = {
         lambda c: changed(models.two_layer(5, 4, outputs=c), lambda m: patched(m[1:])), normal(5),
     ),
     "closure over a forward": (lambda c: wrapped(mlp(c)), normal(5)),
+    "closure over a lock": (lambda c: guarded(mlp(c)), normal(5)),
     "closure over the whole": (lambda c: wrapped_whole(mlp(c)), normal(5)),
     "partial forward": (
         lambda c: changed(mlp(c), lambda m: setattr(
