@@ -176,7 +176,14 @@ def test_common_networks_need_no_plain_autograd(name):
     prediction_change(model, case.x, case.y, learning_rate=0.1, loss=case.loss)
 
 
-@pytest.mark.parametrize("name", STRUCTURED)
+FACTORED = [
+    *STRUCTURED, "einsum", "mixes positions", "bmm", "linear of one row", "frames",
+    "two frames", "windows", "pairs", "norm of folded rows", "linear on folded rows",
+    "convolution of folded rows", "linear with the batch second", "batch in the last place",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FACTORED)
 def test_common_networks_have_no_gradient_written_out_for_want_of_factors(name):
     case = problem(name, 3)
     for check in (False, True):

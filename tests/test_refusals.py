@@ -523,3 +523,21 @@ def test_without_the_check_nothing_is_looked_for():
     case = Problem(lambda: mlp(3), x.double(), torch.zeros(3), x.double())
     unchecked = empirical_ntk(case.model(), x, check=False)
     torch.testing.assert_close(unchecked, case.kernel(case.left, case.left))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_probabilities_of_another_number_of_classes_are_refused(size):
+    model, x = nn.Linear(5, 3), torch.randn(2, 5)
+    refused(lambda: output_gradient(model, x, torch.ones(2, size), loss=cross_entropy), "3 outputs")
+
+
+def test_a_loss_may_leave_out_missing_targets():
+    def known_ones(prediction, target):
+        return ((prediction - target.nan_to_num()).square() * ~target.isnan()).sum()
+
+    model, x = nn.Linear(5, 2), torch.randn(2, 5)
+    y = torch.tensor([[1.0, torch.nan], [torch.nan, torch.nan]])
+    gradient = output_gradient(model, x, y, loss=known_ones)
+    with torch.no_grad():
+        right = 2 * (model.double()(x.double())[0, 0] - 1)
+    torch.testing.assert_close(gradient, torch.tensor([[right, 0.0], [0.0, 0.0]]))

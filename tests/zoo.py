@@ -541,6 +541,11 @@ FOLDS = {
                       head=nn.Linear(2, c)),
         normal(3, 1, 4, 4),
     ),
+    "two frames": (
+        lambda c: net(frames, convolution=nn.Conv2d(1, 2, 2), norm=nn.BatchNorm2d(2),
+                      head=nn.Linear(2, c)),
+        normal(2, 1, 4, 4),
+    ),
     "windows": (
         lambda c: net(windows, attention=nn.MultiheadAttention(4, 2, batch_first=True),
                       head=nn.Linear(16, c)),
@@ -591,6 +596,12 @@ def adapted(self: nn.Module, x: Tensor) -> Tensor:
     return self.head((self.base(x) + 0.5 * self.up(self.down(x))).tanh())
 
 
+def defaults(self: nn.Module, x: Tensor) -> Tensor:
+    h = F.conv_transpose1d(F.conv1d(x, self.down).tanh(), self.up)
+    h = F.batch_norm(F.group_norm(h, 1, self.scale), self.mean, self.spread, self.gain)
+    return torch.addmm(self.bias, h.flatten(1), self.head)
+
+
 def attributes(self: nn.Module, x: Tensor) -> Tensor:
     return self.head(x @ self.first.weight.T).tanh() @ self.first.weight[:3]
 
@@ -618,11 +629,9 @@ USES = {
         normal(5),
     ),
     "functions with their defaults": (
-        lambda c: net(lambda self, x: torch.addmm(self.bias, F.group_norm(F.conv_transpose1d(
-                          F.conv1d(x, self.down).tanh(), self.up), 1, self.scale).flatten(1),
-                          self.head),
-                      down=weight(3, 2, 2), up=weight(3, 2, 3), scale=weight(2),
-                      head=weight(12, c), bias=weight(c)),
+        lambda c: net(defaults, down=weight(3, 2, 2), up=weight(3, 2, 3), scale=weight(2),
+                      mean=nn.Buffer(torch.randn(2)), spread=nn.Buffer(torch.rand(2) + 0.5),
+                      gain=weight(2), head=weight(12, c), bias=weight(c)),
         normal(2, 5),
     ),
     "bmm": (
