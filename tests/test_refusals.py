@@ -160,6 +160,11 @@ MIXED = {
     "cumulated": (lambda: tuned(lambda self, x: x.cumsum(0)), "'odd'"),
     "first of the batch": (lambda: tuned(lambda self, x: x + x[0]), "'odd'"),
     "size of the batch": (lambda: tuned(lambda self, x: x / len(x)), "'odd'"),
+    "beside a number": (
+        lambda: net(lambda self, x: self.last(self.odd(x * self.number(x))), last=nn.Linear(5, 1),
+                    number=net(lambda self, x: self.gain, gain=nn.Parameter(torch.tensor(2.0))),
+                    odd=net(lambda self, x: x - x.mean(0))), "'odd'",
+    ),
     "mean before the first layer": (
         lambda: net(lambda self, x: self.head(x - x.mean(0)), head=nn.Linear(5, 1)), "",
     ),

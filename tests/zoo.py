@@ -1108,6 +1108,11 @@ OPAQUE = {
         normal(5),
     ),
     "data parallel": (lambda c: nn.DataParallel(mlp(c)), normal(5)),
+    "compiled inside": (
+        lambda c: changed(mlp(c), lambda m: m.add_module(
+            "0", torch.compile(nn.DataParallel(m[0]), backend="eager"))),
+        normal(5),
+    ),
     "compiled": (lambda c: torch.compile(mlp(c), backend="eager"), normal(5)),
     "in channels-last": (
         lambda c: nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, c))
