@@ -580,6 +580,12 @@ FOLDS = {
                       norm=nn.LayerNorm(4), layer=nn.Linear(4, 4), head=nn.Linear(4, c)),
         normal(1, 4), normal(3, 4),
     ),
+    "a layer for longer points": (
+        lambda c: net(lambda self, x: self.head((self.mix(x) if x.shape[1] > 1 else x).tanh()
+                                                .sum(1)),
+                      mix=nn.Linear(4, 4), head=nn.Linear(4, c)),
+        normal(3, 4), normal(1, 4),
+    ),
     "longer rows": (
         lambda c: net(lambda self, x: self.head(self.layer(x.transpose(1, 2)).tanh().sum(2)),
                       layer=nn.Conv1d(4, 3, 2), head=nn.Linear(3, c)),
@@ -655,6 +661,12 @@ USES = {
         lambda c: net(lambda self, x: torch.einsum("oh,bh->bo", self.head, torch.einsum(
                           "bi,ih->bh", x, self.weight).tanh()),
                       weight=weight(5, 6), head=weight(c, 6)),
+        normal(5),
+    ),
+    "einsum in other orders": (  # without an arrow, letters are sorted
+        lambda c: net(lambda self, x: torch.einsum("bi,io", torch.einsum(
+                          "bi,ai->ba", x, self.weight).tanh(), self.head),
+                      weight=weight(6, 5), head=weight(6, c)),
         normal(5),
     ),
     "einsum with one weight twice": (
