@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import special
 from torch import nn
 
 from lecore.errors import LecoreError
@@ -340,6 +341,7 @@ DIFFERENT = {
     "default factory": (defaultdict(int), defaultdict(list)),
     "queue": (deque([1, 2]), deque([2, 1])),
     "regular expression": (re.compile("a"), re.compile("b")),
+    "scipy's function": (special.expit, special.gamma),
     "weak reference": (weakref.ref(Mode), weakref.ref(Settings)),
 }  # fmt: skip
 
@@ -375,6 +377,29 @@ def test_values_count_however_they_lie_in_memory():
     assert digest(x.numpy().T.copy()) == digest(x.numpy().T)
     assert digest(torch.tensor([1j]).conj().resolve_conj()) == digest(torch.tensor([1j]).conj())
     assert digest(x.expand(2, 3, 4)) == digest(torch.stack([x, x]))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")  # torch calls some of them beta
+@pytest.mark.parametrize("layout", ["csr", "csc", "bsr", "bsc"])
+def test_sparse_tensors_of_every_layout_count_by_value(layout):
+    def sparse(matrix):
+        blocks = {"blocksize": (2, 2)} if "b" in layout else {}
+        return matrix.to_sparse(layout=getattr(torch, f"sparse_{layout}"), **blocks)
+
+    matrix = torch.tensor([[1.0, 2.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0]])
+    assert digest(sparse(matrix)) == digest(sparse(matrix.clone()))
+    for other in (2 * matrix, matrix.roll(2, 1), matrix.flip(0)):
+        assert digest(sparse(other)) != digest(sparse(matrix))
+
+
+def test_a_library_that_a_function_imports_is_not_loaded_and_counts_the_same_when_it_is():
+    sys.modules.pop("colorsys", None)
+    thing = made("def thing(f, t):\n    import colorsys\n    return colorsys.ONE_THIRD * f")
+    before = digest(thing)
+    assert "colorsys" not in sys.modules
+    assert thing(3.0, None) == 1.0
+    assert "colorsys" in sys.modules
+    assert digest(thing) == before
 
 
 def test_the_state_of_an_optimizer_counts():

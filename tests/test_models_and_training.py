@@ -298,3 +298,11 @@ def test_bad_training_arguments(wrong):
         ValueError, match=r"must be positive|as many|batch_size|a batch of 1000|is unknown"
     ):
         train(models.two_layer(2, 8), **arguments)
+
+
+def test_an_error_of_ours_in_a_loss_is_passed_on_as_it_is():
+    def refuses(prediction, target):
+        raise LecoreError("no loss today", "come again")
+
+    with pytest.raises(LecoreError, match=r"^no loss today; come again$"):
+        train(nn.Linear(2, 3), X, Y, learning_rate=0.1, epochs=1, loss=refuses)

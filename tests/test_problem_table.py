@@ -22,7 +22,9 @@ from lecore import (
     output_gradient,
     prediction_change,
 )
+from lecore.engine.choosing import structures
 from lecore.engine.gradients.watching import PlainAutogradWarning
+from lecore.engine.opening import opened
 from lecore.engine.sketches import gradient_sketch
 from lecore.seeding import seeded
 from tests.oracle import differences, problem, world
@@ -161,17 +163,57 @@ STRUCTURED = [
     "frozen weight", "positions", "cnn", "strided grouped dilated", "same padding",
     "circular 1-d", "3-d", "transposed", "transposed 1-d dilated", "group norm",
     "layer and rms norm", "residual block", "shared convolution", "unet", "attention",
-    "transformer", "embedding", "gated", "in-place activations", "low rank", "lora",
+    "transformer", "embedding", "functions with their defaults", "gated", "in-place activations",
+    "low rank", "lora",
 ]  # fmt: skip
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_common_networks_need_no_plain_autograd(name):
     case = problem(name, 3)
     model = case.model()
-    empirical_ntk(model, case.x)
-    prediction_change(model, case.x, case.y, learning_rate=0.1, loss=case.loss)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the module's mark would overrule one of the test's own
+        empirical_ntk(model, case.x)
+        prediction_change(model, case.x, case.y, learning_rate=0.1, loss=case.loss)
+
+
+FACTORED = [
+    *STRUCTURED, "einsum", "mixes positions", "bmm", "linear of one row", "frames",
+    "two frames", "windows", "pairs", "norm of folded rows", "linear on folded rows",
+    "convolution of folded rows", "linear with the batch second", "batch in the last place",
+    "other lengths", "longer rows", "einsum in other orders",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FACTORED)
+def test_common_networks_have_no_gradient_written_out_for_want_of_factors(name):
+    case = problem(name, 3)
+    for check in (False, True):
+        with opened(case.model(), case.x, None) as (measured, x):
+            for structure in structures(measured, x, case.test_x, check):
+                assert (structure.direct, structure.route) == ((), "vectorized")
+
+
+WANT_A_LOOK = {"radial", "scripted function and layer"}  # torch.func is wrong, without an error
+
+
+@cases([name for name in NAMES if name not in WANT_A_LOOK], [3])
+def test_kernel_without_a_look_first(name, outputs):
+    """Else a wrong factor would only be slow, as the look puts plain autograd in its place."""
+    case = problem(name, outputs)
+    kernel = empirical_ntk(case.network, case.x, case.test_x, check=False)
+    close(kernel, case.kernel(case.left, case.right))
+
+
+@cases(STRUCTURED, [1, 3])
+def test_step_without_a_look_first(name, outputs):
+    case = problem(name, outputs)
+    given = {"learning_rate": 0.1, "loss": case.loss, "check": False}
+    change = prediction_change(case.network, case.x, case.y, case.test_x, **given)
+    close(change, case.change(torch.optim.SGD, 0.1))
+    linearized = linearized_change(case.network, case.x, case.y, case.test_x, **given)
+    close(linearized, -0.1 * torch.einsum("ik,ikp,jcp->ijc", case.signal, case.left, case.right))
 
 
 @pytest.mark.parametrize(

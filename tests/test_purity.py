@@ -23,6 +23,7 @@ from lecore.engine.sketches import gradient_sketch
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from tests.oracle import differences, problem, world
+from tests.zoo import net
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
 
@@ -116,6 +117,20 @@ def test_hooks_on_saved_tensors_are_refused_if_they_are_in_the_way():
             except LecoreError:
                 continue
             torch.testing.assert_close(inside, CALLS[call](case.model(), case.x, case.y))
+
+
+@pytest.mark.parametrize(("hold", "take"), [
+    (lambda t: [t], lambda kept: kept[0]),
+    (lambda t: {"a": {"b": [t]}}, lambda kept: kept["a"]["b"][0]),
+    (lambda t: [[(t,)]], lambda kept: kept[0][0][0]),
+    (lambda t: lambda: t, lambda kept: kept()),
+], ids=["list", "tables", "tuples", "function"])  # fmt: skip
+def test_tensors_that_a_network_keeps_for_itself_have_the_precision_too(hold, take):
+    torch.manual_seed(0)
+    table, head, x = torch.randn(3, 4), nn.Linear(4, 2), torch.randn(2, 3)
+    usual = net(lambda self, x: self.head(x @ self.table), head=head, table=nn.Buffer(table))
+    other = net(lambda self, x: self.head(x @ take(self.kept)), head=head, kept=hold(table))
+    assert torch.equal(empirical_ntk(other, x), empirical_ntk(usual, x))
 
 
 def test_tensors_made_in_inference_mode_are_points_too():

@@ -147,19 +147,24 @@ MIXED = {
         lambda: training(1, nn.BatchNorm1d(6, track_running_stats=False)).eval(), "noisy",
     ),
     "functional batch norm": (
-        lambda: tuned(lambda self, x: F.batch_norm(x, None, None, training=True)), "",
+        lambda: tuned(lambda self, x: F.batch_norm(x, None, None, training=True)), "'odd'",
     ),
-    "batch mean": (lambda: tuned(lambda self, x: x - x.mean(0)), ""),
-    "batch softmax": (lambda: tuned(lambda self, x: x.softmax(0)), ""),
-    "whole mean": (lambda: tuned(lambda self, x: x / x.norm()), ""),
-    "rolled": (lambda: tuned(lambda self, x: x + x.roll(1, 0)), ""),
+    "batch mean": (lambda: tuned(lambda self, x: x - x.mean(0)), "'odd'"),
+    "batch softmax": (lambda: tuned(lambda self, x: x.softmax(0)), "'odd'"),
+    "whole mean": (lambda: tuned(lambda self, x: x / x.norm()), "'odd'"),
+    "rolled": (lambda: tuned(lambda self, x: x + x.roll(1, 0)), "'odd'"),
     "attention over the batch": (
-        lambda: tuned(lambda self, x: (x @ x.T).softmax(1) @ x), "",
+        lambda: tuned(lambda self, x: (x @ x.T).softmax(1) @ x), "'odd'",
     ),
-    "sorted": (lambda: tuned(lambda self, x: x.sort(0)[0]), ""),
-    "cumulated": (lambda: tuned(lambda self, x: x.cumsum(0)), ""),
-    "first of the batch": (lambda: tuned(lambda self, x: x + x[0]), ""),
-    "size of the batch": (lambda: tuned(lambda self, x: x / len(x)), ""),
+    "sorted": (lambda: tuned(lambda self, x: x.sort(0)[0]), "'odd'"),
+    "cumulated": (lambda: tuned(lambda self, x: x.cumsum(0)), "'odd'"),
+    "first of the batch": (lambda: tuned(lambda self, x: x + x[0]), "'odd'"),
+    "size of the batch": (lambda: tuned(lambda self, x: x / len(x)), "'odd'"),
+    "beside a number": (
+        lambda: net(lambda self, x: self.last(self.odd(x * self.number(x))), last=nn.Linear(5, 1),
+                    number=net(lambda self, x: self.gain, gain=nn.Parameter(torch.tensor(2.0))),
+                    odd=net(lambda self, x: x - x.mean(0))), "'odd'",
+    ),
     "mean before the first layer": (
         lambda: net(lambda self, x: self.head(x - x.mean(0)), head=nn.Linear(5, 1)), "",
     ),
@@ -523,3 +528,21 @@ def test_without_the_check_nothing_is_looked_for():
     case = Problem(lambda: mlp(3), x.double(), torch.zeros(3), x.double())
     unchecked = empirical_ntk(case.model(), x, check=False)
     torch.testing.assert_close(unchecked, case.kernel(case.left, case.left))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_probabilities_of_another_number_of_classes_are_refused(size):
+    model, x = nn.Linear(5, 3), torch.randn(2, 5)
+    refused(lambda: output_gradient(model, x, torch.ones(2, size), loss=cross_entropy), "3 outputs")
+
+
+def test_a_loss_may_leave_out_missing_targets():
+    def known_ones(prediction, target):
+        return ((prediction - target.nan_to_num()).square() * ~target.isnan()).sum()
+
+    model, x = nn.Linear(5, 2), torch.randn(2, 5)
+    y = torch.tensor([[1.0, torch.nan], [torch.nan, torch.nan]])
+    gradient = output_gradient(model, x, y, loss=known_ones)
+    with torch.no_grad():
+        right = 2 * (model.double()(x.double())[0, 0] - 1)
+    torch.testing.assert_close(gradient, torch.tensor([[right, 0.0], [0.0, 0.0]]))

@@ -138,6 +138,20 @@ def test_tiles_keep_to_the_budget(rows, columns, cost, extra, jobs, symmetric):
     assert bool((covered.maximum(covered.T) if symmetric else covered).eq(1).all())
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_tiles_take_half_of_what_is_free_beside_the_result(monkeypatch, jobs):
+    monkeypatch.setattr(lecore.engine.tiling.tiles, "free_memory", lambda device: 800 + 2 * 8 * 12)
+    sizes = []
+
+    def tile(rows, columns):
+        sizes.append((rows.stop - rows.start) * (columns.stop - columns.start))
+        return torch.zeros(rows.stop - rows.start, columns.stop - columns.start)
+
+    options = {"dtype": torch.float64, "row_bytes": 0, "column_bytes": 0, "pair_bytes": 8}
+    compute_tiles(tile, 10, 10, tiles=Tiles(jobs=jobs), **options)
+    assert 12 / jobs / 2 < max(sizes) <= 12 / jobs
+
+
 @given(SIZES, SIZES, st.tuples(SIZES, SIZES, SIZES), st.integers(0, 900))
 def test_the_largest_tile_is_as_large_as_it_can_be(rows, columns, cost, extra):
     budget = sum(cost) + extra

@@ -268,6 +268,15 @@ def test_a_branch_that_only_a_test_point_takes_is_refused(name):
         prediction_change(model, X[:2], Y[:2], X[2:], learning_rate=0.1)
 
 
+def test_columns_of_another_length_are_looked_at_too():
+    def mixes_long_ones(self, x):
+        return self.a((x - x.mean(0) if x.shape[1] > 1 else x).sum(1))
+
+    model = net(mixes_long_ones, a=nn.Linear(2, 1))
+    with pytest.raises(LecoreError, match="other examples"):
+        empirical_ntk(model, torch.randn(3, 1, 2), torch.randn(3, 3, 2))
+
+
 @pytest.mark.parametrize("forward", [
     lambda self, x: self.a(x - x.mean(0)), lambda self, x: self.a(x + torch.randn_like(x)),
 ], ids=["mixes", "draws"])  # fmt: skip

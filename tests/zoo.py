@@ -462,6 +462,11 @@ WRITES = {
                       count=torch.ones(())),
         normal(5),
     ),
+    "writes a tensor in a table": (
+        lambda c: net(lambda self, x: self.layer(x) * self.log["of"]["calls"][0].add_(1.0),
+                      layer=nn.Linear(5, c), log={"of": {"calls": [torch.ones(())]}}),
+        normal(5),
+    ),
     "largest norm": (lambda c: Words(c, max_norm=0.5), words),
     "writes a weight": (lambda c: net(writes_weight, layer=nn.Linear(5, c)), normal(5)),
     "remembers": (lambda c: net(remembers, last=None, **layers(c)), normal(5)),
@@ -536,6 +541,11 @@ FOLDS = {
                       head=nn.Linear(2, c)),
         normal(3, 1, 4, 4),
     ),
+    "two frames": (
+        lambda c: net(frames, convolution=nn.Conv2d(1, 2, 2), norm=nn.BatchNorm2d(2),
+                      head=nn.Linear(2, c)),
+        normal(2, 1, 4, 4),
+    ),
     "windows": (
         lambda c: net(windows, attention=nn.MultiheadAttention(4, 2, batch_first=True),
                       head=nn.Linear(16, c)),
@@ -570,6 +580,12 @@ FOLDS = {
                       norm=nn.LayerNorm(4), layer=nn.Linear(4, 4), head=nn.Linear(4, c)),
         normal(1, 4), normal(3, 4),
     ),
+    "a layer for longer points": (
+        lambda c: net(lambda self, x: self.head((self.mix(x) if x.shape[1] > 1 else x).tanh()
+                                                .sum(1)),
+                      mix=nn.Linear(4, 4), head=nn.Linear(4, c)),
+        normal(3, 4), normal(1, 4),
+    ),
     "longer rows": (
         lambda c: net(lambda self, x: self.head(self.layer(x.transpose(1, 2)).tanh().sum(2)),
                       layer=nn.Conv1d(4, 3, 2), head=nn.Linear(3, c)),
@@ -584,6 +600,12 @@ FOLDS = {
 def adapted(self: nn.Module, x: Tensor) -> Tensor:
     """LoRA: a frozen map and a trained one of rank 2."""
     return self.head((self.base(x) + 0.5 * self.up(self.down(x))).tanh())
+
+
+def defaults(self: nn.Module, x: Tensor) -> Tensor:
+    h = F.conv_transpose1d(F.conv1d(x, self.down).tanh(), self.up)
+    h = F.batch_norm(F.group_norm(h, 1, self.scale), self.mean, self.spread, self.gain)
+    return torch.addmm(self.bias, h.flatten(1), self.head)
 
 
 def attributes(self: nn.Module, x: Tensor) -> Tensor:
@@ -612,6 +634,12 @@ USES = {
                       bias=weight(c), weight=weight(5, 5), head=weight(5, c)),
         normal(5),
     ),
+    "functions with their defaults": (
+        lambda c: net(defaults, down=weight(3, 2, 2), up=weight(3, 2, 3), scale=weight(2),
+                      mean=nn.Buffer(torch.randn(2)), spread=nn.Buffer(torch.rand(2) + 0.5),
+                      gain=weight(2), head=weight(12, c), bias=weight(c)),
+        normal(2, 5),
+    ),
     "bmm": (
         lambda c: net(lambda self, x: torch.bmm(x[None].expand(2, -1, -1), self.weight).sum(0),
                       weight=weight(2, 5, c)),
@@ -633,6 +661,12 @@ USES = {
         lambda c: net(lambda self, x: torch.einsum("oh,bh->bo", self.head, torch.einsum(
                           "bi,ih->bh", x, self.weight).tanh()),
                       weight=weight(5, 6), head=weight(c, 6)),
+        normal(5),
+    ),
+    "einsum in other orders": (  # without an arrow, letters are sorted
+        lambda c: net(lambda self, x: torch.einsum("bi,io", torch.einsum(
+                          "bi,ai->ba", x, self.weight).tanh(), self.head),
+                      weight=weight(6, 5), head=weight(6, c)),
         normal(5),
     ),
     "einsum with one weight twice": (
@@ -853,6 +887,17 @@ def wrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def guarded(model: nn.Module) -> nn.Module:
+    inner, lock = model[0].forward, threading.Lock()
+
+    def forward(x: Tensor) -> Tensor:
+        with lock:
+            return inner(x).square()
+
+    model[0].forward = forward
+    return model
+
+
 def wrapped_whole(model: nn.Module) -> nn.Module:
     inner = model.forward
     model.forward = lambda x: 2 * inner(x + 0.5)
@@ -876,6 +921,7 @@ PATCHED = {
         lambda c: changed(models.two_layer(5, 4, outputs=c), lambda m: patched(m[1:])), normal(5),
     ),
     "closure over a forward": (lambda c: wrapped(mlp(c)), normal(5)),
+    "closure over a lock": (lambda c: guarded(mlp(c)), normal(5)),
     "closure over the whole": (lambda c: wrapped_whole(mlp(c)), normal(5)),
     "partial forward": (
         lambda c: changed(mlp(c), lambda m: setattr(
@@ -1074,6 +1120,11 @@ OPAQUE = {
         normal(5),
     ),
     "data parallel": (lambda c: nn.DataParallel(mlp(c)), normal(5)),
+    "compiled inside": (
+        lambda c: changed(mlp(c), lambda m: m.add_module(
+            "0", torch.compile(nn.DataParallel(m[0]), backend="eager"))),
+        normal(5),
+    ),
     "compiled": (lambda c: torch.compile(mlp(c), backend="eager"), normal(5)),
     "in channels-last": (
         lambda c: nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, c))

@@ -127,7 +127,6 @@ class AutogradSteps(Steps):
         self.model, self.inputs, self.targets = model, inputs, targets
         self.update, self.loss = update, batch_loss(loss)
         self.classifies = loss is cross_entropy
-        self.begun = False
 
     def evaluate(self, rows: Tensor) -> float:
         """Mean loss of a batch before the step; leaves its gradient in the network."""
@@ -137,11 +136,10 @@ class AutogradSteps(Steps):
             prediction = self.model(batch)
             loss = self.loss(prediction, targets)
             loss.backward()
+        except LecoreError:
+            raise
         except Exception as error:
-            if self.begun or isinstance(error, LecoreError):
-                raise
             raise _unfit(error, batch) from error
-        self.begun = True
         if self.classifies:
             classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
             self.accuracy = float((prediction.argmax(dim=1) == classes).float().mean())

@@ -121,7 +121,10 @@ def add_imported(walk: Feed, name: str, home: dict[str, Any], names: Names, wher
     walk.feed("import", name)
     try:
         spec = None if name in sys.modules else find_spec(name.partition(".")[0])
-        if spec is None or not release_of_file(name, spec.origin or ""):
+        version = release_of_file(name, spec.origin or "") if spec else ""
+        if version:
+            walk.feed("module", name, version)  # as one that is loaded
+        else:
             add_module(walk, importlib.import_module(name), names, where)
     except ImportError:
         walk.feed("is missing")

@@ -26,14 +26,15 @@ def random_layer(network: Snapshot, sample: Tensor) -> str:
 
 def mixing_layer(network: Snapshot, sample: Tensor) -> str:
     """The first layer that gives something else for an example alone, or ''."""
-    together, alone = _runs(network, [sample, sample[:1]])
-    for (name, read, out), (other_name, other_read, other_out) in zip(
-        together, alone, strict=False
-    ):
-        if name != other_name:
-            break
-        if _same(read, other_read, part=True) and not _same(out, other_out, part=True):
-            return name
+    for place in range(len(sample)):  # the first one may not depend on those after it
+        together, alone = _runs(network, [sample, sample[place : place + 1]])
+        for (name, read, out), (other_name, other_read, other_out) in zip(
+            together, alone, strict=False
+        ):
+            if name != other_name:
+                break
+            if _same(read, other_read, place) and not _same(out, other_out, place):
+                return name
     return ""
 
 
@@ -65,11 +66,11 @@ def _runs(network: Snapshot, batches: list[Tensor]) -> list[list[tuple[str, Any,
     return runs
 
 
-def _same(a: Any, b: Any, part: bool = False) -> bool:
-    """Whether two things are equal, or the second is the beginning of the first."""
+def _same(a: Any, b: Any, place: int | None = None) -> bool:
+    """Whether two things are equal, or the second is the part of the first that begins there."""
     if isinstance(a, tuple | list):
-        return len(a) == len(b) and all(_same(x, y, part) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(_same(x, y, place) for x, y in zip(a, b, strict=True))
     if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.ndim == 0 or a.ndim != b.ndim:
         return True
-    a = a[: len(b)] if part else a
+    a = a if place is None else a[place : place + len(b)]
     return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=1e-6, atol=1e-9)

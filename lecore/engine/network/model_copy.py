@@ -65,9 +65,30 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
         for key, value in list(vars(module).items()):
             vars(module)[key] = _rebound(value, memo)
         for key, child in module._modules.items():
-            if child is not None:
-                module._modules[key] = unwrapped(child)
+            inner = unwrapped(child) if child is not None else None
+            if inner is not child:
+                module._modules[key] = _Bare(child)
     return copied
+
+
+class _Bare(nn.Module):
+    """In the place of a wrapper inside a model, where parameters keep their names."""
+
+    def __init__(self, wrapper: nn.Module) -> None:
+        super().__init__()
+        self._modules.update(wrapper._modules)
+        self.train(wrapper.training)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return next(iter(self._modules.values()))(*args, **kwargs)  # type: ignore[misc]
+
+    def __getattr__(self, name: str) -> Any:  # a compiled layer hands on what it holds
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_"):  # asked for while this is copied or unpickled
+                raise
+            return getattr(next(iter(self._modules.values())), name)
 
 
 def state(model: nn.Module) -> Iterator[Any]:
