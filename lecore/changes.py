@@ -156,6 +156,10 @@ def _step(
         raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
     if optimizer is not None:
         return weight_change(optimizer, model, network.dtype)
-    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < float("inf"):
+    if (
+        isinstance(learning_rate, bool)
+        or not isinstance(learning_rate, int | float)
+        or not 0 < learning_rate < float("inf")
+    ):
         raise LecoreError(f"learning_rate must be positive, not {learning_rate}")
     return sgd_change(float(learning_rate))

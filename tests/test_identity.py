@@ -1,9 +1,11 @@
 """Finished work is recognised by all that it depends on, and by nothing else."""
 
+import builtins
 import copy
 import dataclasses
 import enum
 import functools
+import math
 import os
 import pickle
 import re
@@ -421,6 +423,29 @@ def test_a_library_that_was_patched_is_another(monkeypatch):
     before = digest(nn.Linear(1, 1).forward.__func__.__class__), digest(nn.Tanh())
     monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: x)
     assert digest(nn.Tanh()) != before[1]
+
+
+@pytest.mark.parametrize(("space", "name"), [(F, "gelu"), (torch.Tensor, "tanh"), (math, "pi"),
+                                             (torch, "relu"), (builtins, "max")])  # fmt: skip
+def test_what_stands_in_the_place_of_a_librarys_own_counts(space, name, monkeypatch):
+    layer = nn.GELU()  # which names none of them itself
+    plain = identify(by="lecore.losses", model=layer)
+    found = []
+    for value in (lambda x: 2 * x, lambda x: 3 * x):
+        monkeypatch.setattr(space, name, value)
+        found.append(identify(by="lecore.losses", model=layer))
+        assert differing(plain, found[-1]) == ["patches of libraries"]
+    assert differing(*found) == ["patches of libraries"]
+    monkeypatch.undo()
+    assert identify(by="lecore.losses", model=layer) == plain
+
+
+def test_settings_of_a_library_count_where_they_are_used(monkeypatch):
+    with_setting = lambda f, t: (f - t).sum() * textwrap.setting  # noqa: E731
+    monkeypatch.setattr(textwrap, "setting", 1.0, raising=False)
+    one = digest(with_setting)
+    monkeypatch.setattr(textwrap, "setting", 2.0)
+    assert digest(with_setting) != one
 
 
 def test_modules_of_ones_own_count_by_what_is_used_of_them(tmp_path, monkeypatch):

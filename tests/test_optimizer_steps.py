@@ -12,6 +12,7 @@ from torch.func import grad, jacrev, vjp, vmap
 
 from lecore import linearized_change, losses, models, prediction_change
 from lecore.engine.optimizer_steps import sgd_change, weight_change
+from lecore.errors import LecoreError
 from lecore.seeding import seeded
 
 
@@ -285,3 +286,28 @@ def test_unfit_optimisers_are_named():
         prediction_change(model, x, y, optimizer=hooked)
     with pytest.raises(ValueError, match="either learning_rate"):
         prediction_change(model, x, y)
+
+
+SETTINGS = {
+    "lr": (lambda step: 0.1, -0.1, float("nan"), True, None),
+    "weight_decay": ("0.1", float("inf")),
+    "betas": ((0.9, None),),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_of_a_group_that_are_no_numbers_are_named(name):
+    model, (x, y) = small(), points()
+    for value in SETTINGS[name]:
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        optimizer.param_groups[0][name] = value
+        with pytest.raises(LecoreError, match=f"{name} of the optimizer is .*; give a finite"):
+            prediction_change(model, x, y, optimizer=optimizer)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # which torch gives, and steps twice
+def test_a_weight_that_an_optimiser_holds_twice_is_named():
+    model, (x, y) = small(), points()
+    weight = next(model.parameters())
+    with pytest.raises(LecoreError, match="twice"):
+        prediction_change(model, x, y, optimizer=torch.optim.SGD([weight, weight], lr=0.1))

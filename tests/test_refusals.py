@@ -2,6 +2,7 @@
 
 import random
 import re
+import warnings
 from functools import partial
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import lecore
 from lecore import (
@@ -363,6 +366,7 @@ OPTIONS = {
     "a rate below 0": {"learning_rate": -1.0},
     "a rate that is no number": {"learning_rate": float("nan")},
     "an infinite rate": {"learning_rate": float("inf")},
+    "a rate of yes": {"learning_rate": True},
     "a rate in words": {"learning_rate": "0.1"},
     "an optimizer of others": {"optimizer": torch.optim.SGD(mlp(1).parameters(), lr=1.0)},
     "an unknown optimizer": {"optimizer": torch.optim.RMSprop(mlp(1).parameters())},
@@ -391,6 +395,55 @@ def test_options_of_another_kind_are_refused(call, name):
                                      {"tiles": 3}])  # fmt: skip
 def test_options_of_a_kernel_are_refused(options):
     refused(lambda: empirical_ntk(mlp(2), torch.randn(3, 5), **options))
+
+
+# --- where a call stands ------------------------------------------------------------------------
+
+
+def fake(call):
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        call()
+
+
+def elsewhere(call):
+    with torch.device("meta"):
+        call()
+
+
+def by_default(call):
+    torch.set_default_device("meta")
+    try:
+        call()
+    finally:
+        torch.set_default_device(None)
+
+
+def traced(call):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(lambda x: (call(), x)[1], torch.ones(3), check_trace=False)
+
+
+AROUND = {
+    "grad": lambda call: torch.func.grad(lambda x: (call(), x.sum())[1])(torch.ones(3)),
+    "vmap": lambda call: torch.func.vmap(lambda x: (call(), x)[1])(torch.ones(3)),
+    "jvp": lambda call: torch.func.jvp(
+        lambda x: (call(), x)[1], (torch.ones(3),), (torch.ones(3),)
+    ),
+    "functionalize": lambda call: torch.func.functionalize(lambda: call())(),
+    "trace": traced,
+    "make_fx": lambda call: make_fx(lambda x: (call(), x + 1)[1])(torch.ones(3)),
+    "fake tensors": fake,
+    "another device": elsewhere,
+    "another default device": by_default,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("name", AROUND)
+def test_calls_inside_of_what_computes_no_numbers_are_refused(name, call):
+    model, x, y = mlp(1), torch.randn(3, 5), torch.zeros(3)
+    refused(lambda: AROUND[name](lambda: CALLS[call](model, x, y)), "inside of|torch makes tensors")
 
 
 # --- losses -------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def structures(
         model,
         ("structures", check, *kinds),
         find,
-        lasts=lambda found: found[0].route == "vectorized",
+        lasts=lambda found: found[0].route == "vectorized" and not network.manners.alone,
     )
     return left, right
 
@@ -107,6 +107,7 @@ def step_route(
                 return checked_steps(route) is not None
 
         lasts = isinstance(route, TwoLayerSteps | DenseSteps) or route.how == "vectorized"
+        lasts = lasts and not network.manners.alone
         key = ("steps", type(route), linearized, *kinds)
         return bool(remembered(model, key, compare, lasts=lambda found: lasts))
 

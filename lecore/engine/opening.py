@@ -13,9 +13,10 @@ from lecore.engine.network.flags import Precision, fixed_flags
 from lecore.engine.network.model_copy import unwrapped
 from lecore.engine.network.probing import look, together
 from lecore.engine.network.random_states import generators_left_alone
-from lecore.engine.network.remembering import remembered
+from lecore.engine.network.remembering import as_it_is, remembered
 from lecore.engine.network.snapshot import Snapshot, snapshot
 from lecore.engine.points import points
+from lecore.engine.surroundings import check_surroundings
 from lecore.errors import LecoreError
 
 Measured = tuple[nn.Module, Snapshot]
@@ -39,26 +40,15 @@ def opened(
     Raises:
         LecoreError: If the model or the points are unfit; see the message.
     """
-    _refuse_hooks_on_saved_tensors()
+    check_surroundings(model)
     network = snapshot(model, dtype)
     model = unwrapped(model)
-    with fixed_flags(network.products, network.device.type):
+    with fixed_flags(network.products, network.device.type), as_it_is(model):
         inputs = points(network, inputs)
         network = _looked_at(model, network, inputs)
         may_draw = network.manners.draws or network.manners.alone  # now, or on a way not yet seen
         with generators_left_alone() if may_draw else nullcontext():
             yield (model, network), inputs
-
-
-def _refuse_hooks_on_saved_tensors() -> None:
-    try:
-        with torch.autograd.graph.disable_saved_tensors_hooks("a measurement"):
-            pass
-    except RuntimeError as error:
-        raise LecoreError(
-            "hooks on saved tensors are on, which torch.func does not know",
-            "leave torch.autograd.graph.saved_tensors_hooks or save_on_cpu first",
-        ) from error
 
 
 def with_columns(measured: Measured, test_inputs: Any, rows: Tensor) -> tuple[Measured, Tensor]:

@@ -4,6 +4,7 @@ The rules are those of ``torch.optim``, written without in-place updates so that
 transforms can pass through them.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,8 +47,8 @@ def weight_change(
         ``model.named_parameters()``.
 
     Raises:
-        LecoreError: If the optimiser is of another kind, has step hooks, or updates parameters
-            that are not the model's.
+        LecoreError: If the optimiser is of another kind, has step hooks or a setting that is no
+            number, or updates parameters that are not the model's, or one of them twice.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise LecoreError(
@@ -75,10 +76,14 @@ def weight_change(
     rules: dict[str, Callable[[Tensor], Tensor]] = {}
     foreign = 0
     for group in optimizer.param_groups:
+        _check_settings(group)
         for parameter in group["params"]:
-            if id(parameter) in names:
+            name = names.get(id(parameter))
+            if name in rules:
+                raise LecoreError(f"the optimizer holds {name!r} twice", "give it each weight once")
+            if name is not None:
                 state = optimizer.state.get(parameter, {})  # [] would enter the parameter
-                rules[names[id(parameter)]] = rule(parameter, group, state, dtype)
+                rules[name] = rule(parameter, group, state, dtype)
             else:
                 foreign += 1
     if foreign:
@@ -87,6 +92,21 @@ def weight_change(
             "make the optimizer from model.parameters() after the last change of the model",
         )
     return partial(_by_rules, rules=rules)
+
+
+def _check_settings(group: dict[str, Any]) -> None:
+    """Refuse settings of a parameter group that are no numbers, or a rate that climbs."""
+    for name in ("lr", "weight_decay", "momentum", "dampening", "eps", "betas"):
+        values = group.get(name, 0.0)
+        for value in values if isinstance(values, tuple | list) else [values]:
+            single = isinstance(value, Tensor) and value.numel() == 1
+            plain = isinstance(value, int | float) and not isinstance(value, bool)
+            finite = (plain or single) and math.isfinite(value)
+            if not finite or (name == "lr" and value < 0):
+                raise LecoreError(
+                    f"{name} of the optimizer is {value!r}",
+                    "give a finite number, of lr one that is 0 or larger",
+                )
 
 
 def _plain(gradient: Parameters, learning_rate: float) -> Parameters:

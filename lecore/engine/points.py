@@ -10,6 +10,7 @@ from lecore.engine.network.flags import fixed_flags
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Snapshot
+from lecore.engine.surroundings import check_surroundings
 from lecore.errors import LecoreError, in_short
 from lecore.finite import all_finite
 from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy, of_one_example, squared_error
@@ -127,6 +128,7 @@ def training_data(
     """
     if not isinstance(model, nn.Module):
         raise LecoreError(f"the model is a {type(model).__name__}", "give a torch.nn.Module")
+    check_surroundings(model)
     parameters = list(model.parameters())
     if any(nn.parameter.is_lazy(p) for p in parameters):
         raise LecoreError("a parameter has no shape yet", "run the model once first")

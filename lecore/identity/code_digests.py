@@ -2,25 +2,31 @@
 
 import builtins
 import importlib
+import os
 import sys
 import types
 from importlib.util import find_spec
 from typing import Any
 
 from lecore.identity.code_identity import (
-    instructions,
+    code_digest,
     named,
     names_of,
     release,
     release_of_class,
     release_of_file,
     release_of_function,
-    signature,
 )
 from lecore.identity.feed import Feed
 
 Names = tuple[str, ...] | None
 """Names that code has, through which it may use a module; ``None`` if they aren't known."""
+
+PLAIN = (bool, int, float, complex, str, bytes)
+"""Values that a library's module may hold as a setting."""
+
+OUTSIDE: tuple[Any, ...] = (os.environ, os.getenv, open)
+"""What reads from outside of the process's own objects."""
 
 UNSEEN = {name: getattr(builtins, name) for name in ("eval", "exec", "globals", "__import__")}
 """Built-in functions through which a function may depend on anything."""
@@ -44,7 +50,7 @@ def add_builtin(walk: Feed, thing: Any, where: str) -> None:
 
 
 def add_module(walk: Feed, thing: types.ModuleType, names: Names, where: str) -> None:
-    """A library by name and version; of people's own module, what code can name of it."""
+    """A library by name, version and settings; of people's own module, what code can name of it."""
     version = release(thing.__name__)
     walk.feed("module", thing.__name__, version)
     if (thing.__name__, names) in walk.seen:
@@ -54,7 +60,10 @@ def add_module(walk: Feed, thing: types.ModuleType, names: Names, where: str) ->
         walk.unknown(thing, where)
     for name in names or ():
         value = vars(thing).get(name)
-        if name in vars(thing) and (not version or _patched(value)):
+        if any(value is outside for outside in OUTSIDE):
+            walk.outside(value, f"{where}.{name}")
+        plain = type(value) in PLAIN and not name.startswith("__")
+        if name in vars(thing) and (not version or plain or _patched(value)):
             walk.feed(name)
             add_loaded(walk, value, names, f"{where}.{name}")
 
@@ -65,14 +74,6 @@ def add_loaded(walk: Feed, thing: Any, names: Names, where: str) -> None:
         add_module(walk, thing, names, where)
     else:
         walk.add(thing, where)
-
-
-def add_code(walk: Feed, code: types.CodeType, where: str) -> None:
-    """What code does."""
-    walk.each("code", signature(code), where)
-    for operation, argument in instructions(code):
-        walk.feed(operation)
-        walk.add(argument, where)
 
 
 def add_cell(walk: Feed, cell: types.CellType, where: str, names: Names = None) -> None:
@@ -93,7 +94,7 @@ def add_function(walk: Feed, thing: types.FunctionType, where: str) -> None:
     if version and named(thing.__module__, thing.__qualname__) is thing:
         return
     code = thing.__code__
-    add_code(walk, code, where)
+    walk.feed("code", code_digest(code))
     loaded, imported, names = names_of(code)
     place = f"{where}: {thing.__qualname__}" if where else thing.__qualname__
     for name, cell in zip(code.co_freevars, thing.__closure__ or (), strict=True):
@@ -110,6 +111,8 @@ def add_function(walk: Feed, thing: types.FunctionType, where: str) -> None:
             add_loaded(walk, home[name], names, f"{place} uses {name}")
         elif name in UNSEEN:
             walk.unknown(UNSEEN[name], f"{place} uses {name}")
+        elif name == "open":
+            walk.outside(open, f"{place} uses {name}")
     for name in imported:
         add_imported(walk, name, home, names, place)
 

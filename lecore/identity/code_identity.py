@@ -106,6 +106,12 @@ def source_digest(module: str) -> str:
     return digest.hexdigest()
 
 
+@lru_cache(maxsize=4096)
+def code_digest(code: CodeType) -> str:
+    """Digest of what code does."""
+    return hashlib.blake2b(repr(_plain(code)).encode(errors="surrogatepass")).hexdigest()
+
+
 def _plain(thing: Any) -> Any:
     """Code as tuples."""
     if isinstance(thing, CodeType):

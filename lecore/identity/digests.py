@@ -22,11 +22,11 @@ from lecore.errors import LecoreError
 from lecore.identity.code_digests import (
     add_builtin,
     add_cell,
-    add_code,
     add_function,
     add_kind,
     add_module,
 )
+from lecore.identity.code_identity import code_digest
 from lecore.identity.object_digests import (
     add_array,
     add_network,
@@ -128,7 +128,7 @@ class Walk:
         elif isinstance(thing, types.ModuleType):
             add_module(self, thing, None, where)
         elif kind is types.CodeType:
-            add_code(self, thing, where)
+            self.feed("code", code_digest(thing))
         else:
             self.seen[id(thing)] = (f"number {self.offset + len(self.queue)}", thing)
             self.feed("new", self.seen[id(thing)][0])
@@ -182,6 +182,7 @@ class Walk:
         elif isinstance(thing, functools.cached_property):  # its lock isn't content
             self.each("cached", (kind, thing.func, thing.attrname), where)
         elif isinstance(thing, functools._lru_cache_wrapper):
+            self.outside(thing, where)  # what it has kept
             self.each("cache", (thing.__wrapped__,), where)
         elif isinstance(thing, weakref.ref):
             self.each("weak", (thing(),), where)
@@ -207,3 +208,6 @@ class Walk:
         if not self.key:
             raise _unknown(thing, where) from cause
         self.feed("known by the key", type(thing).__module__, type(thing).__qualname__)
+
+    def outside(self, thing: Any, where: str) -> None:
+        """What depends on more than objects: not entered."""

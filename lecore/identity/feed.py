@@ -30,3 +30,6 @@ class Feed(Protocol):
 
     def unknown(self, thing: Any, where: str, cause: BaseException | None = None) -> None:
         """Refuse a thing, unless the key stands for it."""
+
+    def outside(self, thing: Any, where: str) -> None:
+        """What depends on more than objects, such as files or the environment."""

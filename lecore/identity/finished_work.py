@@ -1,4 +1,10 @@
-"""What finished work is the work of: recognised by all that it depends on, wherever it is kept."""
+"""What finished work is the work of: recognised by all that it depends on, wherever it is kept.
+
+Not seen are files, environment variables and the contents of ``functools.lru_cache`` that a
+network or a loss reads, attributes of modules that it looks up by a computed name, and settings of
+the process such as the number of threads. Who depends on these gives ``key`` a word that changes
+with them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +16,7 @@ from lecore.errors import LecoreError
 from lecore.identity.code_identity import versions
 from lecore.identity.digests import digest
 from lecore.identity.object_digests import class_of, module_attributes
+from lecore.identity.patches import patches
 
 Identity = dict[str, str]
 """Digest of each part of some work by the part's name, such as "loss" or "model attributes"."""
@@ -45,6 +52,9 @@ def identify(
         name: digest(thing, where=name, key=key, labels=labels if name.startswith("model ") else {})
         for name, thing in parts.items()
     }
+    found = patches()
+    if found:
+        identity["patches of libraries"] = digest(found, where="patches", key=key, labels=labels)
     identity["default dtype"] = str(torch.get_default_dtype())
     identity["versions"] = versions(by)
     return identity | ({"key": key} if key else {})

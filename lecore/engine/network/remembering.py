@@ -1,19 +1,44 @@
-"""What was found out about a model, until it is changed or forgotten."""
+"""What was found out about a model, until it is changed or forgotten.
+
+The way a network is computed depends on its code, on all that the code names, and on Python's
+objects that it holds; on numbers in tensors only where it looks at them, and then it is looked at
+anew for each measurement. What cannot be identified, files and the environment among it, is not
+remembered.
+"""
 
 import threading
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
 
-_known: WeakKeyDictionary[nn.Module, dict[Any, Any]] = WeakKeyDictionary()
+from lecore.errors import LecoreError
+from lecore.identity.digests import Walk
+from lecore.identity.finished_work import GLOBAL_HOOKS
+from lecore.identity.object_digests import add_tensor
+from lecore.identity.patches import patches
+
+_known: WeakKeyDictionary[nn.Module, tuple[str, dict[Any, Any]]] = WeakKeyDictionary()
 _lock = threading.Lock()
+_now: ContextVar[tuple[nn.Module, str] | None] = ContextVar("_now", default=None)
 
 SMALL = 64
-"""Largest integer buffer whose values are looked at, as a switch may be one."""
+"""Largest tensor whose values are looked at, as it may be a switch."""
+
+
+@contextmanager
+def as_it_is(model: nn.Module) -> Iterator[None]:
+    """Inside, a model is taken to stay as it is now."""
+    token = _now.set((model, _signature(model)))
+    try:
+        yield
+    finally:
+        _now.reset(token)
 
 
 def remembered(
@@ -30,70 +55,50 @@ def remembered(
         find: Finds it; called if it is not known.
         lasts: Whether it holds for other points of the same shape too.
     """
-    key = (key, _signature(model))
+    now = _now.get()
+    signature = now[1] if now is not None and now[0] is model else _signature(model)
     with _lock:
-        found = _known.setdefault(model, {})
-        if key in found:
+        before, found = _known.get(model, ("", {}))
+        if before == signature and key in found:
             return found[key]
     value = find()
-    if lasts(value):
+    if signature and lasts(value):
         with _lock:
-            found[key] = value
+            before, found = _known.get(model, ("", {}))
+            if before != signature:
+                _known[model] = signature, {}
+            _known[model][1][key] = value
     return value
 
 
-def _signature(model: nn.Module) -> tuple[Any, ...]:
-    """All that the way a network is computed can depend on, but its weights' values."""
-    parts: list[Any] = [len(h) for h in _global_hooks()]
-    for name, module in model.named_modules():
-        own = {k: v for k, v in vars(module).items() if k not in ("_parameters", "_modules")}
-        parts.append((name, type(module), _code_of(type(module)), _seen(own, 5)))
-    for name, tensor in model.named_parameters():
-        parts.append((name, tensor.shape, tensor.dtype, tensor.requires_grad, tensor.device))
-    return tuple(parts)
-
-
-def _code_of(kind: type) -> tuple[Any, ...]:
-    """Code of all methods below torch's own."""
-    below = kind.__mro__[: kind.__mro__.index(nn.Module)]
-    return tuple((k, _code(v)) for c in below for k, v in vars(c).items() if callable(v))
-
-
-def _seen(value: Any, depth: int) -> Any:
-    """A value as something that can be compared and kept, and holds nothing of the model."""
-    if value is None or isinstance(value, bool | int | float | str | bytes | torch.dtype):
-        return value
-    if isinstance(value, Tensor):
-        flags = not value.is_floating_point() and value.numel() <= SMALL and not value.is_meta
-        return value.shape, value.dtype, value.device, repr(value.tolist()) if flags else ""
-    if isinstance(value, types.FunctionType | types.MethodType) and depth:
-        function = getattr(value, "__func__", value)
-        cells = [_content(cell) for cell in function.__closure__ or ()]
-        return _code(value), *(_seen(content, depth - 1) for content in cells)
-    if isinstance(value, nn.Module | type) or not depth:
-        return type(value)
-    if isinstance(value, dict):
-        return tuple((repr(k), _seen(v, depth - 1)) for k, v in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return type(value), *(_seen(v, depth - 1) for v in value)
-    if hasattr(value, "__dict__"):
-        return type(value), _seen(vars(value), depth - 1)
-    return type(value)
-
-
-def _code(function: Any) -> Any:
-    """What a function does; not the function, which may hold the model that is to be forgotten."""
-    function = getattr(function, "__func__", function)
-    return getattr(function, "__code__", id(function))
-
-
-def _content(cell: Any) -> Any:
+def _signature(model: nn.Module) -> str:
+    """All that the way a network is computed can depend on, or '' if that is not known."""
+    hooks = [[*getattr(nn.modules.module, name).values()] for name in GLOBAL_HOOKS]
+    around = _get_current_function_mode_stack(), torch.get_default_dtype()
+    walk = _Ways("", {})
     try:
-        return cell.cell_contents
-    except ValueError:
-        return None
+        for thing in (model, hooks, around, patches()):
+            walk.add(thing, "")
+        return walk.finish()
+    except (LecoreError, RecursionError):
+        return ""
 
 
-def _global_hooks() -> list[Any]:
-    everywhere = nn.modules.module
-    return [everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
+class _Ways(Walk):
+    """A walk that passes by the numbers in tensors."""
+
+    def add(self, thing: Any, where: str) -> None:
+        """A thing by value, or by its number; a tensor by its form."""
+        if not isinstance(thing, Tensor) or id(thing) in self.seen:
+            super().add(thing, where)
+            return
+        self.seen[id(thing)] = (f"tensor {len(self.seen)}", thing)
+        if thing.numel() <= SMALL and not isinstance(thing, nn.Parameter):
+            add_tensor(self, thing, where)
+        form = thing.shape, thing.dtype, thing.device, thing.layout, thing.requires_grad
+        self.feed(f"{type(thing)} {form}")
+        self.named("attributes", getattr(thing, "__dict__", {}), where)
+
+    def outside(self, thing: Any, where: str) -> None:
+        """Nobody knows."""
+        self.unknown(thing, where)

@@ -1,20 +1,16 @@
 """Which networks are plain chains of dense layers."""
 
 import copy
-from inspect import getattr_static
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lecore.identity.patches import patches
+
 ACTIVATIONS = (
     nn.ReLU, nn.Identity, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Softplus, nn.SiLU, nn.ELU, nn.LeakyReLU,
 )  # fmt: skip
-
-
-_FORWARD: dict[type[nn.Module], Any] = {
-    kind: kind.forward for kind in (nn.Sequential, nn.Flatten, nn.Linear, *ACTIVATIONS)
-}
 
 
 class Dense(NamedTuple):
@@ -41,7 +37,8 @@ class Dense(NamedTuple):
 def chain(model: nn.Module) -> list[nn.Module] | None:
     """The linear layers and activations of a plain chain of these, or ``None`` if it is none.
 
-    A layer that was patched, hooked or made to run in another way is not plain.
+    A layer that was patched, hooked or made to run in another way is not plain, and none is where
+    somebody has put something in the place of a function of torch.
     """
     modules = list(model) if type(model) is nn.Sequential else []
     if modules and type(modules[0]) is nn.Flatten:
@@ -52,10 +49,7 @@ def chain(model: nn.Module) -> list[nn.Module] | None:
     if everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks or not modules:
         return None
     for module in model.modules():
-        patched = "forward" in vars(module) or (
-            getattr_static(type(module), "forward") is not _FORWARD.get(type(module))
-        )
-        if patched or module._forward_hooks or module._forward_pre_hooks:
+        if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
             return None
     activated = True
     for module in modules:
@@ -65,7 +59,7 @@ def chain(model: nn.Module) -> list[nn.Module] | None:
             activated = True
         else:
             return None
-    return modules
+    return None if patches() else modules
 
 
 def dense_form(model: nn.Module) -> list[Dense] | None:
