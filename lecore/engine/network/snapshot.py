@@ -44,6 +44,7 @@ class Manners:
         draws: Whether it changes a random state.
         bypassed: A parameter that it reaches past its name, as through a list of them, or ''.
         lasting: Tensors that what is written to them stays in.
+        bent: Whether something on the way back need not be linear, as a hook that clips.
     """
 
     written: frozenset[str] = frozenset()
@@ -55,6 +56,7 @@ class Manners:
     draws: bool = False
     bypassed: str = ""
     lasting: frozenset[str] = frozenset()
+    bent: bool = False
 
 
 @dataclass(frozen=True)
