@@ -350,3 +350,37 @@ def test_networks_of_many_outputs_are_looked_at_too(forward):
     model = net(forward, a=nn.Linear(2, 90))  # so many that derivatives go forward
     with pytest.raises(LecoreError, match=r"other examples|random"):
         linearized_change(model, X[:1], torch.zeros(1, 90), X, learning_rate=0.1)
+
+
+CASTS = {
+    "asked for": (torch.float32, lambda h: h.to(torch.float32, copy=True)),
+    "from half": (torch.bfloat16, lambda h: h.float()),
+    "from double": (torch.float64, lambda h: h.type(torch.float32)),
+    "to double": (torch.float32, lambda h: h.double()),
+}
+
+
+@pytest.mark.parametrize("name", CASTS)
+def test_a_cast_that_is_a_copy_for_the_owner_is_one(name):
+    dtype, cast = CASTS[name]
+
+    def forward(self, x):
+        h = self.a(x)
+        g = cast(h)
+        g.mul_(2.0)
+        return (h + g.to(h.dtype)).tanh()
+
+    a = nn.Linear(2, 2).to(dtype)
+    model, right = net(forward, a=a), net(lambda self, x: (3 * self.a(x)).tanh(), a=a)
+    torch.testing.assert_close(empirical_ntk(model, X), empirical_ntk(right, X))
+
+
+def test_a_cast_that_is_none_for_the_owner_is_none():
+    def forward(self, x):
+        h = self.a(x)
+        h.float().mul_(2.0)
+        return h.tanh()
+
+    a = nn.Linear(2, 2)
+    model, right = net(forward, a=a), net(lambda self, x: (2 * self.a(x)).tanh(), a=a)
+    torch.testing.assert_close(empirical_ntk(model, X), empirical_ntk(right, X))

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lecore.engine.network.failures import layer_of
 from lecore.engine.network.graphs import has_own_backward, lowest_type
-from lecore.engine.network.in_precision import InPrecision
+from lecore.engine.network.in_precision import InPrecision, cast_to
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Manners, Snapshot
 from lecore.errors import LecoreError, in_short
@@ -82,7 +82,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     }
     values, python = _Values(), Callers(network.callers, computed)
     python.own = {id(p): name for name, p in module.named_parameters()}
-    longer = InPrecision(network.dtype) if lifted else nullcontext()
+    longer = InPrecision(network.dtype, network.owners) if lifted else nullcontext()
     try:
         with generators_left_alone():
             before = random_states()
@@ -127,7 +127,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         written=written,
         alone=values.read or python.read,
         lifted=lifted,
-        shorter=values.shorter,
+        shorter=values.shorter or python.casts,
         lowest=lowest_type(prediction),
         activation_bytes=sum(values.sizes.values()),
         draws=draws,
@@ -178,11 +178,12 @@ class Callers(TorchFunctionMode):
         self.callers, self.computed = callers, computed or {}
         self.own: dict[int, str] = {}
         self.foreign, self.stale, self.bypassed = "", "", ""
-        self.read = self.bent = False
+        self.read = self.bent = self.casts = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.read |= func in _READ_BY_PYTHON
         self.bent |= func in _HOOKED
+        self.casts |= cast_to(func, args, kwargs or {}) is not None
         for leaf in leaves_of((args, kwargs)):
             self.foreign = self.foreign or self.callers.get(id(leaf), "")
             self.stale = self.stale or self.computed.get(id(leaf), "")
