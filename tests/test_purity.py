@@ -23,7 +23,7 @@ from lecore.engine.sketches import gradient_sketch
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from tests.oracle import differences, problem, world
-from tests.zoo import net
+from tests.zoo import ARCHITECTURES, net
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
 
@@ -217,6 +217,25 @@ def test_an_error_of_the_callers_own_loss_leaves_all_as_it_was():
     with pytest.raises((ZeroDivisionError, LecoreError), match="own loss"):
         prediction_change(model, case.x, case.y, learning_rate=0.1, loss=loss)
     assert not differences(before, world(model, case.x))
+
+
+@pytest.mark.parametrize("through", ["layers", "reentrant checkpoint"])
+def test_gradients_of_other_networks_stay(through):
+    """Of a teacher in the loss, of another network in the forward, of a measured one."""
+    teacher, other = nn.Linear(5, 3).double(), nn.Linear(5, 3).double()
+    kept = torch.cat([p.flatten() for p in teacher.parameters()])
+    model = net(
+        lambda self, x: self.inner(x) * other(x),
+        inner=problem(through, 3).model() if through in ARCHITECTURES else nn.Linear(5, 3),
+    )
+
+    def loss(f, t):
+        return (f - teacher(t)).square().sum() + kept.square().sum()
+
+    x = torch.randn(3, 5).double()
+    empirical_ntk(model, x)
+    prediction_change(model, x, x, learning_rate=0.1, loss=loss)
+    assert all(p.grad is None for m in (teacher, other, model) for p in m.parameters())
 
 
 def test_results_share_no_memory_with_the_model():

@@ -11,11 +11,13 @@ from lecore import (
     Tiles,
     empirical_ntk,
     linearized_change,
+    loss_kernel,
     models,
     output_gradient,
     prediction_change,
 )
 from lecore.errors import LecoreError
+from lecore.losses import squared_error
 from tests.oracle import Problem, seed
 from tests.zoo import net
 
@@ -81,6 +83,79 @@ def test_a_rare_branch_is_refused(name):
         with pytest.raises(LecoreError, match=word):
             measure()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def gated(self, x):
+    """A use that torch functions do not show, and that is 0 at the first and last point."""
+    w = torch.func.vmap(lambda row: (x * row).sum(1))(self.a.weight).t()
+    return self.a(x) + torch.relu(x[:, :1] - 2) * w
+
+
+class Skewed(torch.autograd.Function):
+    """The identity, with a way back that is longer than the way forward at large inputs."""
+
+    @staticmethod
+    def forward(x):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * (1 + torch.relu(ctx.saved_tensors[0].abs() - 1))
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent.clone()
+
+
+class Clipped(torch.autograd.Function):
+    """The identity, with a way back that is not linear."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.clamp(-0.3, 0.3)
+
+
+def hooked(self, x):
+    h = self.a(x)
+    if h.requires_grad:
+        h.register_hook(lambda g: g.clamp(-0.3, 0.3))
+    return 2 * h
+
+
+WAYS_BACK = {
+    "an unseen use": gated,
+    "another derivative forward": lambda self, x: Skewed.apply(self.a(x)),
+    "a function that clips": lambda self, x: 2 * Clipped.apply(self.a(x)),
+    "a hook that clips": hooked,
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("outputs", [1, 2, 40])
+@pytest.mark.parametrize("name", WAYS_BACK)
+def test_ways_back_are_those_of_autograd(name, outputs):
+    def build():
+        torch.manual_seed(1)
+        return net(WAYS_BACK[name], a=nn.Linear(2, outputs))
+
+    y = 5 * torch.linspace(-1, 1, 4)[:, None].double().expand(4, outputs)
+    case = Problem(build, X, y, X)
+    torch.testing.assert_close(empirical_ntk(build(), X), case.kernel(case.left, case.left))
+    slopes = torch.stack([torch.cat([g.flatten() for g in row]) for row in case.slopes])
+    torch.testing.assert_close(loss_kernel(build(), X, y, loss=squared_error), slopes @ slopes.T)
+    first = linearized_change(build(), X, y, learning_rate=0.1)
+    torch.testing.assert_close(first, -0.1 * torch.einsum("ip,jcp->ijc", slopes, case.right))
+    change = prediction_change(build(), X, y, learning_rate=0.1)
+    torch.testing.assert_close(change, case.change(torch.optim.SGD, 0.1))
 
 
 MIXED = {
@@ -284,3 +359,37 @@ def test_networks_of_many_outputs_are_looked_at_too(forward):
     model = net(forward, a=nn.Linear(2, 90))  # so many that derivatives go forward
     with pytest.raises(LecoreError, match=r"other examples|random"):
         linearized_change(model, X[:1], torch.zeros(1, 90), X, learning_rate=0.1)
+
+
+CASTS = {
+    "asked for": (torch.float32, lambda h: h.to(torch.float32, copy=True)),
+    "from half": (torch.bfloat16, lambda h: h.float()),
+    "from double": (torch.float64, lambda h: h.type(torch.float32)),
+    "to double": (torch.float32, lambda h: h.double()),
+}
+
+
+@pytest.mark.parametrize("name", CASTS)
+def test_a_cast_that_is_a_copy_for_the_owner_is_one(name):
+    dtype, cast = CASTS[name]
+
+    def forward(self, x):
+        h = self.a(x)
+        g = cast(h)
+        g.mul_(2.0)
+        return (h + g.to(h.dtype)).tanh()
+
+    a = nn.Linear(2, 2).to(dtype)
+    model, right = net(forward, a=a), net(lambda self, x: (3 * self.a(x)).tanh(), a=a)
+    torch.testing.assert_close(empirical_ntk(model, X), empirical_ntk(right, X))
+
+
+def test_a_cast_that_is_none_for_the_owner_is_none():
+    def forward(self, x):
+        h = self.a(x)
+        h.float().mul_(2.0)
+        return h.tanh()
+
+    a = nn.Linear(2, 2)
+    model, right = net(forward, a=a), net(lambda self, x: (2 * self.a(x)).tanh(), a=a)
+    torch.testing.assert_close(empirical_ntk(model, X), empirical_ntk(right, X))

@@ -669,6 +669,11 @@ USES = {
                       weight=weight(6, 5), head=weight(6, c)),
         normal(5),
     ),
+    "called by other names": (
+        lambda c: net(lambda self, x: x.mm(mat2=torch.mm(self.weight, mat2=self.head)),
+                      weight=weight(5, 4), head=weight(4, c)),
+        normal(5),
+    ),
     "einsum with one weight twice": (
         lambda c: net(lambda self, x: self.head(torch.einsum("bi,ij,jk->bk", x, self.weight,
                                                              self.weight)),
@@ -1013,6 +1018,19 @@ def compiled(which: str) -> Callable[..., Tensor]:
     return torch.jit.script(gated)
 
 
+def beside(self: nn.Module, x: Tensor) -> Tensor:
+    """Uses of weights that no watch over torch's functions sees."""
+    h, w, found = self.layer(x).tanh(), self.head.weight, []
+    apart = threading.Thread(target=lambda: found.append((h * w.exp().sum(0)).sum(1)))
+    apart.start()
+    apart.join()
+    found.append(torch.func.vmap(lambda row: (x * row).sum(1))(self.layer.weight).prod(0))
+    found.append(compiled("gated")(h, w, self.head.bias).sum(1))
+    out = self.head(h)
+    out[:, out.shape[1] // 2] += sum(found)
+    return out
+
+
 def with_gradient(self: nn.Module, x: Tensor) -> Tensor:
     """A physics-informed net: u and Σ_i ∂u/∂x_i, by torch.func."""
 
@@ -1073,6 +1091,15 @@ OPAQUE = {
     "scripted function and layer": (
         lambda c: net(lambda self, x: self.head(self.layer(x) + compiled("gated")(
                           x, self.layer.weight, self.layer.bias)), **layers(c)),
+        normal(5),
+    ),
+    "unseen uses beside a layer": (  # in one of several outputs
+        lambda c: net(beside, **layers(c)), normal(5),
+    ),
+    "rows in nested tensors": (
+        lambda c: net(lambda self, x: torch.stack([q.sum(0) for q in self.layer(
+                          torch.nested.as_nested_tensor([r[None] for r in x.unbind()])).unbind()]),
+                      layer=nn.Linear(5, c)),
         normal(5),
     ),
     "scripted layer": (lambda c: nn.Sequential(script(mlp(5)), nn.Linear(5, c)), normal(5)),

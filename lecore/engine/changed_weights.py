@@ -160,6 +160,7 @@ def changed_weights(
     manners = network.manners
     unusual = bool(manners.bypassed) or bool(manners.written & network.parameters.keys())
     unusual = unusual or any(p.is_complex() for p in network.parameters.values())
+    unusual = unusual or (linearized and manners.bent)  # its derivatives forward may be others
     route = ChangedWeights(network, rows, columns, step, "plain", linearized)
     ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]
     if ways and not slow:

@@ -69,7 +69,7 @@ class StructuredRoute:
         """⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩, of the loss in place of f for a side that has one."""
         same = self.rows.inputs is self.columns.inputs and rows == columns
         extents = self._extents(rows.stop - rows.start, columns.stop - columns.start, form)
-        if self.outputs == 1:
+        if self.outputs == 1 and not self.network.manners.bent:
             return self._one_output(rows, columns, same, extents)
         left = self._row_factors(rows, form, extents)
         same = same and self.rows.loss is self.columns.loss
@@ -129,7 +129,8 @@ class StructuredRoute:
         """Factors of some of the points, written out where that pays in a tile so large."""
         side = (self.rows, self.columns)[place]
         network = self._last.network = self._last.network or self.network.copy()
-        side = Side(side.inputs[part]) if self.outputs == 1 else side.signals(network, part)
+        multiplied = self.outputs == 1 and not network.manners.bent
+        side = Side(side.inputs[part]) if multiplied else side.signals(network, part)
         return gradient_factors(
             network,
             self.structures[place],

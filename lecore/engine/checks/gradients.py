@@ -1,8 +1,8 @@
 """Whether factored gradients are those of plain autograd, layer by layer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from lecore.engine.gradients.watching import plainly
 from lecore.engine.kernel_matrix import KernelRoute
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.points import Side
+from lecore.losses import Loss
 
 
 class Products(NamedTuple):
@@ -49,19 +50,18 @@ def checked_structures(
     """
     if structures[0].route == "plain":
         return structures
-    outputs = sorted({0, structures[0].outputs - 1})
     network = network.copy()
-    left = right = combined_gradients(network, samples[0], outputs)
+    left = right = combined_gradients(network, samples[0])
     if samples[1] is not samples[0]:
-        right = combined_gradients(network, samples[1], outputs)
+        right = combined_gradients(network, samples[1])
     plain = {name: _products(left[name], right[name]) for name in left}
-    bad = _disagreeing(network, structures, samples, outputs, plain)
+    bad = _disagreeing(network, structures, samples, plain)
     if not bad:
         return structures
     looped = [replace(structure, route="looped") for structure in structures]
     for other in (structures, looped):
         direct = [with_direct(structure, bad) for structure in other]
-        if not _disagreeing(network, direct, samples, outputs, plain):
+        if not _disagreeing(network, direct, samples, plain):
             return direct
     where = min(bad, key=list(network.parameters).index).rpartition(".")[0]
     reason = "its factored gradients and those of autograd differ"
@@ -70,8 +70,8 @@ def checked_structures(
 
 def agrees(route: KernelRoute, sample: Tensor) -> bool:
     """Whether a kernel route gives what plain autograd gives, for a pair of points."""
-    network, outputs = route.network, sorted({0, route.outputs - 1})
-    plain = combined_gradients(network.copy(), sample, outputs)
+    network = route.network
+    plain = combined_gradients(network.copy(), sample)
     expected = _sum_of(_products(g, g) for g in plain.values()).between
     bare = replace(route, rows=Side(sample), columns=Side(sample))
     every = slice(0, len(sample))
@@ -85,18 +85,23 @@ def _disagreeing(
     network: Snapshot,
     structures: list[Structure],
     samples: list[Tensor],
-    outputs: list[int],
     plain: dict[str, Products],
 ) -> set[str]:
     """Parameters whose share of the kernel differs; all of the factored ones if it fails."""
     bad: set[str] = set()
-    # the two ways in which signals are sent back; a single output has but one
-    ways = (None, _combination(outputs)) if structures[0].outputs > 1 else (None,)
+    # the two ways in which signals are sent back, in parts and at once; one output has but one
+    whole = combination(network, structures[0].outputs)
+    parts, ways = whole[None], [cast("Loss | None", None)]
+    if len(whole) > 1:
+        odd = torch.arange(len(whole), device=whole.device) % 2
+        parts = torch.stack([whole * odd, whole * (1 - odd)])
+    if len(whole) > 1 or network.manners.bent:
+        ways.append(lambda prediction, target: _combined(network, prediction))
     for loss in ways:
         try:
-            left = right = factors_of_outputs(network, structures[0], samples[0], outputs, loss)
+            left = right = factors_of_outputs(network, structures[0], samples[0], parts, loss)
             if samples[1] is not samples[0] or structures[1] != structures[0]:
-                right = factors_of_outputs(network, structures[1], samples[1], outputs, loss)
+                right = factors_of_outputs(network, structures[1], samples[1], parts, loss)
         except Exception:
             return set(network.parameters)  # whatever it was, autograd has the last word
         bad |= _differing(network, structures[0], (left, right), plain)
@@ -116,8 +121,7 @@ def _differing(
         names = [name, *_joined(structure, name)] if name in left.outer else [name]
         expected = _sum_of(plain[n] for n in names)
         kernel = layer_kernel(left, right, [name])
-        c, k = (torch.arange(1.0, size + 1, dtype=kernel.dtype) for size in kernel.shape[2:])
-        measured = torch.einsum("ijck,c,k->ij", kernel, c.to(kernel.device), k.to(kernel.device))
+        measured = kernel.sum((2, 3))
         sizes = (expected.left[:, None] * expected.right).sqrt()
         allowed = tolerance(network) * sizes + floor
         if not bool(((measured - expected.between).abs() <= allowed).all()):
@@ -140,22 +144,24 @@ def _sum_of(parts: Iterable[Products]) -> Products:
     return Products(*(torch.stack(same).sum(0) for same in zip(*parts, strict=True)))
 
 
-def _combination(outputs: list[int]) -> Callable[..., Tensor]:
-    """f_a + 2 f_b of two outputs, in which both are seen and told apart."""
-
-    def combined(prediction: Tensor, target: Any = None) -> Tensor:
-        return sum(place * prediction[c] for place, c in enumerate(outputs, start=1))  # type: ignore[return-value]
-
-    return combined
+def combination(network: Snapshot, outputs: int) -> Tensor:
+    """Weights of a sum in which all outputs are seen and told apart, shape (outputs,)."""
+    places = torch.arange(outputs, dtype=network.dtype, device=network.device)
+    return 1 + (0.618 * places) % 1
 
 
-def combined_gradients(network: Snapshot, sample: Tensor, outputs: list[int]) -> dict[str, Tensor]:
-    """Gradients of f_a + 2 f_b at each point, shape (n, size) for each parameter."""
-    combined = _combination(outputs)
+def _combined(network: Snapshot, prediction: Tensor) -> Tensor:
+    return combination(network, len(prediction)) @ prediction
+
+
+def combined_gradients(network: Snapshot, sample: Tensor) -> dict[str, Tensor]:
+    """Gradients of :func:`combination` at each point, shape (n, size) for each parameter."""
+    leaves: dict[str, Tensor] = dict(network.leaves)
 
     def gradient(x: Tensor) -> dict[str, Tensor]:
-        leaves: dict[str, Tensor] = dict(network.leaves)
-        return plain_gradient(network, lambda: combined(network.predict(x[None], leaves)[0]))
+        return plain_gradient(
+            network, lambda: _combined(network, network.predict(x[None], leaves)[0])
+        )
 
     rows = [gradient(x) for x in sample]
     return {name: torch.stack([flat(g[name]) for g in rows]) for name in network.parameters}

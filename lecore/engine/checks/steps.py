@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lecore.engine.change_matrix import DenseSteps, StepRoute, TwoLayerSteps
 from lecore.engine.changed_weights import ChangedWeights
-from lecore.engine.checks.gradients import combined_gradients
+from lecore.engine.checks.gradients import combination, combined_gradients
 from lecore.engine.checks.tolerances import close, peak, tolerance, unit
 from lecore.engine.gradients.plain import flat
 from lecore.engine.optimizer_steps import sgd_change
@@ -51,12 +51,10 @@ def checked_steps(route: StepRoute) -> StepRoute | None:
 
 
 def _derivative_agrees(route: ChangedWeights, plain: ChangedWeights, measured: Tensor) -> bool:
-    """Whether derivatives along each step are those by plain autograd, for two outputs."""
+    """Whether derivatives along each step are those by plain autograd, for all outputs."""
     network = route.network
-    outputs = sorted({0, measured.shape[2] - 1})
-    gradients = combined_gradients(network.copy(), route.columns, outputs)
-    combined = sum(place * measured[:, :, c] for place, c in enumerate(outputs, start=1))
-    for row, found in enumerate(combined):  # type: ignore[arg-type]
+    gradients = combined_gradients(network.copy(), route.columns)
+    for row, found in enumerate(measured @ combination(network, measured.shape[2])):
         step = route.step(plain.loss_gradient(network.copy(), row))
         along = [gradients[name] @ flat(change) for name, change in step.items()]
         sizes = [gradients[name].norm(dim=1) * flat(change).norm() for name, change in step.items()]

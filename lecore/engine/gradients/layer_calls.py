@@ -35,7 +35,12 @@ class Seen:
 def seen(function: Any, ours: Ours, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen | None:
     """The layer that a call is, or ``None`` if its gradients do not factor."""
     recognise = _LAYERS.get(function)
-    return None if recognise is None else recognise(ours, *args, **kwargs)
+    if recognise is None:
+        return None
+    try:
+        return recognise(ours, *args, **kwargs)
+    except (TypeError, RuntimeError):  # called by other names, or with tensors of another kind
+        return None
 
 
 def _contraction(

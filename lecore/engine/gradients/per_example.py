@@ -9,6 +9,7 @@ a parameter used in any other way falls back to an ordinary per-example gradient
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,12 +35,14 @@ def structures_of(
         sides: Row points and column points.
         both_ways: Whether to try the signal of a loss, too; a self-check does that itself.
     """
+    zeros = partial(torch.zeros, dtype=network.dtype, device=network.device)
 
     def trial(structure: Structure, example: Tensor) -> None:
         # one signal shows what works; a pass for each output would only take longer
-        several = torch.cat([example, example])
+        several, first = torch.cat([example, example]), zeros(1, structure.outputs)
+        first[0, 0] = 1
         with torch.no_grad():
-            _capture(network, structure, several, None, None, outputs=[0])
+            _capture(network, structure, several, None, None, first)
             if both_ways:
                 _capture(network, structure, several, None, _total)
 
@@ -90,12 +93,12 @@ def factors_of_outputs(
     network: Snapshot,
     structure: Structure,
     inputs: Tensor,
-    outputs: list[int],
+    signals: Tensor,
     loss: Loss | None = None,
 ) -> Factors:
-    """Factors for a few of the outputs, or for a loss that needs no targets."""
+    """Factors for some combinations of the outputs, or for a loss that needs no targets."""
     with torch.no_grad():
-        captured = _capture(network, structure, inputs, None, loss, outputs)
+        captured = _capture(network, structure, inputs, None, loss, signals)
         return factors_of(structure, *captured)
 
 
@@ -109,7 +112,7 @@ def _capture(
     inputs: Tensor,
     targets: Tensor | None,
     loss: Callable[..., Tensor] | None,
-    outputs: list[int] | None = None,
+    signals: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Parameters]:
     """Predictions, what each call read, the signal at each call's output, direct gradients."""
     parameters = network.parameters
@@ -130,7 +133,7 @@ def _capture(
         prediction, pull, reads = vjp(predict, taps, direct, has_aux=True)  # type: ignore[misc]
         if loss is None:
             every = torch.eye(len(prediction), dtype=prediction.dtype, device=prediction.device)
-            wanted = every if outputs is None else every[outputs]
+            wanted = every if signals is None else signals
         else:
             wanted = grad(loss)(prediction, y)[None]
         if structure.route == "vectorized":
@@ -143,7 +146,8 @@ def _capture(
 
     if structure.route == "vectorized":
         captured = vmap(one, in_dims=(0, None if targets is None else 0))(inputs, targets)
-        count = 1 if loss is not None else len(outputs or range(structure.outputs))
+        count = structure.outputs if signals is None else len(signals)
+        count = 1 if loss is not None else count
         wanted = [
             (g, call.output_shape) for g, call in zip(captured[2], structure.calls, strict=True)
         ]

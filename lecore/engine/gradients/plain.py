@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lecore.engine.gradients.factors import Factors
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.failures import layer_of
+from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.snapshot import Snapshot
 from lecore.errors import LecoreError, in_short
 
@@ -18,7 +19,7 @@ def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, 
         try:
             for leaf in network.leaves.values():
                 leaf.grad = None
-            value().backward()
+            _backward(value, list(network.leaves.values()))
             gradients = {k: p.grad for k, p in network.leaves.items()}
         except LecoreError:
             raise
@@ -36,6 +37,26 @@ def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, 
         k: torch.zeros_like(network.parameters[k]) if g is None else g.to_dense().detach()
         for k, g in gradients.items()
     }
+
+
+def _backward(value: Callable[[], Tensor], leaves: list[nn.Parameter]) -> None:
+    """Fill in the gradients of these leaves, and of no others."""
+    try:
+        torch.autograd.backward(value(), inputs=leaves)
+        return
+    except RuntimeError as error:
+        if "`inputs`" not in str(error):
+            raise
+    for leaf in leaves:
+        leaf.grad = None
+    number = value()  # reentrant checkpoints want a way back to all leaves
+    others = [o for o in leaves_behind(number).values() if all(o is not leaf for leaf in leaves)]
+    before = [None if other.grad is None else other.grad.clone() for other in others]
+    try:
+        number.backward()
+    finally:
+        for other, gradient in zip(others, before, strict=True):
+            other.grad = gradient
 
 
 def plain_factors(

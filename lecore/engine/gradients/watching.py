@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from lecore.engine.gradients.layer_calls import METADATA, Seen, seen
 from lecore.engine.gradients.structure import Call, Structure, with_direct
 from lecore.engine.network.failures import layer_of
+from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.probing import leaves_of
 from lecore.engine.network.snapshot import Snapshot
 from lecore.errors import LecoreError
@@ -27,7 +28,8 @@ class Watch(TorchFunctionMode):
     """Sees every torch function; adds a tap to the output of each layer call and notes its input.
 
     Without taps it only finds the calls (``calls``) and the parameters used in any other way
-    (``opaque``).
+    (``opaque``); the calls are cut from autograd's graph, so that whatever else uses a parameter,
+    seen or not, is what is left in there.
     """
 
     def __init__(self, names: dict[int, str], taps: Sequence[Tensor] | None = None) -> None:
@@ -42,23 +44,35 @@ class Watch(TorchFunctionMode):
         if func is F.multi_head_attention_forward:
             with self:
                 return _multi_head_attention(*args, **kwargs)
-        used = {self.names[i] for i in map(id, leaves_of((args, kwargs))) if i in self.names}
+        places = [self.names[id(v)] for v in leaves_of((args, kwargs)) if id(v) in self.names]
+        used = set(places)
         if not used or func in METADATA:
             return func(*args, **kwargs)
-        call = seen(func, lambda value: id(value) in self.names, args, kwargs)
+        call = None
+        if len(used) == len(places):
+            call = seen(func, lambda value: id(value) in self.names, args, kwargs)
         if call is None:
             self.opaque |= used
             return func(*args, **kwargs)
         read = call.read()
-        output = func(*args, **kwargs)
         if self.taps is None:
+            output = func(*self._cut(args), **self._cut(kwargs))
             self._note(call, used, read, output)
-            return output
+            return output + torch.zeros((), requires_grad=True, device=output.device)
+        output = func(*args, **kwargs)
         tap = self.taps[len(self.reads)]
         if tap.shape != output.shape:
             raise RuntimeError("another example takes other layers")
         self.reads.append(read)
         return output + tap
+
+    def _cut(self, given: Any) -> Any:
+        """The same without a way back to the parameters, so that other uses of them show."""
+        if isinstance(given, list | tuple):
+            return [self._cut(item) for item in given]
+        if isinstance(given, dict):
+            return {key: self._cut(item) for key, item in given.items()}
+        return given.detach() if id(given) in self.names else given
 
     def _note(self, call: Seen, used: set[str], read: Tensor, output: Tensor) -> None:
         weight, bias = (self.names.get(id(p)) for p in (call.weight, call.bias))
@@ -138,10 +152,12 @@ def warn_plain(where: str, reason: str) -> None:
 
 
 def _watched(network: Snapshot, example: Tensor) -> tuple[Watch, int]:
-    watch = Watch({id(p): name for name, p in network.parameters.items()})
-    with torch.no_grad(), watch:
-        outputs = network.predict(example).shape[1]
-    return watch, outputs
+    leaves: dict[str, Tensor] = dict(network.leaves)
+    watch = Watch({id(p): name for name, p in leaves.items()})
+    with torch.enable_grad(), watch:
+        prediction = network.predict(example, leaves)
+    watch.opaque |= {watch.names.get(leaf, "") for leaf in leaves_behind(prediction)} - {""}
+    return watch, prediction.shape[1]
 
 
 def _agreeing(watched: list[tuple[Watch, int]], network: Snapshot) -> list[Structure] | None:

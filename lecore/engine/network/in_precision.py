@@ -12,20 +12,28 @@ class InPrecision(TorchFunctionMode):
 
     Casts to float32 (as normalisation layers of language models make them) and tensors made
     without a type (``torch.zeros(…)``) would otherwise lose digits, or clash with float64.
+
+    Args:
+        dtype: Type of the calculation.
+        owners: Type of the model as its owner has it: a cast to this one gives the very same
+            tensor, and to others another one, which may be written to. ``None`` if it has several.
     """
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, owners: torch.dtype | None) -> None:
         super().__init__()
-        self.dtype = dtype
+        self.dtype, self.owners = dtype, owners
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        target = cast_to(func, args, kwargs)
         args = [self._lifted(a) for a in args]
-        kwargs = {k: self._lifted(v) for k, v in (kwargs or {}).items()}
-        if func is Tensor.float or (func is Tensor.to and self.dtype in args[1:]):
-            if args[0].is_complex():
-                return func(*args, **kwargs)
-            return args[0] if args[0].dtype == self.dtype else args[0].to(self.dtype)
-        result = func(*args, **kwargs)
+        kwargs = {k: self._lifted(v) for k, v in kwargs.items()}
+        if func is Tensor.float and not args[0].is_complex():
+            result = args[0].to(self.dtype)
+        else:
+            result = func(*args, **kwargs)
+        if target is not None and result is args[0] and target != self.owners:
+            return result.clone()
         if not isinstance(result, Tensor) or any(isinstance(a, Tensor) for a in args):
             return result
         if result.dtype == torch.float32 and func in _MAKERS:
@@ -45,8 +53,21 @@ _LIFTED = (
     (torch.complex64, torch.complex128),
     (torch.FloatTensor, torch.DoubleTensor),
 )
+_TENSORS = {torch.float32: torch.FloatTensor, torch.float64: torch.DoubleTensor}
 _MAKERS = {
     torch.zeros, torch.ones, torch.full, torch.eye, torch.arange, torch.linspace, torch.logspace,
     torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.empty,
 }  # fmt: skip
 """Functions that make the same numbers when called again."""
+
+
+def cast_to(func: Any, args: Any, kwargs: Any) -> torch.dtype | None:
+    """The type that a call casts to, if it is float32 or float64 and named."""
+    if func in (Tensor.float, Tensor.double):
+        return torch.float32 if func is Tensor.float else torch.float64
+    if func in (Tensor.to, Tensor.type):
+        for given in (*args[1:], *kwargs.values()):
+            for dtype in (torch.float32, torch.float64):
+                if given is dtype or given is _TENSORS[dtype]:
+                    return dtype
+    return None

@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lecore.engine.network.failures import layer_of
-from lecore.engine.network.in_precision import InPrecision
+from lecore.engine.network.graphs import has_own_backward, lowest_type
+from lecore.engine.network.in_precision import InPrecision, cast_to
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Manners, Snapshot
 from lecore.errors import LecoreError, in_short
@@ -23,6 +24,7 @@ _READS = {
     torch.ops.aten.unique_dim, torch.ops.aten.unique_consecutive,
 }  # fmt: skip
 _READ_BY_PYTHON = {Tensor.numpy, Tensor.__array__, Tensor.tolist, Tensor.item}
+_HOOKED = {Tensor.register_hook, getattr(Tensor, "grad_fn").__get__}  # noqa: B009
 
 
 def look(network: Snapshot, example: Tensor) -> Snapshot:
@@ -65,6 +67,7 @@ def together(found: list[Manners]) -> Manners:
         draws=any(manners.draws for manners in found),
         bypassed=max(manners.bypassed for manners in found),
         alone=any(manners.alone for manners in found),
+        bent=any(manners.bent for manners in found),
         activation_bytes=max(manners.activation_bytes for manners in found),
     )
 
@@ -79,7 +82,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     }
     values, python = _Values(), Callers(network.callers, computed)
     python.own = {id(p): name for name, p in module.named_parameters()}
-    longer = InPrecision(network.dtype) if lifted else nullcontext()
+    longer = InPrecision(network.dtype, network.owners) if lifted else nullcontext()
     try:
         with generators_left_alone():
             before = random_states()
@@ -124,11 +127,12 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         written=written,
         alone=values.read or python.read,
         lifted=lifted,
-        shorter=values.shorter,
-        lowest=_lowest(prediction),
+        shorter=values.shorter or python.casts,
+        lowest=lowest_type(prediction),
         activation_bytes=sum(values.sizes.values()),
         draws=draws,
         bypassed=python.bypassed,
+        bent=python.bent or has_own_backward(prediction),
     )
 
 
@@ -173,10 +177,13 @@ class Callers(TorchFunctionMode):
         super().__init__()
         self.callers, self.computed = callers, computed or {}
         self.own: dict[int, str] = {}
-        self.foreign, self.stale, self.bypassed, self.read = "", "", "", False
+        self.foreign, self.stale, self.bypassed = "", "", ""
+        self.read = self.bent = self.casts = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.read |= func in _READ_BY_PYTHON
+        self.bent |= func in _HOOKED
+        self.casts |= cast_to(func, args, kwargs or {}) is not None
         for leaf in leaves_of((args, kwargs)):
             self.foreign = self.foreign or self.callers.get(id(leaf), "")
             self.stale = self.stale or self.computed.get(id(leaf), "")
@@ -193,20 +200,6 @@ def leaves_of(value: Any) -> Iterator[Any]:
         yield from leaves_of(list(value.values()))
     else:
         yield value
-
-
-def _lowest(prediction: Tensor) -> torch.dtype:
-    """The shortest type in the graph that autograd keeps of a prediction."""
-    lowest, waiting, known = prediction.dtype, [prediction.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in known:
-            continue
-        known.add(node)
-        types = [m.dtype for m in node._input_metadata if m.dtype.is_floating_point]
-        lowest = max([lowest, *types], key=_unit)
-        waiting += [after for after, _ in node.next_functions]
-    return lowest
 
 
 def _unit(dtype: torch.dtype | None) -> float:

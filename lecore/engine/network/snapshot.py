@@ -38,12 +38,13 @@ class Manners:
         alone: Whether it looks at values to decide what to do, so that each example has to be
             given to it alone.
         lifted: Whether float32 inside it counts as float64.
-        shorter: Whether there is float32 inside it.
+        shorter: Whether there is float32 inside it, or a cast.
         lowest: The shortest type that a prediction passes through.
         activation_bytes: Memory of all that is computed on the way.
         draws: Whether it changes a random state.
         bypassed: A parameter that it reaches past its name, as through a list of them, or ''.
         lasting: Tensors that what is written to them stays in.
+        bent: Whether something on the way back need not be linear, as a hook that clips.
     """
 
     written: frozenset[str] = frozenset()
@@ -55,6 +56,7 @@ class Manners:
     draws: bool = False
     bypassed: str = ""
     lasting: frozenset[str] = frozenset()
+    bent: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Snapshot:
         manners: How its forward pass behaves.
         callers: The caller's own tensors, by id, which the copy must never use.
         computed: Layers and attributes that hold what was computed from parameters.
+        owners: Type of all numbers of the caller's model, ``None`` if it has several.
     """
 
     module: nn.Module
@@ -74,6 +77,7 @@ class Snapshot:
     manners: Manners = Manners()
     callers: dict[int, str] = field(default_factory=dict, repr=False)
     computed: frozenset[tuple[str, str]] = frozenset()
+    owners: torch.dtype | None = None
 
     @cached_property
     def leaves(self) -> dict[str, nn.Parameter]:
@@ -115,7 +119,7 @@ class Snapshot:
             for name, t in tensors.items()
             if id(t) in known and name not in self.manners.lasting
         }
-        lifted = InPrecision(self.dtype) if self.manners.lifted else nullcontext()
+        lifted = InPrecision(self.dtype, self.owners) if self.manners.lifted else nullcontext()
         with _left_as_found(self.state, ours), lifted:
             prediction = functional_call(self.module, tensors, (inputs.clone(),))
         return self.checked(prediction, len(inputs))
@@ -209,6 +213,7 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
         return tensor.clone()
 
     check_sharing(tensors)
+    types = {t.dtype for t in tensors.values() if t.is_floating_point()}
     with torch.inference_mode(False), generators_left_alone():
         copied = private_copy(model, cast)
         check_copy(model, copied, private)
@@ -217,6 +222,7 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
             products,
             callers={id(t): k for k, t in tensors.items()},
             computed=frozenset(computed(model)),
+            owners=types.pop() if len(types) == 1 else None,
         )
         for name, parameter in network.parameters.items():
             if not all_finite(parameter):
