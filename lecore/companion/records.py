@@ -79,6 +79,27 @@ def record(
     return entry | details
 
 
+def record_all(entries: Mapping[str | tuple[str, ...], Any]) -> dict[str, dict[str, Any]]:
+    """Publish several numbers of a chapter, as :func:`record` does each.
+
+    Args:
+        entries: By name, or by words for :func:`key`: a number, an interval, or all arguments of
+            :func:`record` by name.
+
+    Returns:
+        What is recorded, by name.
+    """
+    found = {}
+    for words, entry in entries.items():
+        name = words if isinstance(words, str) else key(*words)
+        if hasattr(entry, "_asdict"):
+            entry = entry._asdict()
+        elif not isinstance(entry, Mapping):
+            entry = {"value": entry}
+        found[name] = record(name, **entry)
+    return found
+
+
 def glue_record(
     name: str, entry: Mapping[str, Any], record: Mapping[str, Any] | None = None
 ) -> None:
