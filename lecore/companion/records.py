@@ -215,3 +215,11 @@ def record_curve(name: str, curves: "NDArray[np.float64]") -> dict[str, Any]:
         for values in (curves.mean(0), curves.min(0), curves.max(0))
     )
     return record(name, mean[-1], curve=mean, lowest=lowest, highest=highest)
+
+
+def record_curves(
+    curves: Mapping[str | tuple[str, ...], "NDArray[np.float64]"],
+) -> dict[str, dict[str, Any]]:
+    """Several curves by name, or by words for :func:`key`, as :func:`record_curve` does each."""
+    names = {words if isinstance(words, str) else key(*words): words for words in curves}
+    return {name: record_curve(name, curves[words]) for name, words in names.items()}
