@@ -48,6 +48,18 @@ def relative_similarity(change: Tensor, own_change: Tensor | None = None) -> Ten
     return _ratio(size, _diagonal(size) if own_change is None else size_of(own_change))
 
 
+def own_change(change: Tensor) -> Tensor:
+    """What changes at the update points themselves, where these are the first test points.
+
+    Args:
+        change: Shape (n, m, …), m ≥ n.
+
+    Returns:
+        Shape (n, …), a view.
+    """
+    return change[:, : len(change)].diagonal().movedim(-1, 0)
+
+
 def size_of(change: Tensor) -> Tensor:
     """Euclidean norm over outputs, shape (…, outputs) to (…), where squares would underflow too."""
     peak = change.abs().amax(dim=-1)

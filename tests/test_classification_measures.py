@@ -9,8 +9,7 @@ from lecore import loss_kernel, prediction_change, seeded
 from lecore.losses import cross_entropy
 from lecore.models import fully_connected
 from lecore.studies.dan import classification_measures as measures
-from lecore.studies.dan.classification import sgd_logit_change
-from lecore.studies.dan.classification_measures import DEFINITIONS
+from lecore.studies.dan.classification_measures import DEFINITIONS, sgd_logit_change
 from lecore.tangent_kernel import empirical_ntk
 
 

@@ -12,11 +12,13 @@ from lecore.losses import cross_entropy
 from lecore.models import image_cnn, resnet18
 from lecore.studies.dan import classification as classification_runs
 from lecore.studies.dan.classification import (
-    Classification,
-    classification_problem,
-    follow,
-    sgd_logit_change,
+    drawn_probes,
+    final_accuracies,
+    follow_classifier,
+    training_curves,
 )
+from lecore.studies.dan.classification_measures import sgd_logit_change
+from lecore.studies.dan.problem import Classification, classification_problem
 from lecore.tangent_kernel import empirical_ntk
 from tests.image_files import MAKERS
 
@@ -62,14 +64,12 @@ def test_the_problem_is_of_the_seed():
 
 
 def test_looks_are_those_of_plain_loops(tmp_path):
-    found = follow(SMALL, "cpu", tmp_path)
+    found = follow_classifier(SMALL, "cpu", tmp_path)
     assert found["steps"].tolist() == [0, 1, 3, 4, 6]
     assert found["labels"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] * 2
     assert found["accuracy"].shape == found["loss"].shape == (6,)
     problem = classification_problem(SMALL)
-    rows, held = classification_runs._probes(SMALL, problem)
-    points = torch.cat([problem.inputs[rows], problem.held_out[held]])
-    labels = torch.cat([problem.targets[rows], problem.held_out_targets[held]])
+    points, labels = drawn_probes(SMALL, problem)
     before, changes = image_cnn((3, 8, 8), outputs=3)(points), []
     for i in range(9):
         clone = image_cnn((3, 8, 8), outputs=3)
@@ -123,7 +123,7 @@ def test_sgd_logit_change_is_the_small_step():
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
-    whole = follow(SMALL, "cpu", tmp_path / "whole")
+    whole = follow_classifier(SMALL, "cpu", tmp_path / "whole")
     kernel, calls = classification_runs.empirical_ntk, []
 
     def interrupted(*args, **settings):
@@ -134,8 +134,8 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(classification_runs, "empirical_ntk", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        follow(SMALL, "cpu", tmp_path / "half")
-    resumed = follow(SMALL, "cpu", tmp_path / "half")
+        follow_classifier(SMALL, "cpu", tmp_path / "half")
+    resumed = follow_classifier(SMALL, "cpu", tmp_path / "half")
     assert set(resumed) == set(whole)
     for name, values in whole.items():
         np.testing.assert_allclose(resumed[name], values, rtol=1e-4, atol=1e-5)
@@ -147,7 +147,7 @@ def test_the_papers_network_follows_its_other_sets(tmp_path, monkeypatch):
     run = Classification(
         data="svhn", classes=(1, 0), per_class=1, probes=1, epochs=1, batch_size=2, seed=1
     )
-    found = follow(run, "cpu", tmp_path / "scratch")
+    found = follow_classifier(run, "cpu", tmp_path / "scratch")
     assert found["steps"].tolist() == [0, 1]
     assert found["adam"].shape == (2, 2, 4, 2)
     network = resnet18(outputs=2, seed=1)
@@ -157,8 +157,33 @@ def test_the_papers_network_follows_its_other_sets(tmp_path, monkeypatch):
 
 def test_too_few_images_are_refused(tmp_path):
     with pytest.raises(ValueError, match="fewer than 30"):
-        follow(replace(SMALL, probes=30), "cpu", tmp_path)
+        follow_classifier(replace(SMALL, probes=30), "cpu", tmp_path)
     with pytest.raises(ValueError, match="epochs must be"):
-        follow(replace(SMALL, epochs=0), "cpu", tmp_path)
+        follow_classifier(replace(SMALL, epochs=0), "cpu", tmp_path)
     with pytest.raises(ValueError, match="a batch of 100"):
-        follow(replace(SMALL, batch_size=100), "cpu", tmp_path)
+        follow_classifier(replace(SMALL, batch_size=100), "cpu", tmp_path)
+
+
+def test_one_table_says_when_each_thing_is_measured():
+    when = classification_runs.moments(replace(SMALL, epochs=2, every=3), per_epoch=5)
+    assert when["logits"] == when["adam"] == when["kernel"] == {0, 1, 4, 6, 9}
+    assert when["epoch_accuracy"] == {5, 10}
+    assert when["exact"] == when["first_order"] == {10}
+
+
+def test_curves_of_training_by_epoch():
+    one = {
+        "loss": np.array([4.0, 2.0, 1.0, 0.0]), "accuracy": np.array([0.0, 0.5, 0.5, 1.0]),
+        "epoch_accuracy": np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]),
+    }  # fmt: skip
+    curves = training_curves([one, one])
+    assert curves["training loss"].tolist() == [[3, 0.5]] * 2
+    assert curves["training accuracy"].tolist() == [[0.25, 0.75]] * 2
+    assert curves['"test" accuracy'].tolist() == [[0.2, 0.5]] * 2
+    assert curves["held-out accuracy"].tolist() == [[0.3, 0.6]] * 2
+    released = {'"test" accuracy': {"mean": [0.1, 0.53]}, "training loss": {"mean": [1, 1]}}
+    numbers = final_accuracies(curves, released)
+    assert numbers["held-out accuracy",]["value"] == pytest.approx(60)
+    assert numbers['"test" accuracy', "difference"] == pytest.approx(3)
+    assert set(map(len, numbers)) == {1, 2}
+    assert len(numbers) == 4

@@ -8,6 +8,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
+from lecore import prediction_change
+from lecore.losses import half_squared_error
 from lecore.tangent_kernel import empirical_ntk
 from lecore.theory.closed_forms import (
     deep_linear_flow,
@@ -17,6 +19,7 @@ from lecore.theory.closed_forms import (
     homogeneous_flow,
     homogeneous_similarity,
 )
+from lecore.theory.one_step import change_by_steps
 
 TIMES = np.linspace(0, 6, 13)
 
@@ -191,3 +194,15 @@ def test_two_aligned_linear_layers_follow_a_logistic_curve():
     path = deep_linear_flow(TIMES, small, x, x @ target, depth=2)
     expected = 2 / (1 + (2 / 0.01 - 1) * np.exp(-2 * 2 * TIMES))
     assert path[:, 0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.3])
+def test_steps_really_taken_are_those_of_the_engine(data, penalty):
+    x = torch.tensor(data[0])
+    model, targets = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(), x[:5, :2]
+    weights = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    found = change_by_steps(model, x[:5], targets, x, learning_rate=0.1, penalty=penalty)
+    step = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=penalty)
+    expected = prediction_change(model, x[:5], targets, x, optimizer=step, loss=half_squared_error)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), weights)

@@ -13,9 +13,9 @@ from lecore.errors import LecoreError
 from lecore.models import ACTIVATIONS, fully_connected
 from lecore.names import Choices
 from lecore.similarity import correlation_with_distance
-from lecore.studies.dan.classification import DAN_CLASSES, Classification
 from lecore.studies.dan.classification_measures import steps_of
 from lecore.studies.dan.preference import class_means
+from lecore.studies.dan.problem import DAN_CLASSES, Classification
 from lecore.studies.dan.regression import Regression, regression_data
 from lecore.studies.he_su.as_coded import similarities_by_tripling
 from lecore.studies.he_su.measure import LOSSES

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lecore.models import fully_connected
-from lecore.studies.dan.regression import TARGETS, Regression, follow, regression_data
+from lecore.studies.dan.regression import TARGETS, Regression, follow_regression, regression_data
 from lecore.training import DivergenceError
 
 SMALL = {"width": 16, "epochs": 20, "points": 30, "probes": 6, "looks": 6}
@@ -29,12 +29,12 @@ def test_unfit_data_are_refused():
 
 def test_more_probes_than_points_are_refused():
     with pytest.raises(ValueError, match="31 probes"):
-        follow(Regression(target="sine", **(SMALL | {"probes": 31})))
+        follow_regression(Regression(target="sine", **(SMALL | {"probes": 31})))
 
 
 def test_first_look_is_the_random_network_by_a_plain_loop():
     run = Regression(target="sine", seed=3, **SMALL)
-    path = follow(run)
+    path = follow_regression(run)
     x, y = regression_data("sine", 36, seed=3)
     model, rate, total, held = fully_connected(10, 16, 1, seed=3).double(), 1e-6, [], []
     for i in range(6):
@@ -57,7 +57,7 @@ def test_first_look_is_the_random_network_by_a_plain_loop():
 
 
 def test_linear_regression_keeps_its_similarity():
-    path = follow(Regression(target="diabetes", hidden_layers=0, **SMALL))
+    path = follow_regression(Regression(target="diabetes", hidden_layers=0, **SMALL))
     assert path.trained == pytest.approx(np.full(len(path.steps), path.trained[0]), rel=1e-5)
 
 
@@ -65,9 +65,9 @@ def test_the_rate_is_a_share_of_the_largest_stable_one():
     # the loss is a half square, so descent contracts up to the limit that shares are taken of
     settings = SMALL | {"epochs": 3000}
     with pytest.raises(DivergenceError):
-        follow(Regression(target="linear", hidden_layers=0, rate_share=1.5, **settings))
-    follow(Regression(target="linear", hidden_layers=0, rate_share=0.99, **settings))
+        follow_regression(Regression(target="linear", hidden_layers=0, rate_share=1.5, **settings))
+    follow_regression(Regression(target="linear", hidden_layers=0, rate_share=0.99, **settings))
 
 
 def test_batches_take_more_steps():
-    assert follow(Regression(target="sine", batch_size=7, **SMALL)).steps[-1] == 20 * 5
+    assert follow_regression(Regression(target="sine", batch_size=7, **SMALL)).steps[-1] == 20 * 5

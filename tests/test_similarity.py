@@ -29,7 +29,7 @@ from lecore.engine.network.flags import fixed_flags
 from lecore.engine.rounding import RoundingWarning, signal_to_rounding, warn_below_rounding
 from lecore.losses import binary_cross_entropy, squared_error
 from lecore.probabilities import prediction_divergence, softmax_change
-from lecore.similarity import UndefinedRowsWarning
+from lecore.similarity import UndefinedRowsWarning, own_change
 from lecore.studies.dan.definitions import (
     divergence_similarity,
     divergence_similarity_as_coded,
@@ -520,3 +520,9 @@ def test_bad_input():
     for constant in (np.ones((2, 2)), np.full((2, 2), np.nan)):
         with pytest.raises(ValueError, match="constant"):
             correlation_with_distance(constant, np.eye(2))
+
+
+def test_own_change_is_that_of_the_first_test_points():
+    change = torch.randn(3, 5, 2)
+    assert torch.equal(own_change(change), torch.stack([change[i, i] for i in range(3)]))
+    assert torch.equal(own_change(change[..., 0]), change[range(3), range(3), 0])

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lecore.studies.dan.classification import Classification, classifier, train_classifier
+from lecore.studies.dan.classification import classifier, train_classifier
+from lecore.studies.dan.problem import Classification
 from lecore.studies.dan.step_comparison import compare_steps
 
 RUN = Classification(
@@ -16,7 +17,7 @@ RUN = Classification(
 
 def test_four_steps_by_plain_loops(tmp_path):
     found = compare_steps(RUN, "cpu", tmp_path)
-    problem, network, points, labels = classifier(RUN, "cpu")
+    problem, network, (points, labels) = classifier(RUN, "cpu")
     train_classifier(RUN, network, problem, tmp_path)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     before = network(points).detach()

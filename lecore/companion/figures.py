@@ -117,6 +117,24 @@ def draw_recorded(
     ax.fill_between(x, entry["lowest"], entry["highest"], **band)
 
 
+def draw_range(
+    ax: Any, x: Any, curves: Any, style: str = "-", *, alpha: float = 0.15, **settings: Any
+) -> None:
+    """Mean of several runs' curves, with their range.
+
+    Args:
+        ax: Where.
+        x: Shape (places,).
+        curves: Shape (runs, places).
+        style: Of the line.
+        alpha: Of the band.
+        **settings: Of the line.
+    """
+    (line,) = ax.plot(x, curves.mean(axis=0), style, **settings)
+    band = {"color": line.get_color(), "alpha": alpha, "linewidth": 0}
+    ax.fill_between(x, curves.min(axis=0), curves.max(axis=0), **band)
+
+
 def _colour(row: str) -> str:
     if "linear" in row or "random" in row:
         return COLOURS["linear"]

@@ -81,6 +81,27 @@ def record(
     return entry | details
 
 
+def record_all(entries: Mapping[str | tuple[str, ...], Any]) -> dict[str, dict[str, Any]]:
+    """Publish several numbers of a chapter, as :func:`record` does each.
+
+    Args:
+        entries: By name, or by words for :func:`key`: a number, an interval, or all arguments of
+            :func:`record` by name.
+
+    Returns:
+        What is recorded, by name.
+    """
+    found = {}
+    for words, entry in entries.items():
+        name = words if isinstance(words, str) else key(*words)
+        if hasattr(entry, "_asdict"):
+            entry = entry._asdict()
+        elif not isinstance(entry, Mapping):
+            entry = {"value": entry}
+        found[name] = record(name, **entry)
+    return found
+
+
 def glue_record(
     name: str, entry: Mapping[str, Any], record: Mapping[str, Any] | None = None
 ) -> None:
@@ -217,3 +238,11 @@ def record_curve(name: str, curves: "NDArray[np.float64]") -> dict[str, Any]:
         for values in (curves.mean(0), curves.min(0), curves.max(0))
     )
     return record(name, mean[-1], curve=mean, lowest=lowest, highest=highest)
+
+
+def record_curves(
+    curves: Mapping[str | tuple[str, ...], "NDArray[np.float64]"],
+) -> dict[str, dict[str, Any]]:
+    """Several curves by name, or by words for :func:`key`, as :func:`record_curve` does each."""
+    names = {words if isinstance(words, str) else key(*words): words for words in curves}
+    return {name: record_curve(name, curves[words]) for name, words in names.items()}

@@ -1,6 +1,6 @@
 """Tables of a page: the paper, the reference run and this build beside each other."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -69,6 +69,33 @@ def side_by_side(
     return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
 
 
+def interval_table(
+    rows: Iterable[str],
+    columns: Sequence[str],
+    name_of: Callable[[str, str], str],
+    *,
+    reference: Mapping[str, Mapping[str, Any]],
+    here: Mapping[str, Mapping[str, Any]],
+) -> Styler:
+    """A table with up to two lines a row, reference run and this build: numbers with intervals.
+
+    Args:
+        rows: Names of rows.
+        columns: Names of columns.
+        name_of: Name of the record from those of its row and column.
+        reference: Records of the reference run.
+        here: Records of this build.
+    """
+    shown: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for source, records in (("reference run", reference), ("this build", here)):
+            cells = [records.get(name_of(row, column)) for column in columns]
+            if any(cells):
+                shown[row, source] = [_with_interval(cell) for cell in cells]
+    index = pd.MultiIndex.from_tuples(shown, names=[None, None])
+    return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
+
+
 def styled(frame: pd.DataFrame) -> Styler:
     """A table for the page: cells of several lines, close together, in the book's own look."""
     cells = {"white-space": "pre", "text-align": "right", "padding": "0.1rem 0.3rem"}
@@ -90,6 +117,14 @@ def _arrow(published: float, cell: Mapping[str, Any] | None) -> str:
         return ""
     low, high = round(cell["low"], 1), round(cell["high"], 1)
     return " ↑" if published > high else " ↓" if published < low else ""
+
+
+def _with_interval(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return "—"
+    text = f"{cell['value']:.2f}"
+    ends = [f"{cell[end]:.2f}" for end in ("low", "high") if end in cell]
+    return text if {*ends} <= {text} else f"{text}\n{'–'.join(ends)}"  # nothing if it has no width
 
 
 def _text(cell: Mapping[str, Any] | None) -> str:

@@ -115,3 +115,15 @@ def test_key_holds_the_reference_results_that_the_code_names(fresh: Path) -> Non
     named = key(fresh)
     results.write_text("2")
     assert len({before, named, key(fresh)}) == 3
+
+
+def test_the_page_of_solved_models_does_not_depend_on_the_engine() -> None:
+    """So that mending a store of matrices, say, leaves its results as good as they were."""
+    root = Path(__file__).parents[2]
+    notebook = chapters.read_notebook(root, "dynamics/analytical-models")
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    rooms = {
+        path.relative_to(root / "lecore").parts[0] for path in chapters.dependencies(code, root)
+    }
+    assert "theory" in rooms
+    assert not rooms & {"engine", "identity", "training.py", "changes.py", "tangent_kernel.py"}

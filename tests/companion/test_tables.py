@@ -126,6 +126,20 @@ def test_pairs_won_leaves_out_replicates_that_a_row_lacks() -> None:
     assert he_su.pairs_won([row([60, 60], [60, 60])], [row([50, 70])]) == over_runs([1])
 
 
+def test_intervals_stand_below_their_numbers_if_they_have_a_width() -> None:
+    wide = {"value": 0.5, "low": 0.25, "high": 1.0}
+    narrow = {"value": 0.5, "low": 0.4999, "high": 0.5001}
+    shown = tables.interval_table(
+        ["a", "b", "c"], ["x", "y"], lambda row, column: f"{row}-{column}",
+        reference={"a-x": wide}, here={"a-x": narrow, "a-y": {"value": 1 / 3}, "b-y": narrow},
+    ).data  # fmt: skip
+    assert shown.index.tolist() == [
+        ("a", "reference run"), ("a", "this build"), ("b", "this build")
+    ]  # fmt: skip
+    assert shown["x"].tolist() == ["0.50\n0.25–1.00", "0.50", "—"]
+    assert shown["y"].tolist() == ["—", "0.33", "0.50"]
+
+
 def test_the_figure_has_a_panel_for_each_column(recorded: dict[str, Any]) -> None:
     columns = [*PAIRS, "7v9", "5v9", "3v5", "3v8"]
     here = records.record_cells("t", {"K-means": row([50, 60], [53, 70])}, PAIRS)

@@ -1,9 +1,9 @@
 """Classifiers in training, probed as by Dan et al. (2021): what a step on one point changes."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,116 +11,39 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lecore.changes import linearized_change, prediction_change
-from lecore.data.images import Pixels, load
-from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from lecore.models import image_cnn, resnet18
-from lecore.names import Choices, check_name
 from lecore.seeding import seeded
+from lecore.studies.dan.problem import Classification, Problem, classification_problem
 from lecore.tangent_kernel import empirical_ntk
-from lecore.tracking import Tracker
+from lecore.tracking import Measure, Tracker
 from lecore.training import Callback, History, train
+from lecore.uncertainty import over_runs
 
-MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-"""Of the channels, as Dan et al. take them for each of their three sets."""
-
-NETWORKS = ("resnet18", "cnn")
-
-DAN_CLASSES: Choices[tuple[int, ...]] = Choices(
-    "choice of classes for the image set",
-    {
-        "cifar10": (0, 1, 8),
-        "cifar100": (48, 53, 94),
-        "svhn": (0, 2, 4),
-        "mnist": (0, 2, 4),
-        "digits": (0, 2, 4),
-    },
-)
-"""Classes by set, as Dan et al. chose them for the first three; SVHN's digits for the last two."""
+STEP: dict[str, Any] = {"loss": cross_entropy, "dtype": torch.float32}
+"""Settings of every step on a probe."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Classification:
-    """A network, how it is trained and how often it is probed. The defaults are for CIFAR-10.
+class Probes(NamedTuple):
+    """Points that are looked at, P training images class by class and as many held-out ones.
 
     Attributes:
-        data: Image set.
-        classes: Its classes to tell apart.
-        network: ``resnet18`` (without normalisation) or ``cnn``, see :mod:`lecore.models`.
-        per_class: Training images of each class, drawn at random; all if there are fewer.
-        test_per_class: Their "test" images of each class, drawn from the same training images.
-        batch_size: Examples a step; an epoch's smaller last batch is left out.
-        epochs: Passes over the training images.
-        every: Steps from one look to the next; each epoch's first step has one, as has the start.
-        probes: Points of each class to step on.
-        learning_rate: Of Adam, in training and on the probes.
-        weight_decay: Of training alone.
-        seed: Of images, crops, weights, order and probes.
+        points: Shape (2P, 3, h, w).
+        labels: Shape (2P,).
     """
 
-    data: str
-    classes: tuple[int, ...]
-    network: Literal["resnet18", "cnn"] = "resnet18"
-    per_class: int = 5000
-    test_per_class: int = 1000
-    batch_size: int = 256
-    epochs: int = 7
-    every: int = 9
-    probes: int = 20
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
-    seed: int = 0
+    points: Tensor
+    labels: Tensor
 
-    def __post_init__(self) -> None:
-        check_name("network", self.network, NETWORKS)
+    @property
+    def stepped(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The P training images with their labels, to be stepped on, and all points."""
+        size = len(self.points) // 2
+        return self.points[:size], self.labels[:size], self.points
 
 
-class Problem(NamedTuple):
-    """Images of some classes as network inputs, shape (n, 3, h, w), with their labels 0, 1, ….
-
-    Attributes:
-        inputs: Training images, each cropped and flipped at random once, class by class.
-        targets: Their labels.
-        again: What the released code calls test images: training images, cropped and flipped anew.
-        again_targets: Their labels.
-        held_out: The set's own test images of these classes, as they are.
-        held_out_targets: Their labels.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    again: Tensor
-    again_targets: Tensor
-    held_out: Tensor
-    held_out_targets: Tensor
-
-
-def classification_problem(run: Classification) -> Problem:
-    """Images of a run as Dan et al. prepare them.
-
-    Random crops have a border of an eighth of the side (4 of 32), digits are flipped too, and
-    grey images become three equal channels.
-
-    Raises:
-        LecoreError: If a class is not in the set.
-    """
-    images = load(run.data)
-    if missing := set(run.classes) - set(images.y_train.tolist()):
-        raise LecoreError(f"{images.name} has no training images of class {sorted(missing)}")
-    with seeded(run.seed) as rng:
-        rows, targets = _drawn(rng, images.y_train, run.classes, run.per_class)
-        inputs = _augmented(images.x_train[rows])
-        rows, again_targets = _drawn(rng, images.y_train, run.classes, run.test_per_class)
-        again = _augmented(images.x_train[rows])
-    rows, held_out_targets = _drawn(None, images.y_test, run.classes, len(images.y_test))
-    return Problem(
-        _standardised(inputs), targets, _standardised(again), again_targets,
-        _standardised(_pictures(images.x_test[rows])), held_out_targets,
-    )  # fmt: skip
-
-
-def follow(run: Classification, device: str, scratch: Path) -> dict[str, NDArray[Any]]:
+def follow_classifier(run: Classification, device: str, scratch: Path) -> dict[str, NDArray[Any]]:
     """Train, and look at the probes before, after each epoch's first step and every few on.
 
     The P probes are ``run.probes`` training images of each class; what is seen of them is seen of
@@ -132,102 +55,148 @@ def follow(run: Classification, device: str, scratch: Path) -> dict[str, NDArray
         scratch: Folder for what an interrupted run needs to go on.
 
     Returns:
-        ``steps`` (T,); ``labels`` (2P,); ``logits`` (T, 2P, C); ``adam``, their change after
-        the first step of a new Adam on each probe, (T, P, 2P, C); ``kernel``, the tangent kernel
-        Θ, from which SGD steps follow, (T, 2P, 2P, C, C). Of the trained network the change
-        after a plain SGD step at the same learning rate, ``exact`` and ``first_order``,
-        (P, 2P, C). Of each training step ``loss`` and ``accuracy`` on its batch, before it;
-        ``epoch_accuracy`` (epochs, 3) after each epoch, on training, "test" and held-out images;
-        ``steps_per_epoch``.
+        ``steps`` (T,); ``labels`` (2P,); ``steps_per_epoch``; of each training step ``loss`` and
+        ``accuracy`` on its batch, before it; and what :func:`measures` has: ``logits`` (T, 2P, C),
+        ``adam`` (T, P, 2P, C), ``kernel`` (T, 2P, 2P, C, C), ``epoch_accuracy`` (epochs, 3), and
+        of the trained network ``exact`` and ``first_order`` (P, 2P, C).
 
     Raises:
         LecoreError: If the set lacks a class, has too few images for a batch or the probes, or
             there is no epoch.
     """
-    problem, network, points, labels = classifier(run, device)
-    size = len(points) // 2
-    stepped = (points[:size], labels[:size], points)
-    settings: Any = {"loss": cross_entropy, "dtype": torch.float32}
-    rate = run.learning_rate
-
-    def logits(model: nn.Module) -> Tensor:
-        return torch.as_tensor(model(points))
-
-    def adam(model: nn.Module) -> Tensor:
-        new = torch.optim.Adam(model.parameters(), lr=rate)
-        return torch.as_tensor(prediction_change(model, *stepped, optimizer=new, **settings))
-
-    def kernel(model: nn.Module) -> Tensor:
-        return torch.as_tensor(empirical_ntk(model, points, dtype=torch.float32))
-
-    def exact(model: nn.Module) -> Tensor:
-        step = prediction_change(model, *stepped, learning_rate=rate, **settings)
-        return torch.as_tensor(step)
-
-    def first_order(model: nn.Module) -> Tensor:
-        step = linearized_change(model, *stepped, learning_rate=rate, **settings)
-        return torch.as_tensor(step)
-
-    def epoch_accuracy(model: nn.Module) -> Tensor:
-        with torch.no_grad():
-            return torch.tensor([
-                _accuracy(model, *problem[pair : pair + 2]) for pair in (0, 2, 4)
-            ])  # fmt: skip
-
+    problem, network, probes = classifier(run, device)
     per_epoch = len(problem.targets) // run.batch_size
-    in_epoch = range(1, per_epoch + 1, run.every)
-    at = {0} | {epoch * per_epoch + step for epoch in range(run.epochs) for step in in_epoch}
-    ends = {epoch * per_epoch for epoch in range(1, run.epochs + 1)}
-    measures = {"logits": logits, "adam": adam, "kernel": kernel}
-    looks = Tracker(measures, every=1, file=scratch / "looks.npz")
-    epochs = Tracker({"accuracy": epoch_accuracy}, every=1, file=scratch / "epochs.npz")
-    steps = {"exact": exact, "first_order": first_order}
-    last = Tracker(steps, every=1, file=scratch / "last.npz")
+    when = moments(run, per_epoch)
+    trackers = {
+        name: Tracker({name: measure}, every=1, file=scratch / f"{name}.npz")
+        for name, measure in measures(run, problem, probes).items()
+    }
 
     def look(step: int, model: nn.Module) -> None:
-        if step in at:
-            looks(step, model)
-        if step in ends:
-            epochs(step, model)
-        if step == max(ends):
-            last(step, model)
+        for name, tracker in trackers.items():
+            if step in when[name]:
+                tracker(step, model)
 
-    history = train_classifier(run, network, problem, scratch, look, at | ends)
+    history = train_classifier(run, network, problem, scratch, look, set().union(*when.values()))
+    found = {name: tracker.curve(name) for name, tracker in trackers.items()}
+    accuracy, last = found.pop("epoch_accuracy"), ("exact", "first_order")
     return {
-        "steps": np.array(looks.steps),
-        "labels": labels.cpu().numpy(),
-        **{name: looks.curve(name).astype(np.float32) for name in measures},
-        **{name: last.curve(name)[0].astype(np.float32) for name in steps},
+        "steps": np.array(trackers["logits"].steps),
+        "steps_per_epoch": np.array(per_epoch),
+        "labels": probes.labels.cpu().numpy(),
         "loss": np.array(history.losses),
         "accuracy": np.array(history.accuracies),
-        "epoch_accuracy": epochs.curve("accuracy"),
-        "steps_per_epoch": np.array(per_epoch),
+        "epoch_accuracy": accuracy,
+        **{k: (v[0] if k in last else v).astype(np.float32) for k, v in found.items()},
     }
 
 
-def classifier(run: Classification, device: str) -> tuple[Problem, nn.Module, Tensor, Tensor]:
-    """What a run starts from.
+def moments(run: Classification, per_epoch: int) -> dict[str, set[int]]:
+    """Steps after which each of :func:`measures` is taken.
 
-    Returns:
-        The images; the network; the 2P points that are looked at, P training images class by
-        class and as many held-out ones; and their labels, shape (2P,).
+    Args:
+        run: Says how often to look, and how long.
+        per_epoch: Steps in an epoch.
+    """
+    in_epoch = range(1, per_epoch + 1, run.every)
+    looks = {0} | {epoch * per_epoch + step for epoch in range(run.epochs) for step in in_epoch}
+    ends = {epoch * per_epoch for epoch in range(1, run.epochs + 1)}
+    last = {max(ends)}
+    return {
+        "logits": looks, "adam": looks, "kernel": looks, "epoch_accuracy": ends,
+        "exact": last, "first_order": last,
+    }  # fmt: skip
+
+
+def measures(run: Classification, problem: Problem, probes: Probes) -> dict[str, Measure]:
+    """What is measured of the network, by name.
+
+    ``logits`` of the probes; ``adam``, their change after the first step of a new Adam on each
+    of the first P; ``kernel``, the tangent kernel Θ, from which SGD steps follow; their change
+    after a plain SGD step at the same learning rate, ``exact`` and ``first_order``; and
+    ``epoch_accuracy`` on training, "test" and held-out images.
+    """
+    step: Any = {"probes": probes, "learning_rate": run.learning_rate}
+    return {
+        "logits": partial(logits, points=probes.points),
+        "adam": partial(adam_change, **step),
+        "kernel": partial(kernel, points=probes.points),
+        "epoch_accuracy": partial(accuracies, problem=problem),
+        "exact": partial(sgd_change, **step),
+        "first_order": partial(first_order_change, **step),
+    }
+
+
+def logits(model: nn.Module, points: Tensor) -> Tensor:
+    """Shape (2P, C)."""
+    return torch.as_tensor(model(points))
+
+
+def adam_change(model: nn.Module, probes: Probes, learning_rate: float) -> Tensor:
+    """Change of the logits after the first step of a new Adam on each probe, (P, 2P, C)."""
+    new = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    return torch.as_tensor(prediction_change(model, *probes.stepped, optimizer=new, **STEP))
+
+
+def sgd_change(model: nn.Module, probes: Probes, learning_rate: float) -> Tensor:
+    """Change of the logits after a step of SGD on each probe, (P, 2P, C)."""
+    step = STEP | {"learning_rate": learning_rate}
+    return torch.as_tensor(prediction_change(model, *probes.stepped, **step))
+
+
+def first_order_change(model: nn.Module, probes: Probes, learning_rate: float) -> Tensor:
+    """The first order of :func:`sgd_change` in the learning rate, (P, 2P, C)."""
+    step = STEP | {"learning_rate": learning_rate}
+    return torch.as_tensor(linearized_change(model, *probes.stepped, **step))
+
+
+def kernel(model: nn.Module, points: Tensor) -> Tensor:
+    """Tangent kernel Θ, (2P, 2P, C, C)."""
+    return torch.as_tensor(empirical_ntk(model, points, dtype=torch.float32))
+
+
+def accuracies(model: nn.Module, problem: Problem) -> Tensor:
+    """Share classified right of training, "test" and held-out images, (3,)."""
+    with torch.no_grad():
+        sets = [problem[pair : pair + 2] for pair in (0, 2, 4)]
+        return torch.tensor([_accuracy(model, *images) for images in sets])
+
+
+def classifier(run: Classification, device: str) -> tuple[Problem, nn.Module, Probes]:
+    """What a run starts from: images, network and probes.
 
     Raises:
-        LecoreError: As :func:`follow`.
+        LecoreError: As :func:`follow_classifier`.
     """
     if run.epochs < 1:
         raise LecoreError(f"epochs must be 1 or larger, not {run.epochs}")
     problem = Problem(*(tensor.to(device) for tensor in classification_problem(run)))
-    probes = _probes(run, problem)
-    points = torch.cat([problem.inputs[probes[0]], problem.held_out[probes[1]]])
-    labels = torch.cat([problem.targets[probes[0]], problem.held_out_targets[probes[1]]])
     outputs = len(run.classes)
     if run.network == "resnet18":
         network = resnet18(outputs=outputs, seed=run.seed)
     else:
         shape = problem.inputs.shape[1:]
         network = image_cnn((shape[0], shape[1], shape[2]), outputs=outputs, seed=run.seed)
-    return problem, network.to(device), points, labels
+    return problem, network.to(device), drawn_probes(run, problem)
+
+
+def drawn_probes(run: Classification, problem: Problem) -> Probes:
+    """Draw the probes, as many of each class.
+
+    Raises:
+        LecoreError: If a class has too few images.
+    """
+    points, labels = [], []
+    with seeded(run.seed + 1):
+        for inputs, targets in (problem[:2], problem[4:]):
+            places = [(targets.cpu() == c).nonzero()[:, 0] for c in range(len(run.classes))]
+            if min(len(of_class) for of_class in places) < run.probes:
+                raise LecoreError(f"{run.data} has a class of fewer than {run.probes} images")
+            drawn = [rows[torch.randperm(len(rows))[: run.probes]] for rows in places]
+            rows = torch.cat(drawn).to(inputs.device)
+            points.append(inputs[rows])
+            labels.append(targets[rows])
+    return Probes(torch.cat(points), torch.cat(labels))
 
 
 def train_classifier(
@@ -248,76 +217,48 @@ def train_classifier(
     )  # fmt: skip
 
 
-def sgd_logit_change(
-    logits: Tensor, labels: Tensor, kernel: Tensor, learning_rate: float
-) -> Tensor:
-    """Change of all logits after a small SGD step on the cross-entropy at each point.
-
-    Δ[i, j, c] = −η Σ_k (softmax(z_i)_k − [k = y_i]) Θ[i, j, k, c], the first order of
-    :func:`lecore.changes.prediction_change`.
-
-    Args:
-        logits: z, shape (m, C).
-        labels: y, shape (m,).
-        kernel: Θ, shape (m, m, C, C).
-        learning_rate: η.
-
-    Returns:
-        Shape (m, m, C).
-    """
-    residual = logits.softmax(dim=1) - nn.functional.one_hot(labels, logits.shape[1])
-    return -learning_rate * torch.einsum("ik,ijkc->ijc", residual, kernel)
-
-
-def _drawn(
-    rng: np.random.Generator | None, labels: NDArray[np.int64], classes: tuple[int, ...], size: int
-) -> tuple[NDArray[np.int64], Tensor]:
-    """Rows of up to ``size`` images of each class, class by class, and their new labels."""
-    of_class = [np.flatnonzero(labels == label) for label in classes]
-    if rng is not None:
-        of_class = [rng.permutation(rows) for rows in of_class]
-    of_class = [rows[:size] for rows in of_class]
-    targets = np.repeat(np.arange(len(classes)), [len(rows) for rows in of_class])
-    return np.concatenate(of_class), torch.tensor(targets)
-
-
-def _pictures(images: Pixels) -> Tensor:
-    """Channels first, three of them, still uint8."""
-    if images.ndim == 3:
-        images = np.repeat(images[..., None], 3, axis=3)
-    return torch.tensor(np.moveaxis(images, -1, 1))
-
-
-def _augmented(images: Pixels) -> Tensor:
-    transforms = import_torchvision().transforms
-    pictures = _pictures(images)
-    side = pictures.shape[-1]
-    crop = transforms.RandomCrop(side, padding=side // 8)
-    flip = transforms.RandomHorizontalFlip()
-    return torch.stack([flip(crop(picture)) for picture in pictures])
-
-
-def _standardised(pictures: Tensor) -> Tensor:
-    mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
-    return (pictures / 255 - mean) / deviation
-
-
-def _probes(run: Classification, problem: Problem) -> tuple[Tensor, Tensor]:
-    """Rows of the probes among training and held-out images, class by class."""
-    chosen = []
-    with seeded(run.seed + 1):
-        for targets in (problem.targets.cpu(), problem.held_out_targets.cpu()):
-            rows = [(targets == label).nonzero()[:, 0] for label in range(len(run.classes))]
-            if min(len(of_class) for of_class in rows) < run.probes:
-                raise LecoreError(f"{run.data} has a class of fewer than {run.probes} images")
-            drawn = [of_class[torch.randperm(len(of_class))[: run.probes]] for of_class in rows]
-            chosen.append(torch.cat(drawn))
-    return chosen[0], chosen[1]
-
-
 def _accuracy(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
     right = [
         (model(x).argmax(dim=1) == y).sum()
         for x, y in zip(inputs.split(1000), targets.split(1000), strict=True)
     ]
     return float(torch.stack(right).sum()) / len(targets)
+
+
+def training_curves(followed: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Loss and accuracies by epoch, each of shape (runs, epochs).
+
+    Args:
+        followed: From :func:`follow_classifier`, one a run. Loss and accuracy on the training
+            images are means over an epoch's batches, as Dan et al. plot them.
+    """
+    accuracy = np.stack([one["epoch_accuracy"] for one in followed])
+    runs, epochs, _ = accuracy.shape
+    of_steps = {name: np.stack([one[name] for one in followed]) for name in ("loss", "accuracy")}
+    return {
+        "training loss": of_steps["loss"].reshape(runs, epochs, -1).mean(axis=2),
+        "training accuracy": of_steps["accuracy"].reshape(runs, epochs, -1).mean(axis=2),
+        '"test" accuracy': accuracy[..., 1],
+        "held-out accuracy": accuracy[..., 2],
+    }
+
+
+def final_accuracies(
+    curves: Mapping[str, NDArray[Any]], released: Mapping[str, Any]
+) -> dict[tuple[str, ...], Any]:
+    """Accuracies after the last epoch in per cent, by words of the record.
+
+    Args:
+        curves: From :func:`training_curves`.
+        released: Numbers of the released runs on the same images, from which to say the
+            difference; empty if there are none.
+    """
+    numbers: dict[tuple[str, ...], Any] = {}
+    for name, curve in curves.items():
+        if "accuracy" not in name:
+            continue
+        last = over_runs(100 * curve[:, -1], bounds=(0, 100))
+        numbers[name,] = last._asdict() | {"digits": 1}
+        if name in released:
+            numbers[name, "difference"] = abs(last.value - 100 * released[name]["mean"][-1])
+    return numbers

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from lecore.names import check_name
 from lecore.probabilities import prediction_divergence, softmax_change
-from lecore.similarity import normalized_similarity, relative_similarity
-from lecore.studies.dan.classification import sgd_logit_change
+from lecore.similarity import normalized_similarity, own_change, relative_similarity
 from lecore.studies.dan.definitions import (
     divergence_similarity,
     divergence_similarity_as_coded,
@@ -42,10 +41,10 @@ class Ratio(NamedTuple):
 def steps_of(
     followed: Mapping[str, NDArray[Any]], step: Step, learning_rate: float
 ) -> list[tuple[Tensor, Tensor]]:
-    """Logits and their changes at every look of :func:`lecore.studies.dan.classification.follow`.
+    """Logits and their changes at every look.
 
     Args:
-        followed: What that function gave, with P probes.
+        followed: From :func:`lecore.studies.dan.classification.follow_classifier`, with P probes.
         step: The first one of a new ``Adam``; a small one of ``SGD``, from the tangent kernel; or
             ``none``, the control w⁺ = w.
         learning_rate: Of SGD.
@@ -67,6 +66,27 @@ def steps_of(
             change = torch.zeros(points, *z.shape, dtype=z.dtype)
         found.append((z, change))
     return found
+
+
+def sgd_logit_change(
+    logits: Tensor, labels: Tensor, kernel: Tensor, learning_rate: float
+) -> Tensor:
+    """Change of all logits after a small SGD step on the cross-entropy at each point.
+
+    Δ[i, j, c] = −η Σ_k (softmax(z_i)_k − [k = y_i]) Θ[i, j, k, c], the first order of
+    :func:`lecore.changes.prediction_change`.
+
+    Args:
+        logits: z, shape (m, C).
+        labels: y, shape (m,).
+        kernel: Θ, shape (m, m, C, C).
+        learning_rate: η.
+
+    Returns:
+        Shape (m, m, C).
+    """
+    residual = logits.softmax(dim=1) - F.one_hot(labels, logits.shape[1])
+    return -learning_rate * torch.einsum("ik,ijkc->ijc", residual, kernel)
 
 
 def executed_divergence(p: Tensor, p_after: Tensor) -> Tensor:
@@ -162,8 +182,3 @@ def kernel_measures(z: Tensor, labels: Tensor, kernel: Tensor) -> dict[str, Tens
         "stiffness of residuals": residual @ residual.T,
     }
     return {name: normalized_similarity(gram) for name, gram in grams.items()}
-
-
-def own_change(change: Tensor) -> Tensor:
-    """Change at the update points themselves, shape (n, K)."""
-    return change[:, : len(change)].diagonal().T

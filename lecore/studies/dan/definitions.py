@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lecore.finite import check_finite
 from lecore.probabilities import prediction_divergence, softmax_change
+from lecore.similarity import own_change as change_of_update_points
 from lecore.similarity import relative_similarity, size_of
 
 
@@ -108,7 +109,7 @@ def _with_own(
 
 
 def _own(change: Tensor) -> Tensor:
-    """The diagonal of the first two axes."""
+    """Change at the update points, which are the test points."""
     if change.shape[0] != change.shape[1]:
         raise ValueError(f"need a square matrix or own_change, got shape {tuple(change.shape)}")
-    return change.diagonal().movedim(-1, 0)
+    return change_of_update_points(change)

@@ -18,7 +18,7 @@ from lecore.losses import half_squared_error
 from lecore.models import ACTIVATIONS, fully_connected
 from lecore.names import check_name
 from lecore.seeding import seeded
-from lecore.similarity import relative_similarity
+from lecore.similarity import own_change, relative_similarity
 from lecore.tangent_kernel import empirical_ntk, stability_limit
 from lecore.tracking import Tracker
 from lecore.training import train
@@ -62,7 +62,7 @@ class Regression:
         check_name("activation", self.activation, ACTIVATIONS)
 
 
-class Path(NamedTuple):
+class RegressionPath(NamedTuple):
     """S_rel of one network through training.
 
     Attributes:
@@ -113,7 +113,7 @@ def regression_data(target: str, points: int, seed: int = 0) -> tuple[Tensor, Te
     return torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)[:, None]
 
 
-def follow(run: Regression, device: str = "cpu") -> Path:
+def follow_regression(run: Regression, device: str = "cpu") -> RegressionPath:
     """Train a network on ½(f − y)² and measure S_rel of small SGD steps on the way.
 
     Args:
@@ -142,7 +142,7 @@ def follow(run: Regression, device: str = "cpu") -> Path:
     def similarity(model: nn.Module) -> Tensor:
         """S_rel from the tangent kernel, defined even where the residual is 0."""
         kernel = empirical_ntk(model, probes, columns, form="trace", dtype=torch.float32)
-        return relative_similarity(kernel[..., None], kernel.diagonal()[:, None])
+        return relative_similarity(kernel[..., None], own_change(kernel)[:, None])
 
     def loss(model: nn.Module) -> Tensor:
         return 0.5 * (model(seen) - targets[: run.points]).square().mean()
@@ -154,7 +154,7 @@ def follow(run: Regression, device: str = "cpu") -> Path:
         shuffle="each epoch", callback=tracker, callback_steps=set(at.tolist()),
     )  # fmt: skip
     matrices, different = tracker.curve("similarity"), ~np.eye(run.probes, dtype=bool)
-    return Path(
+    return RegressionPath(
         at,
         matrices[:, :, : run.probes][:, different].mean(axis=1),
         matrices[:, :, run.probes :].mean(axis=(1, 2)),

@@ -8,18 +8,20 @@ import torch
 from numpy.typing import NDArray
 
 from lecore.changes import linearized_change, prediction_change
-from lecore.losses import cross_entropy
-from lecore.studies.dan.classification import Classification, classifier, train_classifier
+from lecore.similarity import own_change
+from lecore.studies.dan.classification import STEP, classifier, train_classifier
+from lecore.studies.dan.problem import Classification
 from lecore.tracking import eval_mode
 
 
 def compare_steps(run: Classification, device: str, scratch: Path) -> dict[str, NDArray[Any]]:
-    """Train as :func:`lecore.studies.dan.classification.follow` does, then step once on each probe.
+    """Train a classifier, then step once on each probe.
 
-    The first step of a new Adam goes along about −sign(∇L), a step of SGD along −∇L. Adam's is
-    large, too: so each direction is taken at two sizes, as it is and in the limit of a small
-    step. A large SGD step has the learning rate at which the limit moves the update point's own
-    logits as far as Adam's step does.
+    Training is that of :func:`lecore.studies.dan.classification.follow_classifier`. The first
+    step of a new Adam goes along about −sign(∇L), a step of SGD along −∇L. Adam's is large, too:
+    so each direction is taken at two sizes, as it is and in the limit of a small step. A large SGD
+    step has the learning rate at which the limit moves the update point's own logits as far as
+    Adam's step does.
 
     Args:
         run: What to train; ``every`` is not used.
@@ -32,29 +34,19 @@ def compare_steps(run: Classification, device: str, scratch: Path) -> dict[str, 
         per unit of a factor that no relative similarity depends on. ``rates`` (P,): learning
         rates of the large SGD steps.
     """
-    problem, network, points, labels = classifier(run, device)
+    problem, network, probes = classifier(run, device)
     train_classifier(run, network, problem, scratch)
-    size = len(points) // 2
-    stepped = (points[:size], labels[:size], points)
-    settings: Any = {"loss": cross_entropy, "dtype": torch.float32}
+    stepped, labels = probes.stepped, probes.labels
     adam = torch.optim.Adam(network.parameters(), lr=run.learning_rate)
     with eval_mode(network), torch.no_grad():
-        logits = network(points)
-        large = prediction_change(network, *stepped, optimizer=adam, **settings)
-        along = linearized_change(network, *stepped, optimizer=adam, **settings)
-        gradient = linearized_change(network, *stepped, learning_rate=1.0, **settings)
-        own = large[:, :size].diagonal().norm(dim=0)
-        rates = own / gradient[:, :size].diagonal().norm(dim=0)
+        logits = network(probes.points)
+        large = prediction_change(network, *stepped, optimizer=adam, **STEP)
+        along = linearized_change(network, *stepped, optimizer=adam, **STEP)
+        gradient = linearized_change(network, *stepped, learning_rate=1.0, **STEP)
+        rates = own_change(large).norm(dim=1) / own_change(gradient).norm(dim=1)
         matched = [
-            prediction_change(
-                network,
-                points[i : i + 1],
-                labels[i : i + 1],
-                points,
-                learning_rate=float(rates[i]),
-                **settings,
-            )
-            for i in range(size)
+            prediction_change(network, x[None], y[None], probes.points, learning_rate=rate, **STEP)
+            for x, y, rate in zip(*stepped[:2], rates.tolist(), strict=True)
         ]
     found = {
         "labels": labels, "logits": logits, "rates": rates, "Adam large": large,

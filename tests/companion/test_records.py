@@ -1,0 +1,28 @@
+"""Records that are published together."""
+
+import numpy as np
+
+from lecore.companion.records import record_all, record_curves
+from lecore.uncertainty import Interval
+
+
+def test_numbers_intervals_and_all_settings_may_stand_together() -> None:
+    found = record_all({
+        "plain-name": 3,
+        ("Two words", "and a number", "1.5"): Interval(2.0, 1.0, 4.0),
+        "with-details": {"value": 1.0, "unit": "s"},
+    })  # fmt: skip
+    assert found == {
+        "plain-name": {"value": 3.0},
+        "two-words-and-a-number-1.5": {"value": 2.0, "low": 1.0, "high": 4.0, "digits": 2},
+        "with-details": {"value": 1.0, "unit": "s"},
+    }
+
+
+def test_curves_by_name_or_words() -> None:
+    curves = np.array([[1.0, 2.0], [3.0, 4.0]])
+    found = record_curves({"a": curves, ("B b", "c"): curves[:1]})
+    assert found["a"] == {
+        "value": 3.0, "curve": [2.0, 3.0], "lowest": [1.0, 2.0], "highest": [3.0, 4.0]
+    }  # fmt: skip
+    assert found["b-b-c"]["curve"] == [1.0, 2.0]
