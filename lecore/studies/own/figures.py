@@ -7,10 +7,50 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from lecore.companion.figures import COLOURS
+from lecore.companion.figures import COLOURS, PAPER
 from lecore.studies.own.pretrained_measures import Moved
+from lecore.uncertainty import over_runs
 
 Array = NDArray[np.float64]
+
+
+def time_figure(sizes: Sequence[int], seconds: Array) -> Any:
+    """Time against the number of points, beside a line of slope 2.
+
+    Args:
+        sizes: Numbers of points, ascending.
+        seconds: Shape (repeats, sizes); medians are drawn, with bars from fastest to slowest.
+
+    Returns:
+        The matplotlib figure.
+    """
+    fig, ax = _growth("points n", "seconds")
+    middle = np.median(seconds, axis=0)
+    _with_bars(ax, sizes, middle, seconds.min(axis=0), seconds.max(axis=0), fmt="o-")
+    square = middle[-1] * (np.array(sizes) / sizes[-1]) ** 2
+    ax.plot(sizes, square, ":", color=PAPER, label="slope 2")
+    ax.legend()
+    return fig
+
+
+def sketch_figure(features: Sequence[int], measured: Array, stated: Array) -> Any:
+    """Errors of sketched kernels against the number of features.
+
+    Args:
+        features: Sizes of the sketches, ascending.
+        measured: Of :func:`lecore.studies.own.large_matrices.sketch_errors`, shape (sizes, seeds);
+            means are drawn, with 95 % intervals.
+        stated: Likewise; means are drawn.
+
+    Returns:
+        The matplotlib figure.
+    """
+    fig, ax = _growth("features k", "error / mean diagonal")
+    value, low, high = np.array([over_runs(row) for row in measured]).T
+    _with_bars(ax, features, value, low, high, fmt="o", label="measured")
+    ax.plot(features, stated.mean(axis=1), ":", color=PAPER, label="stated")
+    ax.legend()
+    return fig
 
 
 def similar_figure(
@@ -66,3 +106,14 @@ def _dots(ax: Any, middle: float, values: Array, colour: str) -> None:
     x = middle + np.linspace(-0.06, 0.06, len(values))
     y = np.log10(np.maximum(values, 1e-300))
     ax.plot(x, y, ".", markersize=4, color=colour, alpha=0.7)
+
+
+def _growth(xlabel: str, ylabel: str) -> Any:
+    """A double logarithmic plot."""
+    fig, ax = plt.subplots(figsize=(7, 3.4))
+    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    return fig, ax
+
+
+def _with_bars(ax: Any, x: Any, value: Array, low: Array, high: Array, **style: Any) -> None:
+    ax.errorbar(x, value, yerr=[value - low, high - value], capsize=3, **style)
