@@ -1,1 +1,1 @@
-"""What the papers did, one folder a paper."""
+"""What the papers did, one folder a paper, and questions of our own."""

@@ -1,0 +1,119 @@
+"""Figures of the chapters on our own questions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+
+from lecore.companion.figures import COLOURS, PAPER
+from lecore.studies.own.pretrained_measures import Moved
+from lecore.uncertainty import over_runs
+
+Array = NDArray[np.float64]
+
+
+def time_figure(sizes: Sequence[int], seconds: Array) -> Any:
+    """Time against the number of points, beside a line of slope 2.
+
+    Args:
+        sizes: Numbers of points, ascending.
+        seconds: Shape (repeats, sizes); medians are drawn, with bars from fastest to slowest.
+
+    Returns:
+        The matplotlib figure.
+    """
+    fig, ax = _growth("points n", "seconds")
+    middle = np.median(seconds, axis=0)
+    _with_bars(ax, sizes, middle, seconds.min(axis=0), seconds.max(axis=0), fmt="o-")
+    square = middle[-1] * (np.array(sizes) / sizes[-1]) ** 2
+    ax.plot(sizes, square, ":", color=PAPER, label="slope 2")
+    ax.legend()
+    return fig
+
+
+def sketch_figure(features: Sequence[int], measured: Array, stated: Array) -> Any:
+    """Errors of sketched kernels against the number of features.
+
+    Args:
+        features: Sizes of the sketches, ascending.
+        measured: Of :func:`lecore.studies.own.large_matrices.sketch_errors`, shape (sizes, seeds);
+            means are drawn, with 95 % intervals.
+        stated: Likewise; means are drawn.
+
+    Returns:
+        The matplotlib figure.
+    """
+    fig, ax = _growth("features k", "error / mean diagonal")
+    value, low, high = np.array([over_runs(row) for row in measured]).T
+    _with_bars(ax, features, value, low, high, fmt="o", label="measured")
+    ax.plot(features, stated.mean(axis=1), ":", color=PAPER, label="stated")
+    ax.legend()
+    return fig
+
+
+def similar_figure(
+    found: Mapping[str, Sequence[Moved]], updated: str, similar: str, distant: str
+) -> Any:
+    """Movement of similar and distant test images, a panel for each kind of network.
+
+    Args:
+        found: Results by kind, one for each network.
+        updated: Name of the class that steps are taken on.
+        similar: Name of the class that is like it.
+        distant: Name of the other.
+
+    Returns:
+        The matplotlib figure. Each dot is a test image, each column of dots a network.
+    """
+    size = (3.2 * len(found) + 0.6, 3.2)
+    fig, axes = plt.subplots(1, len(found), figsize=size, squeeze=False)
+    for ax, (kind, results) in zip(axes[0], found.items(), strict=True):
+        for place, result in enumerate(results):
+            middle = (place - (len(results) - 1) / 2) * 0.28
+            _dots(ax, middle, result.similar, COLOURS["relu"])
+            _dots(ax, 1 + middle, result.distant, COLOURS["linear"])
+        ax.set(title=kind, xlim=(-0.6, 1.6), xticks=[0, 1])
+        ax.set_xticklabels([f"{similar}\n(similar)", f"{distant}\n(distant)"])
+    axes[0, 0].set_ylabel("log₁₀ KL divergence")
+    fig.suptitle(f"one step on {updated}, this build")
+    return fig
+
+
+def class_movement_figure(movement: Array, class_names: Sequence[str]) -> Any:
+    """Which classes one step moves, as a heat map.
+
+    Args:
+        movement: Of :func:`lecore.studies.own.pretrained_measures.class_movement`.
+        class_names: Name of each class.
+
+    Returns:
+        The matplotlib figure.
+    """
+    fig, ax = plt.subplots(figsize=(5.6, 4.6))
+    image = ax.imshow(movement, cmap="cividis")
+    places = range(len(class_names))
+    ax.set_xticks(places, class_names, rotation=45, ha="right")
+    ax.set_yticks(places, class_names)
+    ax.set(xlabel="class of the test image", ylabel="class of the update image")
+    fig.colorbar(image, label="log₁₀ mean KL divergence")
+    return fig
+
+
+def _dots(ax: Any, middle: float, values: Array, colour: str) -> None:
+    """A column of dots, spread a little."""
+    x = middle + np.linspace(-0.06, 0.06, len(values))
+    y = np.log10(np.maximum(values, 1e-300))
+    ax.plot(x, y, ".", markersize=4, color=colour, alpha=0.7)
+
+
+def _growth(xlabel: str, ylabel: str) -> Any:
+    """A double logarithmic plot."""
+    fig, ax = plt.subplots(figsize=(7, 3.4))
+    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    return fig, ax
+
+
+def _with_bars(ax: Any, x: Any, value: Array, low: Array, high: Array, **style: Any) -> None:
+    ax.errorbar(x, value, yerr=[value - low, high - value], capsize=3, **style)
