@@ -373,6 +373,10 @@ OPTIONS = {
     "a loss of shape": {"learning_rate": 1.0, "loss": lambda f, y: (f - y) ** 2},
     "a loss of no tensor": {"learning_rate": 1.0, "loss": lambda f, y: 1.0},
     "a loss of one argument": {"learning_rate": 1.0, "loss": lambda f: f.sum()},
+    "a loss without a graph": {
+        "learning_rate": 1.0,
+        "loss": lambda f, y: (f.detach() - y).square().sum(),
+    },
     "a failing loss": {"learning_rate": 1.0, "loss": lambda f, y: f[9]},
     "tiles in words": {"learning_rate": 1.0, "tiles": "many"},
     "too large a rate": {"learning_rate": 1e308},

@@ -77,6 +77,11 @@ def check_loss(
             some = _spread(targets, MANY)
             trial.gradients(predict(some), some)
         _check_left(before, held, loss, own, targets)
+    if not trial.has_graph:
+        raise LecoreError(
+            "the loss does not depend on the prediction in a way that autograd sees",
+            "let it keep the graph (no detach, item or numpy of the prediction)",
+        )
     bad = (~torch.isfinite(every).all(1)).nonzero()[:, 0].tolist()
     if bad and targets.is_floating_point():
         missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
@@ -103,6 +108,7 @@ class _Trial:
         self.loss, self.targets = loss, targets
         tensors = (*model.named_parameters(), *model.named_buffers())
         self.own = {id(tensor): name for name, tensor in tensors}
+        self.has_graph = False
 
     def gradients(self, predictions: Tensor, rows: Tensor) -> Tensor:
         """∂L/∂f of predictions for the targets of some rows."""
@@ -121,6 +127,7 @@ class _Trial:
                 f"the loss fails on the target of {rows_named([row])} ({in_short(error)})",
                 "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
             ) from error
+        self.has_graph |= value.requires_grad
         # by the graph, as views and what was made of weights before are none of them
         used = watch.foreign or next(
             (self.own[id(leaf)] for leaf in _leaves(value) if id(leaf) in self.own), ""
