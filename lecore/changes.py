@@ -78,7 +78,7 @@ def prediction_change(
         LecoreError: If the model, the data or the result are unfit; see the message.
     """
     with opened(model, inputs, dtype) as (measured, inputs):
-        rows = labelled(measured[1], inputs, targets, loss)
+        rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         route = step_route(measured, rows, columns, step, learning_rate, check)
@@ -105,7 +105,7 @@ def linearized_change(
     along the step. It has no rounding floor: the step is never taken, so η only scales it.
     """
     with opened(model, inputs, dtype) as (measured, inputs):
-        rows = labelled(measured[1], inputs, targets, loss)
+        rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         outputs = _outputs(measured, rows)
@@ -133,7 +133,7 @@ def output_gradient(
 ) -> Tensor:
     """∂L(f, y)/∂f at each point, shape (n, outputs): the denominator of He & Su's equation (3)."""
     with opened(model, inputs, dtype) as (measured, inputs):
-        rows = labelled(measured[1], inputs, targets, loss)
+        rows = labelled(measured, inputs, targets, loss)
         check_points(measured, rows.inputs, rows.inputs, check)
         with torch.no_grad(), told(slice(0, len(inputs))):
             if check:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import vmap
+from torch.func import grad, vmap
 from torch.overrides import TorchFunctionMode
+
+from lecore.errors import LecoreError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -97,6 +100,43 @@ _OF_NUMBERS = {
     F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
     F.binary_cross_entropy_with_logits,
 }  # fmt: skip
+
+
+def gradients_at_once(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
+    """∂L/∂f of n predictions under ``vmap``, shape (n, outputs)."""
+    with torch.no_grad():
+        gradients: Tensor = vmap(grad(loss))(predictions, targets)
+    return gradients
+
+
+def gradients_by_autograd(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
+    """The same one by one, of a loss that looks at values or that torch.func does not know."""
+    pairs = zip(predictions, targets, strict=True)
+    return torch.stack([gradient_by_autograd(loss, f, y)[1] for f, y in pairs])
+
+
+def gradient_by_autograd(loss: Loss, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss with its graph, and ∂L/∂f, which is 0 where it does not depend on the prediction.
+
+    Raises:
+        LecoreError: If it is not one number.
+    """
+    with torch.enable_grad():
+        leaf = prediction.detach().clone().requires_grad_()
+        value = loss(leaf.clone(), target)  # to which a loss may write
+        if not isinstance(value, Tensor) or value.ndim:
+            kind = type(value).__name__
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else kind
+            raise LecoreError(
+                f"the loss of one prediction must be one number, this one has {what}",
+                "sum over the outputs (see lecore.losses)",
+            )
+        (gradient,) = (
+            torch.autograd.grad(value, leaf, allow_unused=True, retain_graph=True)
+            if value.requires_grad
+            else (None,)
+        )
+    return value, torch.zeros_like(prediction) if gradient is None else gradient.detach()
 
 
 def batch_loss(loss: Loss) -> Loss:

@@ -137,10 +137,10 @@ def loss_kernel(
     if (test_inputs is None) != (test_targets is None):
         raise LecoreError("give test_inputs and test_targets together, or neither")
     with opened(model, inputs, dtype) as (measured, inputs):
-        rows = columns = labelled(measured[1], inputs, targets, loss)
+        rows = columns = labelled(measured, inputs, targets, loss)
         if test_inputs is not None:
             measured, test_inputs = with_columns(measured, test_inputs, inputs)
-            columns = labelled(measured[1], test_inputs, test_targets, loss)
+            columns = labelled(measured, test_inputs, test_targets, loss)
         route = kernel_route(measured, rows, columns, check)
         return KernelTile(route, "trace").compute(tiles)
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.checkpoint import checkpoint
 
 import lecore
 from lecore import (
@@ -377,6 +378,10 @@ OPTIONS = {
     "a loss of shape": {"learning_rate": 1.0, "loss": lambda f, y: (f - y) ** 2},
     "a loss of no tensor": {"learning_rate": 1.0, "loss": lambda f, y: 1.0},
     "a loss of one argument": {"learning_rate": 1.0, "loss": lambda f: f.sum()},
+    "a loss without a graph": {
+        "learning_rate": 1.0,
+        "loss": lambda f, y: (f.detach() - y).square().sum(),
+    },
     "a failing loss": {"learning_rate": 1.0, "loss": lambda f, y: f[9]},
     "tiles in words": {"learning_rate": 1.0, "tiles": "many"},
     "too large a rate": {"learning_rate": 1e308},
@@ -478,6 +483,24 @@ def hinge(f: Tensor, y: Tensor) -> Tensor:
     return (1 - f[y] + torch.where(torch.arange(3) == y, f[y] - 1, f)).clamp(min=0).sum()
 
 
+class Square(torch.autograd.Function):
+    """Of the old kind, which torch.func does not know."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(ctx, signal: Tensor) -> Tensor:
+        return 2 * signal * ctx.saved_tensors[0]
+
+
+def steepness(f: Tensor, y: Tensor) -> Tensor:
+    (slope,) = torch.autograd.grad((f - y).pow(3).sum(), f, create_graph=True)
+    return slope.sum()
+
+
 LOSSES = {
     "cross entropy": (cross_entropy, CLASSES, lambda f, y: -f.log_softmax(0)[y]),
     "of torch": (F.cross_entropy, CLASSES, lambda f, y: -f.log_softmax(0)[y]),
@@ -535,6 +558,21 @@ LOSSES = {
     "hinge": (
         hinge, CLASSES,
         lambda f, y: sum((1 - f[y] + f[k]).clamp(min=0) for k in range(3) if k != int(y)),
+    ),
+    "of a custom function": (
+        lambda f, y: Square.apply(f - y).sum(), NUMBERS, lambda f, y: ((f - y) ** 2).sum(),
+    ),
+    "by numpy": (
+        lambda f, y: (f - torch.as_tensor(y.numpy())).square().sum(), NUMBERS,
+        lambda f, y: ((f - y) ** 2).sum(),
+    ),
+    "of a derivative": (steepness, NUMBERS, lambda f, y: 3 * ((f - y) ** 2).sum()),
+    "checkpointed": (
+        lambda f, y: checkpoint(lambda h: (h - y).square().sum(), f, use_reentrant=False), NUMBERS,
+        lambda f, y: ((f - y) ** 2).sum(),
+    ),
+    "in place": (
+        lambda f, y: f.sub_(y).square_().sum(), NUMBERS, lambda f, y: ((f - y) ** 2).sum(),
     ),
     "looks at the target": (
         lambda f, y: f.sum() ** 2 if int(y) == 2 else f[0] ** 2, CLASSES,

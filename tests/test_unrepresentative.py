@@ -234,36 +234,100 @@ def test_a_copy_that_is_none_is_refused_and_no_random_number_drawn(kind):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def square(f, t):
+    return (f - t).square().sum()
+
+
+class Average:
+    def __init__(self):
+        self.mean = 0.0
+
+    def __call__(self, f, t):
+        self.mean = 0.9 * self.mean + 0.1 * f
+        return (f - self.mean).square().sum()
+
+
+class Bound(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def loss(self, f, t):
+        return 2 * square(f, t)
+
+    def looks(self, f, t):
+        return square(f, t) + self.model.weight.sum() if f.sum() > 1e6 else square(f, t)
+
+
 def losses_of(model):
-    counted = []
+    counted, seen, generator = [], [], torch.Generator().manual_seed(0)
+    view, joined = model.weight.view(-1), torch.cat([model.weight.view(-1), model.bias])
+    smooth = torch.zeros(1)
 
     def counts(f, t):
         counted.append(1)
-        return (f - t).square().sum() * len(counted)
+        return square(f, t) * len(counted)
 
+    def keeps_the_first(f, t):
+        seen.append(f.detach())
+        return (f - seen[0] - 1).square().sum()
+
+    def smooths(f, t):
+        smooth.mul_(0.9).add_(f.detach().float())
+        return (f - smooth).square().sum()
+
+    def rarely(does):
+        """Only for the target of the third row."""
+        return lambda f, t: square(f, t) + does(f, t) if 0.2 < t < 0.5 else square(f, t)
+
+    def writes(f, t):
+        return 0 * t.mul_(2).sum()
+
+    uses, changes = "uses '.*' of the model", "changes from call to call"
     return {
         "a penalty on the weights": (
-            lambda f, t: (f - t).square().sum() + sum(p.square().sum() for p in model.parameters()),
-            "uses '.*' of the model",
+            lambda f, t: square(f, t) + sum(p.square().sum() for p in model.parameters()), uses,
         ),
-        "another prediction": (
-            lambda f, t: (f - t).square().sum() + model(X[:1].float()).sum(),
-            "uses '.*' of the model",
-        ),
+        "a penalty for some targets": (rarely(lambda f, t: model.weight.square().sum()), uses),
+        "a penalty by a view": (lambda f, t: square(f, t) + view.square().sum(), uses),
+        "a penalty by what was joined": (lambda f, t: square(f, t) + joined.sum(), uses),
+        "a penalty for some predictions": (Bound(model).looks, "in reach"),
+        "another prediction": (lambda f, t: square(f, t) + model(X[:1].float()).sum(), uses),
         "random": (lambda f, t: (f - t + torch.randn(())).square().sum(), "random"),
-        "one that counts": (counts, "changes from call to call"),
+        "random for some targets": (rarely(lambda f, t: f.sum() * torch.rand(())), "random"),
+        "random by its own generator": (
+            lambda f, t: square(f, t) * torch.rand((), generator=generator), "random",
+        ),
+        "one that counts": (counts, changes),
+        "one that keeps the first prediction": (keeps_the_first, changes),
+        "one that keeps an average": (Average(), changes),
+        "one that keeps an average in a tensor": (smooths, changes),
+        "one that counts some targets": (
+            rarely(lambda f, t: (counted.append(1), 0 * f.sum())[1]), changes,
+        ),
         "one that writes": (lambda f, t: (f - t.sub_(1)).square().sum(), "writes to its target"),
-    }
+        "one that writes to some targets": (rarely(writes), "writes to its target"),
+    }  # fmt: skip
 
 
+@pytest.mark.parametrize("call", [prediction_change, output_gradient])
 @pytest.mark.parametrize("name", losses_of(nn.Linear(2, 1)))
-def test_a_loss_that_is_more_than_one_is_refused(name):
+def test_a_loss_that_is_more_than_one_is_refused(name, call):
     model, targets = nn.Linear(2, 1), Y.clone()
     loss, words = losses_of(model)[name]
+    state = torch.get_rng_state()
+    options = {"learning_rate": 0.1} if call is prediction_change else {}
     with pytest.raises(LecoreError, match=words):
-        prediction_change(model, X, targets, learning_rate=0.1, loss=loss)
+        call(model, X, targets, loss=loss, **options)
     assert torch.equal(targets, Y)
+    assert torch.equal(torch.get_rng_state(), state)
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_loss_may_be_a_method_of_what_holds_the_model():
+    model = nn.Linear(2, 1).double()
+    gradient = output_gradient(model, X, Y, loss=Bound(model).loss)
+    torch.testing.assert_close(gradient, 4 * (model(X).detach() - Y[:, None]))
 
 
 def test_what_is_known_of_a_network_ends_when_its_settings_change():

@@ -4,19 +4,20 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, vmap
 
+from lecore.engine.loss_checks import check_loss, rows_named
 from lecore.engine.network.flags import fixed_flags
-from lecore.engine.network.probing import Callers
-from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.surroundings import check_surroundings
-from lecore.errors import LecoreError, in_short
+from lecore.errors import LecoreError
 from lecore.finite import all_finite
-from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy, of_one_example, squared_error
-
-NAMED_ROWS = 5
-"""Rows that an error lists."""
+from lecore.losses import (
+    Loss,
+    gradients_at_once,
+    gradients_by_autograd,
+    of_one_example,
+    squared_error,
+)
 
 
 class Side(NamedTuple):
@@ -38,7 +39,8 @@ class Side(NamedTuple):
         """∂L/∂f at some of the points, shape (n, outputs)."""
         assert self.targets is not None
         assert self.loss is not None
-        return _gradients(self.loss, prediction, self.targets[part])
+        gradients = gradients_at_once if self.vectorizes else gradients_by_autograd
+        return gradients(self.loss, prediction, self.targets[part])
 
     def signals(self, network: Snapshot, part: slice) -> "Side":
         """Some of the points, with the loss gradients that are sent back in place of the loss."""
@@ -92,12 +94,16 @@ def points(network: Snapshot, inputs: Any, what: str = "inputs") -> Tensor:
     return inputs
 
 
-def labelled(network: Snapshot, inputs: Any, targets: Any, loss: Loss | None) -> Side:
+def labelled(
+    measured: tuple[nn.Module, Snapshot], inputs: Any, targets: Any, loss: Loss | None
+) -> Side:
     """Points whose gradients are those of a loss, checked.
 
     Raises:
-        LecoreError: If points or targets are unfit, or the loss of one prediction is no number.
+        LecoreError: If points or targets are unfit, or the loss is more than a function of one
+            prediction and one target.
     """
+    model, network = measured
     inputs = points(network, inputs)
     targets = _tensor(targets, "targets", "give one tensor with a target for each input")
     if targets.ndim == 0 or len(targets) != len(inputs):
@@ -112,10 +118,10 @@ def labelled(network: Snapshot, inputs: Any, targets: Any, loss: Loss | None) ->
     loss = _chosen(loss, targets)
     with torch.no_grad():
         prediction = network.predict(inputs[:1])[0]
-    _check_targets(loss, prediction, targets)
-    _check_purity(network, loss, prediction, targets[0])
-    loss = of_one_example(loss)
-    return Side(inputs, targets, loss, _vectorizes(loss, prediction, targets[:1]))
+        at_once = check_loss(
+            model, loss, prediction, targets, lambda rows: network.predict(inputs[rows])
+        )
+    return Side(inputs, targets, of_one_example(loss), at_once)
 
 
 def training_data(
@@ -169,13 +175,6 @@ def _chosen(loss: Loss | None, targets: Tensor) -> Loss:
     return loss
 
 
-def rows_named(rows: list[int]) -> str:
-    """``rows 0, 3, 4, …`` for an error."""
-    more = ", …" if len(rows) > NAMED_ROWS else ""
-    word = "row" if len(rows) == 1 else "rows"
-    return f"{word} {', '.join(map(str, rows[:NAMED_ROWS]))}{more}"
-
-
 def _tensor(value: Any, what: str, cure: str) -> Tensor:
     if not isinstance(value, Tensor):
         kind = type(value)
@@ -192,119 +191,3 @@ def _tensor(value: Any, what: str, cure: str) -> Tensor:
         raise LecoreError(f"{what} is quantized", "give numbers (dequantize)")
     value = value.detach()
     return value.clone() if value.is_inference() else value
-
-
-def _check_purity(network: Snapshot, loss: Loss, prediction: Tensor, target: Tensor) -> None:
-    """Refuse a loss that is more than a function of a prediction and a target."""
-    watch, given, own = Callers(network.callers), of_one_example(loss), target.clone()
-    values, drawn = [], False
-    with generators_left_alone(), watch, torch.no_grad():
-        for seed in (1, 2):
-            torch.manual_seed(seed)
-            before = random_states()
-            values.append(torch.as_tensor(given(prediction.clone(), own)))
-            drawn = drawn or random_states() != before
-    if watch.foreign:
-        raise LecoreError(
-            f"the loss uses {watch.foreign!r} of the model, beside the prediction",
-            "measure the part that a prediction has; for a penalty take the weight_decay of an "
-            "optimizer",
-        )
-    missing = own.isnan() & target.isnan()
-    if not bool(((own == target) | missing).all()):
-        raise LecoreError("the loss writes to its target", "let it work on a copy")
-    if drawn or not torch.equal(*(value.nan_to_num() for value in values)):
-        raise LecoreError(
-            "the loss draws random numbers or changes from call to call",
-            "give a function of one prediction and one target alone",
-        )
-
-
-def _check_targets(loss: Loss, prediction: Tensor, targets: Tensor) -> None:
-    outputs, of_numbers = len(prediction), any(loss is known for known in NUMBER_LOSSES)
-    if loss is cross_entropy:
-        _check_classes(outputs, targets)
-    elif of_numbers and targets.ndim > 1 and targets[0].numel() not in (1, outputs):
-        raise LecoreError(
-            f"a target has shape {tuple(targets.shape[1:])} and there are {outputs} outputs",
-            "give one number for each output, or one for all",
-        )
-    given = of_one_example(loss)
-    try:
-        value = given(prediction, targets[0])
-        one = isinstance(value, Tensor) and value.ndim == 0
-    except Exception as error:
-        raise _loss_failed(error, [0]) from error
-    if not one:
-        shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise LecoreError(
-            f"the loss of one prediction must be one number, this one has {shape}",
-            "sum over the outputs (see lecore.losses)",
-        )
-    # whatever the predictions are: the first one stands for all
-    try:
-        gradient = _gradients(given, prediction.expand(len(targets), -1), targets)
-    except Exception:
-        _find_failing(given, prediction, targets)
-        raise
-    bad = (~torch.isfinite(gradient).all(1)).nonzero()[:, 0].tolist()
-    if bad and targets.is_floating_point():
-        missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
-        bad = missing.tolist()
-    if bad:
-        raise LecoreError(
-            f"the loss has no finite gradient for the targets of {rows_named(bad)}",
-            "drop these rows or repair their targets",
-        )
-
-
-def _check_classes(outputs: int, targets: Tensor) -> None:
-    if targets.ndim > 1 and targets.shape[1:] != (outputs,):
-        raise LecoreError(
-            f"a target of cross_entropy has shape {tuple(targets.shape[1:])} and there are "
-            f"{outputs} outputs",
-            "give the index of a class, or a probability for each",
-        )
-    if targets.ndim > 1:
-        return
-    unfit = (targets < 0) | (targets >= outputs) | (targets != targets.floor())
-    if bool(unfit.any()):
-        raise LecoreError(
-            f"the targets of {rows_named(unfit.nonzero()[:, 0].tolist())} are no classes of a "
-            f"network with {outputs} outputs",
-            f"give whole numbers from 0 to {outputs - 1}, and drop rows without a label",
-        )
-
-
-def _find_failing(loss: Loss, prediction: Tensor, targets: Tensor) -> None:
-    for row, target in enumerate(targets):
-        try:
-            grad(loss)(prediction, target)
-        except Exception as error:
-            raise _loss_failed(error, [row]) from error
-
-
-def _loss_failed(error: Exception, rows: list[int]) -> LecoreError:
-    return LecoreError(
-        f"the loss fails on the target of {rows_named(rows)} ({in_short(error)})",
-        "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
-    )
-
-
-def _vectorizes(loss: Loss, prediction: Tensor, target: Tensor) -> bool:
-    with torch.no_grad():
-        try:
-            vmap(grad(loss))(prediction[None], target)
-        except Exception:
-            return False
-    return True
-
-
-def _gradients(loss: Loss, prediction: Tensor, targets: Tensor) -> Tensor:
-    with torch.no_grad():
-        try:
-            gradient: Tensor = vmap(grad(loss))(prediction, targets)
-        except Exception:  # looks at values, say
-            rows = zip(prediction, targets, strict=True)
-            gradient = torch.stack([grad(loss)(p, t) for p, t in rows])
-    return gradient

@@ -62,6 +62,8 @@ def _before(place: str, name: str) -> Any:
 def _counts(name: str, old: Any, new: Any) -> bool:
     if new is old or isinstance(new, types.ModuleType):
         return False
+    if str(getattr(new, "__module__", "")).startswith("torch._dynamo"):
+        return False  # a compiler watches how modules are made
     if isinstance(new, types.FunctionType):
         release, before = release_of_function(new), getattr(old, "__code__", None)
         same = before is not None and release_of_function(old) == release

@@ -11,7 +11,6 @@ from lecore.engine.checks.gradients import combination, combined_gradients
 from lecore.engine.checks.tolerances import close, peak, tolerance, unit
 from lecore.engine.gradients.plain import flat
 from lecore.engine.optimizer_steps import sgd_change
-from lecore.engine.points import Side
 
 
 def checked_steps(route: StepRoute) -> StepRoute | None:
@@ -20,7 +19,7 @@ def checked_steps(route: StepRoute) -> StepRoute | None:
         return route
     network, few = route.network, slice(0, min(2, len(route.rows.inputs)))
     assert route.rows.targets is not None
-    rows = Side(route.rows.inputs[few], route.rows.targets[few], route.rows.loss)
+    rows = route.rows._replace(inputs=route.rows.inputs[few], targets=route.rows.targets[few])
     columns = torch.cat([route.columns[:1], route.columns[-1:]])
     small = replace(route, rows=rows, columns=columns)
     step = getattr(route, "step", None)

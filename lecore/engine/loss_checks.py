@@ -1,0 +1,252 @@
+"""Whether a loss is a function of one prediction and one target, and of nothing else."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lecore.engine.network.probing import Callers
+from lecore.engine.network.random_states import generators_left_alone, random_states
+from lecore.errors import LecoreError, in_short
+from lecore.identity.digests import Walk
+from lecore.identity.object_digests import add_tensor
+from lecore.losses import (
+    NUMBER_LOSSES,
+    Loss,
+    cross_entropy,
+    gradient_by_autograd,
+    gradients_at_once,
+    of_one_example,
+)
+
+NAMED_ROWS = 5
+"""Rows that an error lists."""
+
+FEW, MANY = 4, 64
+"""Targets that any loss is tried on, and predictions for one that may look at them."""
+
+LARGE = 2**20
+"""Bytes from which the values that a loss holds are taken to stay as they are."""
+
+
+def check_loss(
+    model: nn.Module,
+    loss: Loss,
+    prediction: Tensor,
+    targets: Tensor,
+    predict: Callable[[Tensor], Tensor],
+) -> bool:
+    """Refuse a loss that is more than a function of a prediction and a target.
+
+    One that runs under ``vmap`` does the same for all targets. Any other is tried on each of them,
+    since it may do something of its own for some.
+
+    Args:
+        model: The caller's model, no weight of which it may use.
+        loss: The loss as it was given.
+        prediction: The first prediction, shape (outputs,).
+        targets: All targets, shape (n, …).
+        predict: Predictions for some of the rows, by their numbers.
+
+    Returns:
+        Whether it runs under ``vmap``.
+
+    Raises:
+        LecoreError: If it fails or has no finite gradient for some target, gives no number, draws,
+            writes, keeps something, or depends on weights.
+    """
+    _check_shapes(loss, len(prediction), targets)
+    own, first = targets.clone(), prediction.expand(len(targets), -1)
+    trial = _Trial(model, of_one_example(loss), own)
+    with generators_left_alone():
+        before, held = random_states(), _Held(loss)
+        rows = _spread(targets, FEW)
+        few = trial.gradients(first[rows], rows)
+        same = torch.equal(few.nan_to_num(), trial.gradients(first[rows], rows).nan_to_num())
+        _check_left(before, held, loss, own, targets, same)  # now, as vmap lets no tensor out
+        try:
+            every = gradients_at_once(trial.loss, first, own)
+            at_once = torch.allclose(every[rows], few, *_tolerances(few), equal_nan=True)
+        except Exception:  # looks at values, say
+            at_once = False
+        if not at_once:
+            held.refuse_weights(model)
+            every = trial.gradients(first, torch.arange(len(targets)))
+            some = _spread(targets, MANY)
+            trial.gradients(predict(some), some)
+        _check_left(before, held, loss, own, targets)
+    if not trial.has_graph:
+        raise LecoreError(
+            "the loss does not depend on the prediction in a way that autograd sees",
+            "let it keep the graph (no detach, item or numpy of the prediction)",
+        )
+    bad = (~torch.isfinite(every).all(1)).nonzero()[:, 0].tolist()
+    if bad and targets.is_floating_point():
+        missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
+        bad = missing.tolist()
+    if bad:
+        raise LecoreError(
+            f"the loss has no finite gradient for the targets of {rows_named(bad)}",
+            "drop these rows or repair their targets",
+        )
+    return at_once
+
+
+def rows_named(rows: list[int]) -> str:
+    """``rows 0, 3, 4, …`` for an error."""
+    more = ", …" if len(rows) > NAMED_ROWS else ""
+    word = "row" if len(rows) == 1 else "rows"
+    return f"{word} {', '.join(map(str, rows[:NAMED_ROWS]))}{more}"
+
+
+class _Trial:
+    """Tries a loss of one example on targets, by plain autograd, and sees what it depends on."""
+
+    def __init__(self, model: nn.Module, loss: Loss, targets: Tensor) -> None:
+        self.loss, self.targets = loss, targets
+        tensors = (*model.named_parameters(), *model.named_buffers())
+        self.own = {id(tensor): name for name, tensor in tensors}
+        self.has_graph = False
+
+    def gradients(self, predictions: Tensor, rows: Tensor) -> Tensor:
+        """∂L/∂f of predictions for the targets of some rows."""
+        found = zip(predictions, rows.tolist(), strict=True)
+        return torch.stack([self._gradient(prediction, row) for prediction, row in found])
+
+    def _gradient(self, prediction: Tensor, row: int) -> Tensor:
+        watch = Callers(self.own)
+        try:
+            with watch:
+                value, gradient = gradient_by_autograd(self.loss, prediction, self.targets[row])
+        except LecoreError:
+            raise
+        except Exception as error:
+            raise LecoreError(
+                f"the loss fails on the target of {rows_named([row])} ({in_short(error)})",
+                "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
+            ) from error
+        self.has_graph |= value.requires_grad
+        # by the graph, as views and what was made of weights before are none of them
+        used = watch.foreign or next(
+            (self.own[id(leaf)] for leaf in _leaves(value) if id(leaf) in self.own), ""
+        )
+        if used:
+            raise LecoreError(
+                f"the loss uses {used!r} of the model, beside the prediction",
+                "measure the part that a prediction has; for a penalty take the weight_decay of an "
+                "optimizer",
+            )
+        return gradient
+
+
+class _Held(Walk):
+    """All that a loss holds and names, and what it is now."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__("whatever it is", {})
+        self.tensors: list[Tensor] = []
+        try:
+            self.add(loss, "")
+            self.content_now = self.finish()
+        except RecursionError:
+            self.content_now = ""
+
+    def add(self, thing: Any, where: str) -> None:
+        """A thing by value, or by its number; of large tensors and arrays no values."""
+        if isinstance(thing, Tensor) and id(thing) not in self.seen:
+            self.seen[id(thing)] = (f"tensor {len(self.tensors)}", thing)
+            self.tensors.append(thing)
+            version = 0 if thing.is_inference() else thing._version
+            self.feed(f"tensor {tuple(thing.shape)} {version}")
+            if thing.numel() * thing.element_size() <= LARGE:
+                add_tensor(self, thing, where)
+        elif isinstance(thing, np.ndarray) and thing.nbytes > LARGE:
+            self.feed(f"array {thing.shape}")
+        else:
+            super().add(thing, where)
+
+    def refuse_weights(self, model: nn.Module) -> None:
+        """Refuse weights in reach of a loss that may use them for some predictions only."""
+        weights = {_place(p): name for name, p in model.named_parameters() if p.requires_grad}
+        for tensor in self.tensors:
+            name = weights.get(_place(tensor)) if tensor.requires_grad else None
+            if name is not None:
+                raise LecoreError(
+                    f"the loss looks at values, and has {name!r} of the model in reach",
+                    "give a function that holds no part of the model",
+                )
+
+
+def _check_left(
+    before: Any, held: _Held, loss: Loss, own: Tensor, targets: Tensor, same: bool = True
+) -> None:
+    """Refuse a loss that has left something behind."""
+    if not torch.equal(own.nan_to_num(), targets.nan_to_num()):
+        raise LecoreError("the loss writes to its target", "let it work on a copy")
+    if not same or random_states() != before or _Held(loss).content_now != held.content_now:
+        raise LecoreError(
+            "the loss draws random numbers, or keeps something and changes from call to call",
+            "give a function of one prediction and one target alone",
+        )
+
+
+def _leaves(value: Tensor) -> Iterator[Tensor]:
+    """Leaves of the graph that a value has."""
+    waiting, known = [value.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        waiting += [after for after, _ in node.next_functions]
+
+
+def _place(tensor: Tensor) -> int:
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # sparse, say
+        return id(tensor)
+
+
+def _spread(targets: Tensor, count: int) -> Tensor:
+    """Numbers of some of the rows, the first and the last among them."""
+    return torch.linspace(0, len(targets) - 1, count).round().long().unique().to(targets.device)
+
+
+def _tolerances(gradient: Tensor) -> tuple[float, float]:
+    """How much two ways of rounding may differ."""
+    unit = torch.finfo(gradient.dtype).eps ** 0.6
+    return unit, unit * float(gradient.nan_to_num().abs().max())
+
+
+def _check_shapes(loss: Loss, outputs: int, targets: Tensor) -> None:
+    if loss is cross_entropy:
+        _check_classes(outputs, targets)
+    of_numbers = any(loss is known for known in NUMBER_LOSSES)
+    if of_numbers and targets.ndim > 1 and targets[0].numel() not in (1, outputs):
+        raise LecoreError(
+            f"a target has shape {tuple(targets.shape[1:])} and there are {outputs} outputs",
+            "give one number for each output, or one for all",
+        )
+
+
+def _check_classes(outputs: int, targets: Tensor) -> None:
+    if targets.ndim > 1 and targets.shape[1:] != (outputs,):
+        raise LecoreError(
+            f"a target of cross_entropy has shape {tuple(targets.shape[1:])} and there are "
+            f"{outputs} outputs",
+            "give the index of a class, or a probability for each",
+        )
+    if targets.ndim > 1:
+        return
+    unfit = (targets < 0) | (targets >= outputs) | (targets != targets.floor())
+    if bool(unfit.any()):
+        raise LecoreError(
+            f"the targets of {rows_named(unfit.nonzero()[:, 0].tolist())} are no classes of a "
+            f"network with {outputs} outputs",
+            f"give whole numbers from 0 to {outputs - 1}, and drop rows without a label",
+        )
