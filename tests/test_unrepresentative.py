@@ -284,3 +284,30 @@ def test_networks_of_many_outputs_are_looked_at_too(forward):
     model = net(forward, a=nn.Linear(2, 90))  # so many that derivatives go forward
     with pytest.raises(LecoreError, match=r"other examples|random"):
         linearized_change(model, X[:1], torch.zeros(1, 90), X, learning_rate=0.1)
+
+
+class Square(torch.autograd.Function):
+    """Has no forward derivative."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x**2
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g * ctx.saved_tensors[0]
+
+
+def test_many_outputs_without_forward_derivatives_are_measured_backwards():
+    torch.manual_seed(0)
+    a, b, y = nn.Linear(2, 3), nn.Linear(3, 90), torch.zeros(2, 90)
+    own = net(lambda self, x: self.b(Square.apply(self.a(x))), a=a, b=b)
+    usual = net(lambda self, x: self.b(self.a(x) ** 2), a=a, b=b)
+    changes = [linearized_change(m, X[:2], y, X, learning_rate=0.1) for m in (own, usual)]
+    torch.testing.assert_close(*changes)
