@@ -457,3 +457,30 @@ def test_a_cast_that_is_none_for_the_owner_is_none():
     a = nn.Linear(2, 2)
     model, right = net(forward, a=a), net(lambda self, x: (2 * self.a(x)).tanh(), a=a)
     torch.testing.assert_close(empirical_ntk(model, X), empirical_ntk(right, X))
+
+
+class Square(torch.autograd.Function):
+    """Has no forward derivative."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x**2
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g * ctx.saved_tensors[0]
+
+
+def test_many_outputs_without_forward_derivatives_are_measured_backwards():
+    torch.manual_seed(0)
+    a, b, y = nn.Linear(2, 3), nn.Linear(3, 90), torch.zeros(2, 90)
+    own = net(lambda self, x: self.b(Square.apply(self.a(x))), a=a, b=b)
+    usual = net(lambda self, x: self.b(self.a(x) ** 2), a=a, b=b)
+    changes = [linearized_change(m, X[:2], y, X, learning_rate=0.1) for m in (own, usual)]
+    torch.testing.assert_close(*changes)
