@@ -46,6 +46,14 @@ def use_style() -> None:
     )
 
 
+def scatter_pairs(
+    ax: Any, distance: Any, values: Any, colour: str = COLOURS["relu"], *, alpha: float = 0.4
+) -> None:
+    """A dot for each pair of points: what is measured between them against their distance."""
+    dots = {"s": 3, "linewidths": 0, "rasterized": True}
+    ax.scatter(distance, values, color=colour, alpha=alpha, **dots)
+
+
 def table_figure(
     table: str,
     rows: Sequence[str],

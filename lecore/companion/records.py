@@ -17,7 +17,7 @@ from lecore.files import whole_file
 if TYPE_CHECKING:  # slow to import
     import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 GLUE = "application/papermill.record/"
 SECONDS = "seconds_of_earlier_runs"
@@ -100,6 +100,26 @@ def record_all(entries: Mapping[str | tuple[str, ...], Any]) -> dict[str, dict[s
             entry = {"value": entry}
         found[name] = record(name, **entry)
     return found
+
+
+def record_runs(
+    name: str,
+    values: "ArrayLike",
+    *,
+    bounds: tuple[float, float] | None = None,
+    **details: Any,
+) -> dict[str, Any]:
+    """Record the mean of repeated runs with its interval.
+
+    Args:
+        name: As in :func:`record`.
+        values: One number a run, shape (runs,).
+        bounds: Range of the quantity, as in :func:`lecore.uncertainty.over_runs`.
+        details: As in :func:`record`, ``digits`` among them.
+    """
+    from lecore.uncertainty import over_runs  # slow to import
+
+    return record(name, **over_runs(values, bounds=bounds)._asdict(), **details)
 
 
 def glue_record(

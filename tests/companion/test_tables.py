@@ -101,6 +101,15 @@ def test_curves_are_means_with_their_range(recorded: dict[str, Any]) -> None:
     plt.close(fig)
 
 
+def test_runs_are_recorded_as_their_mean_with_its_interval(recorded: dict[str, Any]) -> None:
+    entry = records.record_runs("share", [0.2, 0.9, 1.0], bounds=(0, 1), digits=3, unit="m")
+    mean, low, high = over_runs([0.2, 0.9, 1.0], bounds=(0, 1))
+    assert high == 1
+    assert entry == recorded["share"] == {
+        "value": mean, "low": low, "high": high, "digits": 3, "unit": "m",
+    }  # fmt: skip
+
+
 def test_names_of_records_are_words_joined_by_hyphens() -> None:
     assert records.key("table 1", "squared, relative (ReLU)", "car v cat") == (
         "table-1-squared-relative-relu-car-v-cat"
