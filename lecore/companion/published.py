@@ -16,8 +16,13 @@ def published(claim_id: str) -> Any:
     """
     numbers = {claim["id"]: claim["published"] for claim in load_claims(project_root())}
     number = Choices("claim", numbers)[claim_id]
-    glue(f"{claim_id}-paper", {"text/plain": repr(number)})
+    glue_published(f"{claim_id}-paper", number)
     return number
+
+
+def glue_published(name: str, number: Any) -> None:
+    """Let the text show a number of a paper that is no claim."""
+    glue(name, {"text/plain": repr(number)})
 
 
 def published_numbers(paper: str) -> dict[str, Any]:
