@@ -42,6 +42,12 @@ def over_runs(
     return Interval(mean, max(mean - half, low), min(mean + half, high))
 
 
+def median_range(values: ArrayLike) -> Interval:
+    """Median of repeated runs with their range, from one number a run, shape (runs,)."""
+    runs = np.asarray(values, dtype=np.float64)
+    return Interval(float(np.median(runs)), float(runs.min()), float(runs.max()))
+
+
 def over_points(
     statistic: Callable[..., float],
     matrices: Sequence[NDArray[np.float64]],

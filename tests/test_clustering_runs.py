@@ -13,9 +13,16 @@ from lecore.clustering.algorithm_one import similarities_from_fixed_weights
 from lecore.similarity import relative_similarity, symmetrized
 from lecore.studies.he_su.as_coded import similarities_by_tripling
 from lecore.studies.he_su.linear_networks import linear_network
-from lecore.studies.he_su.measure import build, measure, similarities
+from lecore.studies.he_su.measure import build, measure
 from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
-from lecore.studies.he_su.runs import Run, comparison_runs, he_su_run
+from lecore.studies.he_su.runs import (
+    Run,
+    comparison_runs,
+    he_su_run,
+    runs_of_pairs,
+    training_settings,
+)
+from lecore.studies.he_su.similarities import exact_similarities
 
 SMALL = {
     "width": 16, "epochs": 2, "per_class": 12, "auxiliary_size": 24, "rate_share": 0.5,
@@ -30,8 +37,8 @@ SMALL = {
         ("mnist", "5v8", {"activation": "linear"}, 3e-5, 200, 50, 40960),
         ("mnist", "5v8", {"loss": "cross-entropy"}, 3e-3, 50, 50, 40960),
         ("mnist", "4v9", {"loss": "cross-entropy", "activation": "linear"}, 3e-3, 50, 50, 40960),
-        ("mnist", "5v8", {"network": "cnn"}, 3e-3, 200, 500, 40960),
-        ("mnist", "5v8", {"network": "skip"}, 3e-3, 200, 500, 4096),
+        ("mnist", "5v8", {"method": "cnn"}, 3e-3, 200, 500, 40960),
+        ("mnist", "5v8", {"method": "skip"}, 3e-3, 200, 500, 4096),
         ("cifar10", "car v cat", {"loss": "cross-entropy"}, 3e-3, 200, 500, 40960),
         ("mnist", "5v8", {"width": 8, "epochs": 0}, 3e-3, 0, 50, 8),
     ],
@@ -42,27 +49,42 @@ def test_the_settings_of_the_paper(data, pair, changes, rate, epochs, batch, wid
     assert found == (rate, epochs, batch, width)
 
 
+EXACT = [(name, "exact") for name in ("relative", "kernelized", "normalized kernelized")]
+LOGITS = [("relative", "logits"), ("kernelized", "logits")]
+CODED = [("relative", "as coded"), ("kernelized", "as coded")]
+NONE = [(None, None)]
+
+
 @pytest.mark.parametrize(
-    ("changes", "names"),
+    ("changes", "expected"),
     [
-        ({}, {"relative", "kernelized", "normalized kernelized"}),
-        ({"activation": "linear"}, {"relative", "kernelized", "normalized kernelized"}),
-        ({"network": "skip"}, {"relative", "kernelized", "normalized kernelized"}),
-        ({"network": "cnn", "epochs": 1}, {"relative", "kernelized", "normalized kernelized"}),
-        ({"network": "pixels"}, {"features"}),
-        ({"network": "principal"}, {"features"}),
-        ({"network": "autoencoder", "epochs": 1}, {"features"}),
-        ({"loss": "cross-entropy", "as_coded": True}, None),
+        ({}, EXACT),
+        ({"activation": "linear"}, EXACT),
+        ({"activation": "linear", "epochs": 0}, EXACT),
+        ({"method": "skip"}, EXACT),
+        ({"method": "cnn", "epochs": 1}, EXACT),
+        ({"method": "pixels"}, NONE),
+        ({"method": "principal"}, NONE),
+        ({"method": "autoencoder", "epochs": 1}, NONE),
+        ({"loss": "cross-entropy"}, EXACT + LOGITS),
+        ({"loss": "cross-entropy", "activation": "linear"}, EXACT + LOGITS),
+        ({"loss": "cross-entropy", "as_coded": True}, EXACT + LOGITS + CODED),
     ],
 )
-def test_every_kind_of_run_gives_scores_that_json_can_hold(changes, names):
+def test_every_kind_of_run_gives_the_same_shape_of_result(changes, expected):
     result = measure(he_su_run("digits", (5, 8), (3, 9), **(SMALL | changes)))
-    assert json.loads(json.dumps(result))["scores"].keys() == result["scores"].keys()
-    assert names is None or set(result["scores"]) == names
-    for scores in result["scores"].values():
-        assert 50 <= scores["official"].accuracy <= 100
-    if "rate over limit" in result:
-        assert result["rate over limit"] == pytest.approx(0.5)
+    assert set(result) == {"clusterings", "numbers", "looks", "diverged", "seconds"}
+    assert json.loads(json.dumps(result)).keys() == result.keys()
+    assert result["diverged"] is None
+    found = [(c["similarity"], c["way"]) for c in result["clusterings"]]
+    assert found[: len(expected)] == expected
+    assert set(found[len(expected) :]) <= {("normalized kernelized", "as coded")}
+    for clustering in result["clusterings"]:
+        assert 50 <= clustering["scores"]["official"].accuracy <= 100
+    assert ("tripled percent" in result["numbers"]) == ("as_coded" in changes)
+    if "rate over limit" in result["numbers"]:
+        assert result["numbers"]["rate over limit"] == pytest.approx(0.5)
+        assert 0 <= result["numbers"]["training accuracy"] <= 100
 
 
 def test_looks_are_at_the_first_and_last_step_and_untrained_networks_have_none():
@@ -71,37 +93,49 @@ def test_looks_are_at_the_first_and_last_step_and_untrained_networks_have_none()
     assert steps[0] == 0
     assert steps[-1] == 2 * 4
     assert steps == sorted(set(steps))
-    assert "looks" not in measure(he_su_run("digits", (5, 8), (3, 9), **(SMALL | {"epochs": 0})))
+    untrained = he_su_run("digits", (5, 8), (3, 9), **(SMALL | {"epochs": 0}), looks=4)
+    assert measure(untrained)["looks"] == []
+
+
+def test_the_last_look_finds_what_the_trained_network_is_clustered_into():
+    run = he_su_run("digits", (5, 8), (3, 9), **SMALL, looks=2)
+    result = measure(run)
+    at_end = {c["similarity"]: c["scores"]["official"].accuracy for c in result["clusterings"]}
+    assert result["looks"][-1]["accuracies"] == at_end
 
 
 def test_a_run_that_runs_away_says_so():
     result = measure(he_su_run("digits", (5, 8), (3, 9), **(SMALL | {"rate_share": 1e20})))
     assert result["diverged"]
-    assert "scores" not in result
+    assert result["clusterings"] == []
 
 
 def test_the_same_run_gives_the_same_numbers():
     run = he_su_run("digits", (5, 8), (3, 9), **SMALL)
     first, second = measure(run), measure(run)
-    assert first["scores"] == second["scores"]
+    assert first["clusterings"] == second["clusterings"]
+
+
+def by_name(network, x, loss):
+    return {(s.name, s.way): s.matrix for s in exact_similarities(network, x, loss)}
 
 
 def test_similarities_of_probabilities_are_those_of_small_steps():
     run = Run(data="digits", primary=(5, 8), auxiliary=(3,), loss="cross-entropy", width=16)
     network = build(run, torch.Size([1, 2, 3])).double()
     x = torch.randn(8, 1, 2, 3, dtype=torch.float64)
-    found = similarities(run, network, x)
+    found = by_name(network, x, run.loss)
     change = prediction_change(
         network, x, torch.ones(8, 1), learning_rate=1e-7, loss=losses.binary_cross_entropy
     )
     expected = symmetrized(relative_similarity(change)).numpy()
-    np.testing.assert_allclose(found["relative"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["relative", "exact"], expected, rtol=1e-5)
     of_logits = symmetrized(
         relative_similarity(
             prediction_change(network[:-1], x, torch.ones(8, 1) * 9, learning_rate=1e-7)
         )
     )
-    np.testing.assert_allclose(found["relative, logits"], of_logits.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(found["relative", "logits"], of_logits.numpy(), rtol=1e-5)
 
 
 def test_networks_without_width_have_the_same_similarities():
@@ -111,14 +145,14 @@ def test_networks_without_width_have_the_same_similarities():
         )
         network = build(run, torch.Size([6])).double()
         x = torch.randn(8, 6, dtype=torch.float64)
-        full, short = (similarities(run, n, x) for n in (network, linear_network(network)))
+        full, short = (by_name(n, x, loss) for n in (network, linear_network(network)))
         assert full.keys() == short.keys()
         for name in full:
             np.testing.assert_allclose(short[name], full[name], rtol=1e-9)
 
 
 def test_features_are_no_network():
-    run = Run(data="digits", primary=(5, 8), auxiliary=(3,), network="pixels")
+    run = Run(data="digits", primary=(5, 8), auxiliary=(3,), method="pixels")
     with pytest.raises(ValueError, match="choose two-layer, cnn or skip"):
         build(run, torch.Size([1, 8, 8]))
 
@@ -153,7 +187,7 @@ def test_cheap_rows_of_the_tables_have_replicates_of_their_own():
     runs = comparison_runs(
         "mnist", [((5, 8), (3, 9))], replicates=2, cheap_replicates=4, coded_width=64, width=32
     )
-    counts = Counter((run.network, run.activation, run.loss) for run in runs)
+    counts = Counter((run.method, run.activation, run.loss) for run in runs)
     assert counts == {
         ("pixels", "relu", "squared"): 4,
         ("principal", "relu", "squared"): 4,
@@ -167,3 +201,18 @@ def test_cheap_rows_of_the_tables_have_replicates_of_their_own():
     assert all(run.seed == 0 for run in first)
     assert {run.width for run in runs if run.loss == "cross-entropy"} == {64}
     assert len({run.seed for run in runs}) == 4
+
+
+def test_a_page_that_says_0_takes_the_paper_s_own_training():
+    assert training_settings(0, 0.0) == {"rate_share": None}
+    assert training_settings(5, 0.5) == {"rate_share": 0.5, "epochs": 5}
+
+
+def test_each_pair_has_the_paper_s_images_once_and_random_ones_after():
+    pairs = [MNIST_PAIRS["5v8"], MNIST_PAIRS["3v5"]]
+    runs = runs_of_pairs("mnist", pairs, 3, seed=7, width=8)
+    assert [run.primary for run in runs] == [(5, 8)] * 3 + [(3, 5)] * 3
+    assert [run.seed for run in runs] == [7, 8, 9] * 2
+    assert [run.sample for run in runs] == [None, 8, 9] * 2
+    assert {run.batch_size for run in runs[:3]} == {50}
+    assert {run.batch_size for run in runs[3:]} == {500}

@@ -34,7 +34,7 @@ def he_su(**changes):
     [
         (lambda: Classification(data="digits", classes=(0, 1), network="vgg"), "resnet18, cnn"),
         (lambda: DAN_CLASSES["vgg"], "cifar10, cifar100, svhn, mnist, digits"),
-        (lambda: he_su(network="vgg"), "two-layer, cnn, skip, pixels"),
+        (lambda: he_su(method="vgg"), "two-layer, cnn, skip, pixels"),
         (lambda: he_su(loss="vgg"), "squared, cross-entropy"),
         (lambda: he_su(activation="vgg"), "relu, linear, sigmoid"),
         (lambda: comparison_runs("digits", [((5, 8), (3,))], losses=["vgg"]), "cross-entropy"),

@@ -111,7 +111,8 @@ def draw_curve(
         if name.startswith(start) and re.fullmatch(r"[0-9.]+", name.removeprefix(start))
     }
     x = sorted(cells)
-    (line,) = ax.plot(x, [cells[at]["value"] for at in x], "o-", markersize=4, **style)
+    values = [cells[at]["value"] for at in x]
+    (line,) = ax.plot(x, values, marker="o", markersize=4, **style)
     low, high = ([cells[at][end] for at in x] for end in ("low", "high"))
     ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
 

@@ -7,12 +7,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, SupportsFloat
 from uuid import uuid4
 
 from lecore.errors import LecoreError, extra
 from lecore.files import whole_file
+from lecore.uncertainty import median_range
 
 if TYPE_CHECKING:  # slow to import
     import numpy as np
@@ -81,12 +81,15 @@ def record(
     return entry | details
 
 
-def record_all(entries: Mapping[str | tuple[str, ...], Any]) -> dict[str, dict[str, Any]]:
+def record_all(
+    entries: Mapping[str | tuple[str, ...], Any], **details: Any
+) -> dict[str, dict[str, Any]]:
     """Publish several numbers of a chapter, as :func:`record` does each.
 
     Args:
         entries: By name, or by words for :func:`key`: a number, an interval, or all arguments of
             :func:`record` by name.
+        details: Further arguments of :func:`record`, the same for all.
 
     Returns:
         What is recorded, by name.
@@ -98,7 +101,7 @@ def record_all(entries: Mapping[str | tuple[str, ...], Any]) -> dict[str, dict[s
             entry = entry._asdict()
         elif not isinstance(entry, Mapping):
             entry = {"value": entry}
-        found[name] = record(name, **entry)
+        found[name] = record(name, **(entry | details))
     return found
 
 
@@ -218,7 +221,7 @@ def key(*words: str) -> str:
 
 
 def record_cells(
-    table: str, rows: Mapping[str, "pd.Series"], columns: Sequence[str]
+    table: str, rows: Mapping[str, "pd.Series"], columns: Sequence[str] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Record the median, the range and all values of each cell of a table.
 
@@ -226,20 +229,19 @@ def record_cells(
         table: Its name.
         rows: By name of the row, values with the name of the column as (first) index, any number
             of each.
-        columns: Columns to record; those without a value are left out.
+        columns: Columns to record; those without a value are left out. All if left out.
 
     Returns:
         The records of the cells, as :func:`reference` gives those of the reference run.
     """
     found = {}
     for row, values in rows.items():
-        for column in columns:
+        for column in values.index.unique(0) if columns is None else columns:
             cell = values[values.index.get_level_values(0) == column].tolist()
             if not cell:
                 continue
-            middle = median(cell)
             name, runs = key(table, row, column), [round(v, 2) for v in cell]
-            found[name] = record(name, middle, low=min(cell), high=max(cell), digits=1, runs=runs)
+            found[name] = record(name, **median_range(cell)._asdict(), digits=1, runs=runs)
     return found
 
 

@@ -96,6 +96,40 @@ def interval_table(
     return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
 
 
+def beside_reference(numbers: pd.DataFrame, reference: Mapping[str, Mapping[str, Any]]) -> Styler:
+    """A table of numbers, each column beside that of the reference run, if it has one.
+
+    Args:
+        numbers: Of this build, recorded under ``key(column, row)``; with a decimal where the
+            column's name has a per cent sign, with two elsewhere.
+        reference: Records of the reference run.
+    """
+    shown: dict[tuple[str, str], pd.Series] = {}
+    for column, values in numbers.items():
+        known = {row: reference.get(key(column, row), {}).get("value") for row in numbers.index}
+        if any(number is not None for number in known.values()):
+            shown[column, "reference run"] = pd.Series(known, dtype=float)
+        shown[column, "this build"] = values
+    digits = {name: "{:.1f}" if "%" in name[0] else "{:.2f}" for name in shown}
+    return styled(pd.DataFrame(shown)).format(digits, na_rep="—")
+
+
+def run_to_show(
+    reference: Mapping[str, Any], here: Mapping[str, Any], images: str, data: str
+) -> tuple[Mapping[str, Any], str]:
+    """The records that a figure shows, the reference run's if there is one, and their title.
+
+    Args:
+        reference: Records of the reference run.
+        here: Records of this build.
+        images: Image set of the reference run, as the title says it.
+        data: Image set of this build.
+    """
+    if reference:
+        return reference, f"reference run on {images}"
+    return here, f"this build on {data}"
+
+
 def styled(frame: pd.DataFrame) -> Styler:
     """A table for the page: cells of several lines, close together, in the book's own look."""
     cells = {"white-space": "pre", "text-align": "right", "padding": "0.1rem 0.3rem"}
@@ -105,11 +139,6 @@ def styled(frame: pd.DataFrame) -> Styler:
     style = style.format(escape="html").format_index(escape="html")
     style = style.format_index(escape="html", axis=1)
     return style.set_table_attributes('class="dataframe"')
-
-
-def inside(published: float, cell: Mapping[str, Any]) -> bool:
-    """Whether a published number lies within the range of our runs, to its printed digit."""
-    return _arrow(published, cell) == ""
 
 
 def _arrow(published: float, cell: Mapping[str, Any] | None) -> str:

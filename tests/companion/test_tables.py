@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lecore import uncertainty
 from lecore.companion import figures, records, tables
-from lecore.studies.he_su import tables as he_su
-from lecore.studies.he_su.runs import he_su_run
-from lecore.uncertainty import over_runs
 
 PAIRS = ["5v8", "4v9"]
 
@@ -18,21 +16,6 @@ PAIRS = ["5v8", "4v9"]
 def row(*replicates: list[float]) -> pd.Series:
     index = pd.MultiIndex.from_product([range(len(replicates)), PAIRS]).swaplevel()
     return pd.Series([v for replicate in replicates for v in replicate], index=index)
-
-
-def test_one_line_for_each_clustering() -> None:
-    runs = [he_su_run("digits", (5, 8), (3,), seed=s) for s in (0, 1)]
-    scores = {"relative": {"official": (60.0, 0.1, 0.2), "single starts": [51.0, 52.0]}}
-    result = {"scores": scores, "within over between": {"relative": 1.5}, "seconds": 3.0}
-    found = [result, {"diverged": "loss is 1e31", "seconds": 1.0}]
-    table = he_su.clusterings(runs, found, {"5v8": ((5, 8), (3,))})
-    assert he_su.accuracies(table, similarity="relative").to_dict() == {("5v8", 0): 60.0}
-    assert he_su.accuracies(table, procedure="single start", loss="cross-entropy").empty
-    assert table.procedure.tolist() == ["official", "single start", "single start"]
-    assert table.accuracy.tolist() == [60.0, 51.0, 52.0]
-    assert table["within over between"].tolist() == [1.5] * 3
-    assert set(table.seed) == {0}
-    assert table.information.iloc[0] == 0.2
 
 
 @pytest.fixture
@@ -64,23 +47,37 @@ def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None
     assert shown.loc[("K-means", "this build"), "5v8"] == "53.0\n50.0–58.0"
 
 
-def test_mean_scores_are_means_over_pairs_of_medians(recorded: dict[str, Any]) -> None:
-    runs = [
-        he_su_run("digits", p, (3,), seed=s, network="pixels")
-        for p in ((5, 8), (4, 9))
-        for s in (0, 1, 2)
-    ]
-    official = [(50.0, 0.0, 0.0), (60.0, 0.1, 0.0), (90.0, 0.2, 0.3), *[(70.0, 0.5, 0.6)] * 3]
-    found = [{"scores": {"features": {"official": s, "many starts": s}}} for s in official]
-    table = he_su.clusterings(runs, found, {"5v8": ((5, 8), (3,)), "4v9": ((4, 9), (3,))})
-    shown = he_su.mean_scores(table, {"accuracy-k-means": {"value": 80.0}}).data
-    assert shown.loc["K-means", ("accuracy (%)", "reference run")] == 80.0
-    assert shown.loc["K-means", ("accuracy (%)", "this build")] == (60 + 70) / 2
-    assert shown.loc["K-means", ("adjusted Rand", "this build")] == pytest.approx(0.3)
-    assert recorded.keys() == {
-        "accuracy-k-means", "many-starts-k-means", "adjusted-rand-k-means",
-        "mutual-information-k-means",
+def test_numbers_stand_beside_those_of_the_reference_run_if_it_has_them() -> None:
+    numbers = pd.DataFrame({"accuracy (%)": {"a": 60.04, "b": 70.0}, "Rand": {"a": 0.345, "b": 1}})
+    shown = tables.beside_reference(numbers, {"accuracy-a": {"value": 80.0}})
+    assert list(shown.data.columns) == [
+        ("accuracy (%)", "reference run"), ("accuracy (%)", "this build"), ("Rand", "this build"),
+    ]  # fmt: skip
+    assert shown.data.loc["a"].tolist() == [80.0, 60.04, 0.345]
+    html = shown.to_html()
+    assert all(text in html for text in (">80.0<", ">—<", ">60.0<", ">0.34<", ">1.00<"))
+
+
+def test_figures_show_the_reference_run_where_there_is_one() -> None:
+    here, there = {"a": {"value": 1}}, {"a": {"value": 2}}
+    assert tables.run_to_show(there, here, "MNIST", "digits") == (there, "reference run on MNIST")
+    assert tables.run_to_show({}, here, "MNIST", "digits") == (here, "this build on digits")
+
+
+def test_numbers_intervals_and_whole_entries_are_recorded_alike(recorded: dict[str, Any]) -> None:
+    interval = uncertainty.median_range([3.0, 1.0, 2.0, 5.0])
+    entries = {"plain": 1, ("Two words", "a, b"): interval, "of": {"value": 2, "of": 3}}
+    found = records.record_all(entries, digits=1)
+    assert found == recorded == {
+        "plain": {"value": 1.0},
+        "two-words-a-b": {"value": 2.5, "low": 1.0, "high": 5.0, "digits": 1},
+        "of": {"value": 2.0, "of": 3},
     }  # fmt: skip
+
+
+def test_all_columns_are_recorded_if_none_are_named(recorded: dict[str, Any]) -> None:
+    rows = {"a": row([50, 60]), "b": row([70, 80])}
+    assert records.record_cells("t", rows) == records.record_cells("t", rows, PAIRS)
 
 
 def test_names_in_tables_show_as_they_stand() -> None:
@@ -114,25 +111,6 @@ def test_names_of_records_are_words_joined_by_hyphens() -> None:
     assert records.key("table 1", "squared, relative (ReLU)", "car v cat") == (
         "table-1-squared-relative-relu-car-v-cat"
     )
-
-
-def test_published_numbers_are_compared_at_their_printed_digit() -> None:
-    cell = {"low": 50.44, "high": 53.0}
-    assert tables.inside(50.4, cell)
-    assert not tables.inside(50.3, cell)
-    assert not tables.inside(53.1, cell)
-
-
-def test_pairs_won_within_each_replicate() -> None:
-    better = [row([60, 50], [60, 90]), row([55, 70], [60, 90])]
-    worse = [row([59, 70], [61, 40])]
-    # replicate 0: 60 > 59, 70 = 70; replicate 1: 60 < 61, 90 > 40
-    assert he_su.pairs_won(better, worse).value == 1.0
-    assert he_su.pairs_won(better, worse, ties=True) == over_runs([2, 1], bounds=(0, 2))
-
-
-def test_pairs_won_leaves_out_replicates_that_a_row_lacks() -> None:
-    assert he_su.pairs_won([row([60, 60], [60, 60])], [row([50, 70])]) == over_runs([1])
 
 
 def test_intervals_stand_below_their_numbers_if_they_have_a_width() -> None:

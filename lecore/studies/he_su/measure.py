@@ -1,8 +1,9 @@
 """One run of He & Su's clustering study: a network, trained, measured and clustered."""
 
 import time
+from collections.abc import Collection, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lecore import models
-from lecore.clustering.algorithm_one import Option
 from lecore.clustering.scores import (
     feature_scores,
     official_score,
@@ -21,23 +21,71 @@ from lecore.data.images import Images, load, scaled
 from lecore.errors import LecoreError
 from lecore.losses import Loss, binary_cross_entropy, squared_error
 from lecore.names import Choices
-from lecore.similarity import normalized_similarity, relative_similarity, symmetrized
 from lecore.studies.he_su import features
-from lecore.studies.he_su.as_coded import similarities_by_tripling
-from lecore.studies.he_su.features import seeding_of_2019
 from lecore.studies.he_su.linear_networks import LinearNetwork, linear_network, train_linear
 from lecore.studies.he_su.problems import he_su_sample
-from lecore.studies.he_su.runs import Run
-from lecore.tangent_kernel import empirical_ntk, stability_limit
+from lecore.studies.he_su.runs import Features, Run
+from lecore.studies.he_su.similarities import (
+    CLUSTERED_AS,
+    Similarity,
+    coded_similarities,
+    exact_similarities,
+    kernel_and_logits,
+)
+from lecore.tangent_kernel import stability_limit
 from lecore.training import DivergenceError, train
-
-Array = NDArray[np.float64]
 
 LOSSES: Choices[Loss] = Choices(
     "loss", {"squared": squared_error, "cross-entropy": binary_cross_entropy}
 )
-CONTROLLED = ("relative", "kernelized")
-FEATURES = ("pixels", "principal", "autoencoder", "resnet152")
+
+
+class Problem(NamedTuple):
+    """A clustering problem as tensors.
+
+    Attributes:
+        inputs: Primary images, then auxiliary ones, shape (n + m, channels, height, width).
+        targets: 1 for primary images and 0 for auxiliary ones, shape (n + m, 1).
+        truth: Which of the two primary classes each image is of, shape (n,).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    truth: NDArray[np.int64]
+
+    @property
+    def primary(self) -> Tensor:
+        """Shape (n, channels, height, width)."""
+        return self.inputs[: len(self.truth)]
+
+    @property
+    def auxiliary(self) -> Tensor:
+        """Shape (m, channels, height, width)."""
+        return self.inputs[len(self.truth) :]
+
+
+class Measured(NamedTuple):
+    """What a run of any kind gives; nothing but what JSON can hold.
+
+    Attributes:
+        clusterings: For each similarity its ``similarity`` and ``way`` (see
+            :class:`~lecore.studies.he_su.similarities.Similarity`; both None for features),
+            ``within over between``, and ``scores`` by procedure (see
+            :func:`lecore.clustering.scores.similarity_scores`). Similarities that are not finite
+            are left out.
+        numbers: Of networks the ``training accuracy`` in per cent; of trained ones ``rate over
+            limit``, ``learning rate``, ``largest loss`` and ``last loss`` (mean of 40 steps); of
+            two-layer ReLU networks ``silent percent``, of hidden units that no training example
+            activates; as coded also the numbers of
+            :func:`~lecore.studies.he_su.similarities.coded_similarities`.
+        looks: During training, ``step``, ``loss`` and ``accuracies`` by similarity.
+        diverged: Why training stopped, if it ran away; then there is nothing else.
+    """
+
+    clusterings: Sequence[dict[str, Any]]
+    numbers: dict[str, float]
+    looks: Sequence[dict[str, Any]] = ()
+    diverged: str | None = None
 
 
 def measure(run: Run, device: str = "cpu") -> dict[str, Any]:
@@ -48,19 +96,27 @@ def measure(run: Run, device: str = "cpu") -> dict[str, Any]:
         device: Where to compute.
 
     Returns:
-        Nothing but what JSON can hold. Always ``seconds``. ``scores``: by similarity, then by
-        procedure, see :func:`lecore.clustering.scores.similarity_scores`. Of networks also
-        ``within over between`` by similarity; ``rate over limit`` and ``learning rate``; ``largest
-        loss`` and ``last loss`` (mean of 40 steps); ``training accuracy`` in per cent; ``silent
-        units``, the share of ReLU units that no training example activates; ``looks``, a list of
-        step, loss and accuracies. As coded also ``tripled``, the share of points whose step
-        was enlarged, and ``own units``, quantiles of a point's own move in units in the last
-        place. A run that runs away has ``diverged`` instead of scores.
+        The attributes of :class:`Measured` by name, and ``seconds``.
 
     Raises:
         LecoreError: If a class is not in the set.
     """
     start = time.perf_counter()
+    problem = problem_of(run, device)
+    try:
+        if run.method in get_args(Features):
+            found = _measure_features(run, problem)
+        elif run.activation == "linear" and not run.as_coded and not run.looks:
+            found = _measure_without_width(run, problem)
+        else:
+            found = _measure_network(run, problem)
+    except DivergenceError as error:
+        found = Measured([], {}, diverged=str(error))
+    return found._asdict() | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def problem_of(run: Run, device: str = "cpu") -> Problem:
+    """The images of a run, scaled, and stretched for networks that are built for MNIST."""
     sample = he_su_sample(
         _images(run.data), run.primary, run.auxiliary,
         per_class=run.per_class, auxiliary_size=run.auxiliary_size, seed=run.sample,
@@ -69,87 +125,11 @@ def measure(run: Run, device: str = "cpu") -> dict[str, Any]:
         torch.tensor(scaled(x, normalized=run.normalized), device=device)
         for x in (sample.primary, sample.auxiliary)
     )
-    if run.network in ("cnn", "autoencoder"):
-        primary, auxiliary = features.at_size_28(primary), features.at_size_28(auxiliary)
-    if run.network in FEATURES:
-        init = seeding_of_2019 if run.network in ("pixels", "principal") else "k-means++"
-        found = feature_scores(_features(run, primary, auxiliary), sample.subclass, init)
-        result: dict[str, Any] = {"scores": {"features": found}}
-    else:
-        try:
-            result = _measure_network(run, primary, auxiliary, sample.subclass)
-        except DivergenceError as error:
-            result = {"diverged": str(error)}
-    return result | {"seconds": round(time.perf_counter() - start, 1)}
-
-
-def _measure_network(
-    run: Run, primary: Tensor, auxiliary: Tensor, truth: NDArray[np.int64]
-) -> dict[str, Any]:
     inputs = torch.cat([primary, auxiliary])
+    if run.method in ("cnn", "autoencoder"):
+        inputs = features.at_size_28(inputs)
     targets = torch.cat([inputs.new_ones(len(primary), 1), inputs.new_zeros(len(auxiliary), 1)])
-    network: Any = build(run, inputs.shape[1:]).to(inputs.device)
-    result: dict[str, Any] = {"looks": []} if run.looks else {}
-
-    def look(step: int, model: nn.Module) -> None:
-        scores = {
-            name: official_score(s, truth, _option(name)).accuracy
-            for name, s in similarities(run, model, primary).items()
-        }
-        with torch.no_grad():
-            loss = LOSSES[run.loss](model(inputs), targets).item() / len(inputs)
-        result["looks"].append({"step": step, "loss": loss, "accuracies": scores})
-
-    settings: dict[str, Any] = {
-        "epochs": run.epochs, "batch_size": run.batch_size, "loss": LOSSES[run.loss],
-        "seed": run.seed, "loss_limit": 1e30, "progress": True,
-    }  # fmt: skip
-    width_free = run.activation == "linear" and not run.as_coded and not run.looks
-    if width_free:  # the same weights and steps, at the cost of a matrix of pixels
-        network = linear_network(network)
-        inputs, targets, primary = inputs.double(), targets.double(), primary.double()
-    if run.epochs:
-        limit = stability_limit(_kernel_and_logits(network, inputs)[0])
-        rate = run.learning_rate if run.rate_share is None else run.rate_share * limit
-        result |= {"learning rate": rate, "rate over limit": rate / limit}
-        if width_free:
-            losses = train_linear(network, inputs, targets, learning_rate=rate, **settings)
-        else:
-            steps = run.epochs * -(-len(inputs) // run.batch_size)
-            at = {0, *np.geomspace(1, steps, max(run.looks - 1, 1)).astype(int).tolist()}
-            losses = train(
-                network, inputs, targets, learning_rate=rate,
-                callback=look if run.looks else None, callback_steps=at, **settings,
-            ).losses  # fmt: skip
-        result |= {"largest loss": max(losses), "last loss": float(np.mean(losses[-40:]))}
-    with torch.no_grad():
-        prediction = network(inputs)
-        if not bool(prediction.isfinite().all()):
-            raise DivergenceError("the last step left predictions that are not finite")
-        right = (prediction > 0.5) == (targets > 0.5)
-        result["training accuracy"] = 100 * float(right.double().mean())
-        if run.network == "two-layer" and run.activation == "relu":
-            active = torch.stack([(network[:2](x) > 0).any(dim=0) for x in inputs.split(200)])
-            result["silent units"] = 1 - float(active.any(dim=0).double().mean())
-
-    found = similarities(run, network, primary)
-    if run.as_coded:
-        found |= _as_coded(run, network, primary, result)
-    finite = {name: s for name, s in found.items() if np.isfinite(s).all()}
-    result["scores"] = {
-        name: similarity_scores(
-            s,
-            truth,
-            _option(name),
-            controls=run.loss == "squared" and name in CONTROLLED,
-            seed=run.seed,
-        )
-        for name, s in finite.items()
-    }
-    result["within over between"] = {
-        name: within_over_between(s, truth) for name, s in finite.items()
-    }
-    return result
+    return Problem(inputs, targets, sample.subclass)
 
 
 def build(run: Run, shape: torch.Size) -> nn.Module:
@@ -159,92 +139,151 @@ def build(run: Run, shape: torch.Size) -> nn.Module:
         LecoreError: If the run is one of features.
     """
     values, probability = shape.numel(), run.loss == "cross-entropy"
-    if run.network == "two-layer":
+    if run.method == "two-layer":
         return models.two_layer(
             values, run.width, run.activation, probability=probability, seed=run.seed
         )
-    if run.network == "skip":
+    if run.method == "skip":
         network = models.three_layer_resnet(values, run.width, seed=run.seed)
-    elif run.network == "cnn":
+    elif run.method == "cnn":
         network = models.mnist_cnn(seed=run.seed)
     else:
-        raise LecoreError(f"{run.network} is no network", "choose two-layer, cnn or skip")
+        raise LecoreError(f"{run.method} is no network", "choose two-layer, cnn or skip")
     return network.append(nn.Sigmoid()) if probability else network
 
 
-def similarities(run: Run, network: nn.Module, primary: Tensor) -> dict[str, Array]:
-    """All similarities of the limit of a small step, symmetrised, by name.
-
-    ``relative``, ``kernelized`` and ``normalized kernelized``; with the cross-entropy of the
-    probability, as in the paper, and with ``, logits`` added to the name, of the logits.
-
-    Args:
-        run: The run, for its loss.
-        network: The network, or its :class:`lecore.studies.he_su.linear_networks.LinearNetwork`.
-        primary: Primary images.
-    """
-    kernel, logits = _kernel_and_logits(network, primary)
-    if run.loss == "squared":
-        return _three(kernel)
-    slope = torch.sigmoid(logits) * torch.sigmoid(-logits)  # dp/dz, without cancellation
-    relative = relative_similarity(kernel[..., None]) * (slope / slope[:, None])
-    kernelized = slope[:, None] * kernel * slope
-    of_logits = {f"{name}, logits": s for name, s in _three(kernel).items()}
-    return {
-        "relative": symmetrized(relative).cpu().numpy(),
-        "kernelized": symmetrized(kernelized).cpu().numpy(),
-        "normalized kernelized": of_logits.pop("normalized kernelized, logits"),  # the same
-    } | of_logits
+def _measure_features(run: Run, problem: Problem) -> Measured:
+    init: object = "k-means++"
+    if run.method == "autoencoder":
+        found = features.autoencoder_features(
+            problem.primary, problem.auxiliary, epochs=run.epochs, seed=run.seed
+        )
+    elif run.method == "resnet152":
+        found = features.resnet152_features(problem.primary)
+    else:
+        init = features.seeding_of_2019
+        pixels = run.method == "pixels"
+        found = (features.pixel_features if pixels else features.principal_features)(
+            problem.primary
+        )
+    scores = feature_scores(found, problem.truth, init)
+    of_no_network = {"similarity": None, "way": None, "within over between": None}
+    return Measured([of_no_network | {"scores": scores}], {})
 
 
-def _three(kernel: Tensor) -> dict[str, Array]:
-    kernel = symmetrized(kernel)
-    relative = symmetrized(relative_similarity(kernel[..., None]))
-    both = {"relative": relative, "kernelized": kernel}
-    both["normalized kernelized"] = normalized_similarity(kernel)
-    return {name: s.cpu().numpy() for name, s in both.items()}
+def _measure_without_width(run: Run, problem: Problem) -> Measured:
+    """A linear network: the same weights and steps, at the cost of a matrix of pixels."""
+    network = linear_network(_untrained(run, problem))
+    problem = problem._replace(inputs=problem.inputs.double(), targets=problem.targets.double())
+    numbers = {}
+    if run.epochs:
+        numbers = _rates(run, network, problem)
+        losses = train_linear(
+            network, problem.inputs, problem.targets,
+            learning_rate=numbers["learning rate"], **_settings(run),
+        )  # fmt: skip
+        numbers |= _losses(losses)
+    numbers |= {"training accuracy": _training_accuracy(network, problem)}
+    found = exact_similarities(network, problem.primary, run.loss)
+    return Measured(_clusterings(run, found, problem.truth), numbers)
 
 
-def _kernel_and_logits(network: nn.Module | LinearNetwork, x: Tensor) -> tuple[Tensor, Tensor]:
-    if isinstance(network, LinearNetwork):
-        return network.tangent_kernel(x), network.logits(x)
+def _measure_network(run: Run, problem: Problem) -> Measured:
+    network = _untrained(run, problem)
+    looks: list[dict[str, Any]] = []
+
+    def look(step: int, model: nn.Module) -> None:
+        looks.append({"step": step} | _look(run, model, problem))
+
+    numbers = {}
+    if run.epochs:
+        numbers = _rates(run, network, problem)
+        history = train(
+            network, problem.inputs, problem.targets, learning_rate=numbers["learning rate"],
+            callback=look if run.looks else None, callback_steps=_look_steps(run, problem),
+            **_settings(run),
+        )  # fmt: skip
+        numbers |= _losses(history.losses)
+    numbers |= {"training accuracy": _training_accuracy(network, problem)}
+    if run.method == "two-layer" and run.activation == "relu":
+        numbers["silent percent"] = _silent_percent(network, problem)
+    found = exact_similarities(network, problem.primary, run.loss)
+    if run.as_coded:
+        coded, rounding = coded_similarities(network, problem.primary, run.loss)
+        found, numbers = found + coded, numbers | rounding
+    return Measured(_clusterings(run, found, problem.truth), numbers, looks)
+
+
+def _untrained(run: Run, problem: Problem) -> nn.Sequential:
+    network = build(run, problem.inputs.shape[1:]).to(problem.inputs.device)
     assert isinstance(network, nn.Sequential)
-    before = network[:-1] if isinstance(network[-1], nn.Sigmoid) else network
+    return network
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {
+        "epochs": run.epochs, "batch_size": run.batch_size, "loss": LOSSES[run.loss],
+        "seed": run.seed, "loss_limit": 1e30, "progress": True,
+    }  # fmt: skip
+
+
+def _rates(run: Run, network: nn.Module | LinearNetwork, problem: Problem) -> dict[str, float]:
+    limit = stability_limit(kernel_and_logits(network, problem.inputs)[0])
+    rate = run.learning_rate if run.rate_share is None else run.rate_share * limit
+    return {"learning rate": rate, "rate over limit": rate / limit}
+
+
+def _losses(losses: Sequence[float]) -> dict[str, float]:
+    return {"largest loss": max(losses), "last loss": float(np.mean(losses[-40:]))}
+
+
+def _look_steps(run: Run, problem: Problem) -> Collection[int]:
+    steps = run.epochs * -(-len(problem.inputs) // run.batch_size)
+    return {0, *np.geomspace(1, steps, max(run.looks - 1, 1)).astype(int).tolist()}
+
+
+def _look(run: Run, model: nn.Module, problem: Problem) -> dict[str, Any]:
+    accuracies = {
+        s.name: official_score(s.matrix, problem.truth, CLUSTERED_AS[s.name]).accuracy
+        for s in exact_similarities(model, problem.primary, run.loss)
+        if s.way == "exact"
+    }
     with torch.no_grad():
-        return empirical_ntk(before, x, form="trace"), before(x)[:, 0].double()
+        total = LOSSES[run.loss](model(problem.inputs), problem.targets)
+    return {"loss": total.item() / len(problem.inputs), "accuracies": accuracies}
 
 
-def _as_coded(
-    run: Run, network: nn.Module, primary: Tensor, result: dict[str, Any]
-) -> dict[str, Array]:
-    coded = similarities_by_tripling(
-        network, primary, primary.new_ones(len(primary), 1),
-        loss="squared" if run.loss == "squared" else "cross-entropy", progress=True,
-    )  # fmt: skip
-    quantiles = coded.own_units.double().quantile(
-        coded.own_units.new_tensor([0.1, 0.5, 0.9]).double()
-    )
-    result["tripled"] = float((coded.learning_rates > 1.5e-6).double().mean())
-    result["own units"] = quantiles.tolist()
-    named = {f"{k}, as coded": s.double() for k, s in coded.similarities._asdict().items()}
-    kernel = named["kernelized, as coded"]
-    if bool((kernel.diagonal() > 0).all()):
-        named["normalized kernelized, as coded"] = normalized_similarity(kernel)
-    return {name: s.cpu().numpy() for name, s in named.items()}
+def _training_accuracy(network: nn.Module | LinearNetwork, problem: Problem) -> float:
+    with torch.no_grad():
+        prediction = network(problem.inputs)
+    if not bool(prediction.isfinite().all()):
+        raise DivergenceError("the last step left predictions that are not finite")
+    right = (prediction > 0.5) == (problem.targets > 0.5)
+    return 100 * float(right.double().mean())
 
 
-def _features(run: Run, primary: Tensor, auxiliary: Tensor) -> Array:
-    if run.network == "pixels":
-        return features.pixel_features(primary)
-    if run.network == "principal":
-        return features.principal_features(primary)
-    if run.network == "autoencoder":
-        return features.autoencoder_features(primary, auxiliary, epochs=run.epochs, seed=run.seed)
-    return features.resnet152_features(primary)
+@torch.no_grad()
+def _silent_percent(network: nn.Sequential, problem: Problem) -> float:
+    hidden = network[:2]
+    active = torch.stack([(hidden(x) > 0).any(dim=0) for x in problem.inputs.split(200)])
+    return 100 * (1 - float(active.any(dim=0).double().mean()))
 
 
-def _option(name: str) -> Option:
-    return "relative" if name.startswith("relative") else "kernelized"
+def _clusterings(
+    run: Run, similarities: Sequence[Similarity], truth: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    lines = []
+    for name, way, matrix in similarities:
+        if not np.isfinite(matrix).all():
+            continue
+        controls = run.loss == "squared" and name != "normalized kernelized"
+        scores = similarity_scores(
+            matrix, truth, CLUSTERED_AS[name], controls=controls, seed=run.seed
+        )
+        ratio = within_over_between(matrix, truth)
+        named = {"similarity": name, "way": way}
+        lines.append(named | {"within over between": ratio, "scores": scores})
+    return lines
 
 
 @lru_cache(maxsize=2)

@@ -26,6 +26,11 @@ MNIST_PAIRS: Choices[Pair] = Choices(
 )
 """Primary and auxiliary classes of He & Su's pairs of digits, in the order of their code."""
 
+AUXILIARY_TO_5V8 = {
+    "3,9": (3, 9), "6,9": (6, 9), "2,3": (2, 3), "2,6": (2, 6), "3": (3,), "9": (9,),
+}  # fmt: skip
+"""Auxiliary classes of Table 6, in its order; the first ones are those of the other tables."""
+
 CIFAR10_PAIRS: Choices[Pair] = Choices(
     "pair",
     {

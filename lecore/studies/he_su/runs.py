@@ -9,7 +9,8 @@ from lecore.models import ACTIVATIONS
 from lecore.names import check_name
 from lecore.studies.he_su.problems import Pair
 
-Network = Literal["two-layer", "cnn", "skip", "pixels", "principal", "autoencoder", "resnet152"]
+Network = Literal["two-layer", "cnn", "skip"]
+Features = Literal["pixels", "principal", "autoencoder", "resnet152"]
 LossName = Literal["squared", "cross-entropy"]
 
 
@@ -21,8 +22,9 @@ class Run:
         data: Image set.
         primary: The two primary classes.
         auxiliary: The auxiliary classes.
-        network: ``two-layer``, ``cnn``, ``skip`` (the paper's "ResNet"), or the features
-            ``pixels``, ``principal`` (PCA), ``autoencoder``, ``resnet152``.
+        method: What is clustered: similarities of a network, ``two-layer``, ``cnn`` or ``skip``
+            (the paper's "ResNet"), or the features ``pixels``, ``principal`` (PCA),
+            ``autoencoder``, ``resnet152``.
         activation: Of two-layer networks; ``linear`` is the control.
         loss: ``squared`` or ``cross-entropy`` (through a sigmoid).
         width: Hidden units of two-layer and skip networks.
@@ -42,7 +44,7 @@ class Run:
     data: str
     primary: tuple[int, int]
     auxiliary: tuple[int, ...]
-    network: Network = "two-layer"
+    method: Network | Features = "two-layer"
     activation: str = "relu"
     loss: LossName = "squared"
     width: int = 40960
@@ -59,7 +61,7 @@ class Run:
     looks: int = 0
 
     def __post_init__(self) -> None:
-        check_name("network", self.network, get_args(Network))
+        check_name("method", self.method, get_args(Network) + get_args(Features))
         check_name("activation", self.activation, ACTIVATIONS)
         check_name("loss", self.loss, get_args(LossName))
 
@@ -81,13 +83,13 @@ def he_su_run(
         changes: Attributes of :class:`Run`.
     """
     chosen = Run(data=data, primary=primary, auxiliary=auxiliary, **changes)
-    cross_entropy, two_layer = chosen.loss == "cross-entropy", chosen.network == "two-layer"
+    cross_entropy, two_layer = chosen.loss == "cross-entropy", chosen.method == "two-layer"
     large = data == "cifar10" or primary == (3, 5) or not two_layer
     settings: dict[str, Any] = {
         "learning_rate": 3e-5 if chosen.activation == "linear" and not cross_entropy else 3e-3,
         "epochs": 50 if cross_entropy and data != "cifar10" else 200,
         "batch_size": 500 if large else 50,
-        "width": 4096 if chosen.network == "skip" else 40960,
+        "width": 4096 if chosen.method == "skip" else 40960,
         "normalized": "first channel" if data == "cifar10" else True,
     }
     return replace(chosen, **{k: v for k, v in settings.items() if k not in changes})
@@ -96,6 +98,27 @@ def he_su_run(
 def replicated(run: Run, number: int, *, seed: int = 0) -> list[Run]:
     """A run on the paper's images, then the same with other seeds on random images."""
     return [replace(run, seed=seed + r, sample=None if r == 0 else seed + r) for r in range(number)]
+
+
+def runs_of_pairs(
+    data: str, pairs: Iterable[Pair], number: int, *, seed: int = 0, **changes: Any
+) -> list[Run]:
+    """So many replicates of a run for each pair, with the paper's settings but for the changes.
+
+    Args:
+        data: Image set.
+        pairs: Primary and auxiliary classes.
+        number: Runs a pair, see :func:`replicated`.
+        seed: First seed.
+        changes: Attributes of :class:`Run`.
+    """
+    runs = [he_su_run(data, primary, auxiliary, **changes) for primary, auxiliary in pairs]
+    return [one for run in runs for one in replicated(run, number, seed=seed)]
+
+
+def training_settings(epochs: int, rate_share: float) -> dict[str, Any]:
+    """Attributes of a :class:`Run` from two parameters of a page, where 0 is the paper's own."""
+    return {"rate_share": rate_share or None} | ({"epochs": epochs} if epochs else {})
 
 
 def comparison_runs(
@@ -130,7 +153,7 @@ def comparison_runs(
         training: Other attributes of the networks' runs.
     """
     sample = sample or {}
-    kinds: list[dict[str, Any]] = [{"network": "pixels"}, {"network": "principal"}]
+    kinds: list[dict[str, Any]] = [{"method": "pixels"}, {"method": "principal"}]
     for activation in activations:
         for loss in losses:
             kind = {"activation": activation, "loss": loss, "width": width} | training
@@ -143,7 +166,6 @@ def comparison_runs(
     runs = []
     for kind in kinds:
         trained = kind.get("activation") == "relu" or kind.get("loss") == "cross-entropy"
-        for primary, auxiliary in pairs:
-            run = he_su_run(data, primary, auxiliary, **(kind | sample))
-            runs += replicated(run, replicates if trained else cheap, seed=seed)
+        number = replicates if trained else cheap
+        runs += runs_of_pairs(data, pairs, number, seed=seed, **(kind | sample))
     return runs

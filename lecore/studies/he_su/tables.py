@@ -1,19 +1,26 @@
-"""He & Su's tables: one line a clustering, and the rows of Tables 1 and 2."""
+"""He & Su's Tables 1 to 8: one line a clustering, and the rows that each table has of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
-from lecore.companion.records import key, record
-from lecore.companion.tables import styled
 from lecore.studies.he_su.problems import Pair
-from lecore.studies.he_su.runs import Run
-from lecore.uncertainty import Interval, over_runs
+from lecore.studies.he_su.runs import LossName, Run
+from lecore.studies.he_su.similarities import Way
+
+Rows = dict[str, pd.Series]
+"""Rows of a table by their names in the paper; values with column and replicate as index."""
 
 PROCEDURES = ("official", "many starts", "spectral", "permuted")
+BOTH = ("relative", "kernelized")
+WAY_OF_THE_PAPER: dict[LossName, Way] = {"squared": "exact", "cross-entropy": "as coded"}
+"""How the tables measure similarities; the paper's own steps with the squared loss are exact."""
+
+SHORT = {"linear": "linear", "relu": "ReLU"}
+OURS = tuple(f"{loss}, {option} (ReLU)" for loss in get_args(LossName) for option in BOTH)
+"""The rows of Tables 1 and 2 that the paper calls ours."""
 
 
 def clusterings(
@@ -28,20 +35,19 @@ def clusterings(
         pairs: Pairs of classes by name.
 
     Returns:
-        The settings of the run as columns and its other numbers, ``pair``, ``replicate`` (its
-        seed less the smallest), ``similarity``, ``within over between``, ``procedure``,
+        The settings of the run as columns and its numbers, ``pair``, ``replicate`` (its seed less
+        the smallest), ``similarity``, ``way``, ``within over between``, ``procedure``,
         ``accuracy`` (per cent), ``rand`` and ``information``. Single starts have only an accuracy.
     """
     lines = []
     name_of = {primary: name for name, (primary, _) in pairs.items()}
-    first = min(run.seed for run in runs)
+    first = min((run.seed for run in runs), default=0)
     for run, result in zip(runs, results, strict=True):
-        numbers = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
-        ratios = result.get("within over between", {})
-        for similarity, scores in result.get("scores", {}).items():
-            common = asdict(run) | numbers
-            common |= {"pair": name_of[run.primary], "replicate": run.seed - first}
-            common |= {"similarity": similarity, "within over between": ratios.get(similarity)}
+        about = asdict(run) | result["numbers"]
+        about |= {"pair": name_of[run.primary], "replicate": run.seed - first}
+        for clustering in result["clusterings"]:
+            scores = clustering["scores"]
+            common = about | {name: v for name, v in clustering.items() if name != "scores"}
             for procedure in set(PROCEDURES) & set(scores):
                 names = ("accuracy", "rand", "information")
                 found = dict(zip(names, scores[procedure], strict=True))
@@ -50,6 +56,16 @@ def clusterings(
                 single = {"procedure": "single start", "start": start, "accuracy": accuracy}
                 lines.append(common | single)
     return pd.DataFrame(lines)
+
+
+def numbers_of(results: Iterable[Mapping[str, Any]], name: str) -> list[float]:
+    """A number of each run that has it, such as ``largest loss``."""
+    return [result["numbers"][name] for result in results if name in result["numbers"]]
+
+
+def diverged(results: Iterable[Mapping[str, Any]]) -> int:
+    """How many runs ran away."""
+    return sum(result["diverged"] is not None for result in results)
 
 
 def accuracies(
@@ -71,9 +87,24 @@ def accuracies(
     return table.set_index([index, "replicate"])[value]
 
 
+def network_row(
+    table: pd.DataFrame,
+    similarity: str,
+    *,
+    loss: LossName = "squared",
+    method: str = "two-layer",
+    **settings: Any,
+) -> pd.Series:
+    """As :func:`accuracies`, of a similarity of networks, measured as in the paper's tables."""
+    return accuracies(
+        table, similarity=similarity, way=WAY_OF_THE_PAPER[loss], loss=loss, method=method,
+        **settings,
+    )  # fmt: skip
+
+
 def comparison_rows(
     table: pd.DataFrame, value: str = "accuracy", procedure: str = "official"
-) -> dict[str, pd.Series]:
+) -> Rows:
     """The rows of He & Su's Tables 1 and 2 that a table of clusterings has, in their order.
 
     Rows with the cross-entropy are as coded, in float32 steps of the probability.
@@ -85,28 +116,36 @@ def comparison_rows(
     """
     same = {"value": value, "procedure": procedure}
     rows = {
-        name: accuracies(table, network=network, **same)
-        for name, network in (("K-means", "pixels"), ("PCA + K-means", "principal"))
+        name: accuracies(table, method=method, **same)
+        for name, method in (("K-means", "pixels"), ("PCA + K-means", "principal"))
     }
-    for activation, short in (("linear", "linear"), ("relu", "ReLU")):
-        for loss, ending in (("squared", ""), ("cross-entropy", ", as coded")):
-            for option in ("relative", "kernelized"):
-                rows[f"{loss}, {option} ({short})"] = accuracies(
-                    table, network="two-layer", activation=activation, loss=loss,
-                    similarity=option + ending, **same,
-                )  # fmt: skip
+    for activation, short in SHORT.items():
+        for loss in get_args(LossName):
+            for option in BOTH:
+                rows[f"{loss}, {option} ({short})"] = network_row(
+                    table, option, loss=loss, activation=activation, **same
+                )
     return {name: values for name, values in rows.items() if len(values)}
 
 
-def mean_scores(table: pd.DataFrame, reference: Mapping[str, Mapping[str, Any]]) -> Styler:
-    """Record the rows of Tables 1 and 2 by several scores, as means over pairs, and show them.
+def mean_over_pairs(row: pd.Series) -> float:
+    """Mean over a row's columns of the medians over replicates."""
+    return float(row.groupby(level=0).median().mean())
+
+
+def means_over_pairs(words: str, rows: Rows) -> dict[tuple[str, str], float]:
+    """:func:`mean_over_pairs` of each row, by some words and its name."""
+    return {(words, name): mean_over_pairs(row) for name, row in rows.items()}
+
+
+def mean_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of Tables 1 and 2 by several scores, as means over pairs of medians.
 
     Args:
         table: From :func:`clusterings`.
-        reference: Records of the reference run.
 
     Returns:
-        For each row of :func:`comparison_rows` the mean over pairs of the medians over replicates.
+        :func:`mean_over_pairs` for each row of :func:`comparison_rows` and each score.
     """
     scores = {
         "accuracy (%)": comparison_rows(table),
@@ -114,42 +153,89 @@ def mean_scores(table: pd.DataFrame, reference: Mapping[str, Mapping[str, Any]])
         "adjusted Rand": comparison_rows(table, "rand"),
         "mutual information": comparison_rows(table, "information"),
     }
-    means: dict[tuple[str, str], dict[str, float]] = {}
-    for score, rows in scores.items():
-        for row, values in rows.items():
-            name, mean = key(score, row), values.groupby(level="pair").median().mean()
-            record(name, mean)
-            if name in reference:
-                means.setdefault((score, "reference run"), {})[row] = reference[name]["value"]
-            means.setdefault((score, "this build"), {})[row] = mean
-    frame = pd.DataFrame(means).loc[list(scores["accuracy (%)"])]
-    digits = {column: "{:.1f}" if "%" in column[0] else "{:.2f}" for column in frame}
-    return styled(frame).format(digits, na_rep="—")
+    return pd.DataFrame(
+        {score: {n: mean_over_pairs(v) for n, v in rows.items()} for score, rows in scores.items()}
+    ).loc[list(scores["accuracy (%)"])]
 
 
-def pairs_won(
-    better: Sequence[pd.Series], worse: Sequence[pd.Series], *, ties: bool = False
-) -> Interval:
-    """On how many pairs the best of some rows is above the best of others.
+def cross_entropy_rows(table: pd.DataFrame) -> Rows:
+    """ReLU networks with the cross-entropy, measured as coded and exactly in two ways."""
+    ways = {"as coded": "as coded", "exact, probability": "exact", "exact, logit": "logits"}
+    return {
+        f"{option}, {words}": accuracies(
+            table, similarity=option, way=way, loss="cross-entropy", activation="relu"
+        )
+        for option in BOTH
+        for words, way in ways.items()
+    }
 
-    Both sides choose after the fact, so they are compared within each replicate.
 
-    Args:
-        better: Rows, as :func:`accuracies` gives them: accuracies by pair and replicate.
-        worse: Rows that they are compared with.
-        ties: Whether a tie counts as won.
+def printed_as_coded(printed: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """The printed rows of Table 1 that :func:`cross_entropy_rows` measures again."""
+    return {f"{option}, as coded": printed[f"cross-entropy, {option} (ReLU)"] for option in BOTH}
 
-    Returns:
-        Mean over the replicates that all rows have, with Student's t interval.
-    """
 
-    def best(rows: Sequence[pd.Series]) -> pd.DataFrame:
-        return pd.concat(rows).groupby(level=[0, 1]).max()
+def usual_auxiliary(table: pd.DataFrame, pairs: Mapping[str, Pair]) -> pd.DataFrame:
+    """The lines of a table whose auxiliary classes are those of Tables 1 and 2."""
+    usual = [pairs[line.pair][1] == line.auxiliary for line in table.itertuples()]
+    return table[usual]
 
-    numbers = {"better": best(better), "worse": best(worse)}
-    both = pd.concat(numbers, axis=1, join="inner")
-    won = both.better > both.worse
-    if ties:
-        won |= both.better == both.worse
-    counts = won.groupby(level=1).sum()
-    return over_runs(counts.to_numpy(), bounds=(0, both.index.unique(0).size))
+
+def table_3(trained: pd.DataFrame) -> Rows:
+    """Table 3: three architectures, squared loss."""
+    architectures = {"FNN": "two-layer", "CNN": "cnn", "ResNet": "skip"}
+    return {
+        f"{option} {short}": network_row(trained, option, method=method)
+        for short, method in architectures.items()
+        for option in BOTH
+    }
+
+
+def table_4(trained: pd.DataFrame) -> Rows:
+    """Table 4: an autoencoder's features, and similarities of the CNN."""
+    return {"AutoEncoder": accuracies(trained, method="autoencoder")} | {
+        f"squared, {option} (CNN)": network_row(trained, option, method="cnn") for option in BOTH
+    }
+
+
+def table_5(trained: pd.DataFrame, untrained: pd.DataFrame) -> Rows:
+    """Table 5: random and trained weights."""
+    return {
+        f"{option} {state}": network_row(table, option)
+        for state, table in (("random", untrained), ("trained", trained))
+        for option in BOTH
+    }
+
+
+def table_6(trained: pd.DataFrame) -> Rows:
+    """Table 6: 5 against 8 with other auxiliary classes, which are the columns."""
+    named = trained.auxiliary.map(lambda classes: ",".join(map(str, sorted(classes))))
+    of_5v8 = trained.assign(auxiliaries=named)[trained.pair == "5v8"]
+    return {
+        f"{loss}, {option}": network_row(of_5v8, option, loss=loss, index="auxiliaries")
+        for loss in get_args(LossName)
+        for option in BOTH
+    }
+
+
+def table_7(trained: pd.DataFrame) -> Rows:
+    """Table 7: the kernelized similarity as it is, and normalised."""
+    similarities = {
+        "kernelized": "kernelized", "normalized-kernelized": "normalized kernelized",
+    }  # fmt: skip
+    return {
+        f"{loss}, {words}": network_row(trained, similarity, loss=loss)
+        for loss in get_args(LossName)
+        for words, similarity in similarities.items()
+    }
+
+
+def table_8(unnormalized: pd.DataFrame, normalized: pd.DataFrame) -> Rows:
+    """Table 8: pixels in [0, 1], and a control on pixels in [−1, 1] that the paper lacks."""
+    rows = {
+        f"{loss}, {option} unnormalized": network_row(unnormalized, option, loss=loss)
+        for loss in get_args(LossName)
+        for option in BOTH
+    }
+    control = {f"squared, {o} normalized": network_row(normalized, o) for o in BOTH}
+    return rows | control

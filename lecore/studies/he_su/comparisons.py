@@ -1,0 +1,96 @@
+"""Rows of He & Su's tables against each other, and against the printed numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lecore.studies.he_su.tables import OURS, Rows
+from lecore.uncertainty import Interval, median_range, over_runs
+
+
+def pairs_won(
+    better: Sequence[pd.Series], worse: Sequence[pd.Series], *, ties: bool = False
+) -> Interval:
+    """On how many pairs the best of some rows is above the best of others.
+
+    Both sides choose after the fact, so they are compared within each replicate.
+
+    Args:
+        better: Rows, as :func:`~lecore.studies.he_su.tables.accuracies` gives them: accuracies by
+            pair and replicate.
+        worse: Rows that they are compared with.
+        ties: Whether a tie counts as won.
+
+    Returns:
+        Mean over the replicates that all rows have, with Student's t interval.
+    """
+
+    def best(rows: Sequence[pd.Series]) -> pd.DataFrame:
+        return pd.concat(rows).groupby(level=[0, 1]).max()
+
+    numbers = {"better": best(better), "worse": best(worse)}
+    both = pd.concat(numbers, axis=1, join="inner")
+    won = both.better > both.worse
+    if ties:
+        won |= both.better == both.worse
+    counts = won.groupby(level=1).sum()
+    return over_runs(counts.to_numpy(), bounds=(0, both.index.unique(0).size))
+
+
+def against_the_rest(rows: Rows, ours: Sequence[str] = OURS, *, ties: bool = False) -> Interval:
+    """:func:`pairs_won` of some rows of a table, by name, against all others."""
+    better = [values for name, values in rows.items() if name in ours]
+    return pairs_won(better, [v for name, v in rows.items() if name not in ours], ties=ties)
+
+
+def off_printed(
+    rows: Rows, printed: Mapping[str, Sequence[float]], names: Sequence[str], pairs: Sequence[str]
+) -> NDArray[np.float64]:
+    """How far cells on the paper's own images are from the printed numbers, to their digit.
+
+    Args:
+        rows: Rows of a table; replicate 0 has the paper's images.
+        printed: Rows of the same table in the paper.
+        names: Rows to compare.
+        pairs: The columns of the printed table.
+
+    Returns:
+        Absolute differences in points, shape (rows · pairs,).
+    """
+    ours = [[float(rows[name].loc[pair, 0]) for pair in pairs] for name in names]
+    difference: NDArray[np.float64] = np.abs(np.round(ours, 1) - [printed[n] for n in names])
+    return difference.ravel()
+
+
+def inside_ranges(
+    rows: Rows, printed: Mapping[str, Sequence[float]], names: Sequence[str], pairs: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Whether printed numbers lie in the range of our replicates, to their digit.
+
+    Args:
+        rows: Rows of a table.
+        printed: Rows of the same table in the paper.
+        names: Rows to compare.
+        pairs: The columns of the printed table.
+
+    Returns:
+        Shape (rows · pairs,).
+    """
+    ranges = [median_range(rows[name].loc[pair]) for name in names for pair in pairs]
+    low, high = (np.round([getattr(r, end) for r in ranges], 1) for end in ("low", "high"))
+    numbers = np.ravel([printed[name] for name in names])
+    within: NDArray[np.bool_] = (low <= numbers) & (numbers <= high)
+    return within
+
+
+def over_replicates(row: pd.Series, bounds: tuple[float, float] | None = None) -> Interval:
+    """Mean over pairs of a row, or of a difference of two, with its interval over replicates."""
+    return over_runs(row.groupby(level="replicate").mean().to_numpy(), bounds=bounds)
+
+
+def margin(row: pd.Series, column: str) -> Interval:
+    """How far a column of a row is above the best of the other columns, over replicates."""
+    wide = row.unstack(level=0).dropna()
+    return over_runs(wide[column] - wide.drop(columns=column).max(axis=1))
