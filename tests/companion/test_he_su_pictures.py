@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from lecore.studies.he_su import algorithm1_drawn, figure1_drawn, limits_drawn
 from lecore.studies.he_su.figure1 import Measured, correlation_table
+from lecore.studies.he_su.figures import algorithm1, figure1, limits
 from lecore.uncertainty import Interval, over_runs
 
 DISTANCE = np.abs(np.subtract.outer(np.arange(8.0), np.arange(8.0))) / 7 * np.pi
@@ -24,7 +24,7 @@ def closed() -> Any:
 
 def test_the_star_is_the_point_that_was_stepped_on() -> None:
     points = np.random.default_rng(0).normal(size=(8, 3))
-    fig = figure1_drawn.one_step_figure(points, {"relu": FALLING, "linear": DISTANCE}, 2)
+    fig = figure1.one_step_figure(points, {"relu": FALLING, "linear": DISTANCE}, 2)
     left, right, _ = fig.axes
     assert (left.get_title(), right.get_title()) == ("ReLU units", "linear units")
     assert_allclose(left.collections[0].get_array(), FALLING[2])
@@ -34,7 +34,7 @@ def test_the_star_is_the_point_that_was_stepped_on() -> None:
 def test_the_median_follows_the_similarity() -> None:
     rows = {"relu": FALLING, "linear": np.ones((8, 8))}
     r = dict.fromkeys(rows, Interval(-0.5, -0.625, -0.25))
-    fig = figure1_drawn.similarity_figure(DISTANCE, rows, r)
+    fig = figure1.similarity_figure(DISTANCE, rows, r)
     assert fig.axes[0].get_title() == "relu units: r = -0.500 [-0.625, -0.250]"
     assert np.nanmin(fig.axes[1].lines[0].get_ydata()) == 1.0
     x, y = fig.axes[0].lines[0].get_data()
@@ -47,7 +47,7 @@ def test_the_median_follows_the_similarity() -> None:
 def test_each_panel_of_figure_one_names_both_correlations() -> None:
     found = Measured(FALLING, DISTANCE, DISTANCE, 1.0)
     panels = {("torus", "relu"): found, ("boxes", "relu"): found}
-    fig = figure1_drawn.figure1_again(panels, {("torus", "relu"): -0.97, ("boxes", "relu"): -0.5})
+    fig = figure1.figure1_again(panels, {("torus", "relu"): -0.97, ("boxes", "relu"): -0.5})
     torus, boxes = fig.axes
     assert torus.get_title() == "torus, relu\nhere -1.00, paper -0.97"
     assert (torus.get_xlabel(), boxes.get_xlabel()) == (
@@ -60,7 +60,7 @@ def test_the_paper_is_drawn_beside_its_own_case() -> None:
     found = Measured(FALLING, DISTANCE, DISTANCE, 1.0)
     seeds, weights = (0, 1), ("random", "trained")
     table = correlation_table({(*c, s, w): found for c in cases for s in seeds for w in weights})
-    fig = figure1_drawn.all_sets_figure(table, cases, {("torus", "linear"): -0.25})
+    fig = figure1.all_sets_figure(table, cases, {("torus", "linear"): -0.25})
     (ax,) = fig.axes
     bars = [c for c in ax.collections if c.get_label() == "paper"]
     assert_allclose(bars[0].get_offsets(), [[-0.25, 1]])
@@ -70,7 +70,7 @@ def test_the_paper_is_drawn_beside_its_own_case() -> None:
 def test_runs_that_diverged_are_left_out() -> None:
     rows = [("linear", 0.5, -0.1, 1.0), ("linear", 1.5, -0.5, 9.0), ("linear", 1.5, np.nan, np.inf)]
     sweep = pd.DataFrame(rows, columns=["activation", "share", "correlation", "peak"])
-    left, right = figure1_drawn.rates_figure(sweep, 1.2, -0.37).axes
+    left, right = figure1.rates_figure(sweep, 1.2, -0.37).axes
     assert left.lines[0].get_xydata().tolist() == [[0.5, -0.1], [1.5, -0.5]]
     assert right.lines[0].get_ydata().tolist() == [1, 9]
     assert [line.get_xdata()[0] for line in left.lines[2:4]] == [1, 1.2]
@@ -78,12 +78,12 @@ def test_runs_that_diverged_are_left_out() -> None:
 
 
 def test_power_laws_go_through_the_first_value() -> None:
-    fig = limits_drawn.finite_step_figure([1e-3, 1e-2], [2.0, 30.0])
+    fig = limits.finite_step_figure([1e-3, 1e-2], [2.0, 30.0])
     assert_allclose(fig.axes[0].lines[1].get_ydata(), [2, 20])
     errors = np.array([[8.0, 10.0], [4.0, 5.0]])
     for ax in (
-        limits_drawn.equation4_figure([1, 4], errors).axes[0],
-        limits_drawn.infinite_width_figure([1, 4], errors, DISTANCE, FALLING).axes[0],
+        limits.equation4_figure([1, 4], errors).axes[0],
+        limits.infinite_width_figure([1, 4], errors, DISTANCE, FALLING).axes[0],
     ):
         assert_allclose(ax.lines[-1].get_ydata(), [9, 4.5])
         assert_allclose(ax.lines[0].get_ydata(), [9, 4.5])
@@ -94,14 +94,14 @@ def test_power_laws_go_through_the_first_value() -> None:
 
 
 def test_overlap_is_drawn_against_distance() -> None:
-    (ax,) = limits_drawn.overlap_figure(DISTANCE, FALLING).axes
+    (ax,) = limits.overlap_figure(DISTANCE, FALLING).axes
     assert_allclose(ax.collections[0].get_offsets(), np.c_[DISTANCE.ravel(), FALLING.ravel()])
 
 
 def test_heat_maps_are_ordered_by_class() -> None:
     subclass = np.array([1, 0, 1, 0, 0])
     same = (subclass[:, None] == subclass).astype(float)
-    fig = algorithm1_drawn.heat_maps({"relative": same, "kernelized": 2 * same}, subclass, (5, 9))
+    fig = algorithm1.heat_maps({"relative": same, "kernelized": 2 * same}, subclass, (5, 9))
     left = fig.axes[0]
     ordered = np.zeros((5, 5))
     ordered[:3, :3] = ordered[3:, 3:] = 1
@@ -115,7 +115,7 @@ def test_maps_have_each_class_in_its_own_mark() -> None:
     points = np.array([[0.0, 0.0], [0.1, 0.0], [5.0, 0.0], [5.0, 0.1], [5.1, 0.0]])
     kernels = {"random weights": points @ points.T, "trained weights": 4 * points @ points.T}
     subclass = np.array([0, 0, 1, 1, 1])
-    fig = algorithm1_drawn.maps_of_the_plane(kernels, subclass, (5, 9))
+    fig = algorithm1.maps_of_the_plane(kernels, subclass, (5, 9))
     five, nine = fig.axes[0].lines
     assert (five.get_label(), nine.get_label()) == ("5", "9")
     assert (len(five.get_xdata()), len(nine.get_xdata())) == (2, 3)

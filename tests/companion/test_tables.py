@@ -9,6 +9,7 @@ import pytest
 
 from lecore import uncertainty
 from lecore.companion import figures, records, tables
+from lecore.uncertainty import over_runs
 
 PAIRS = ["5v8", "4v9"]
 

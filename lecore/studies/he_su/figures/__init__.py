@@ -1,0 +1,1 @@
+"""Dan et al.'s figures, and ours beside them; one file a chapter."""
