@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lecore.companion.records import record_all, record_curves
+from lecore.companion.records import record_all
+from lecore.companion.tables import record_curves
 from lecore.uncertainty import Interval
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lecore.data.photographs import imagenet_inputs
 from lecore.losses import squared_error
-from lecore.models import autoencoder, pretrained_resnet152
+from lecore.models import pretrained_resnet152
+from lecore.studies.he_su.autoencoder import autoencoder
 from lecore.training import train
 
 Array = NDArray[np.float64]
