@@ -184,6 +184,8 @@ def test_printed_numbers_lie_inside_a_range_to_their_digit():
 def test_margins_and_gains_are_over_replicates():
     wide = row([60, 50], [70, 65])
     assert comparisons.margin(wide, "5v8") == over_runs([10, 5])
+    third = row([20, 20], [80, 20]).drop("4v9", level=0).rename({"5v8": "7v9"})
+    assert comparisons.margin(pd.concat([wide, third]), "5v8") == over_runs([10, -10])
     assert comparisons.over_replicates(wide, bounds=(50, 60)) == over_runs(
         [55, 67.5], bounds=(50, 60)
     )
@@ -284,7 +286,7 @@ def elastic_table():
     rng = np.random.default_rng(0)
     runs = [
         he_su_run("digits", *pair, seed=s, epochs=epochs)
-        for pair in BOTH_PAIRS for s in (3, 4) for epochs in (0, 5)
+        for pair in BOTH_PAIRS for s in (3, 4, 5) for epochs in (0, 5)
     ]  # fmt: skip
     names = [("relative", "exact"), ("normalized kernelized", "exact"), ("kernelized", "exact")]
     names += [("relative", "logits")]
@@ -295,7 +297,7 @@ def elastic_table():
 
 def test_elastic_models_are_the_exact_relative_and_normalised_similarities():
     models = elasticity.elastic_models([elastic_table()])
-    assert len(models) == 8 * 2
+    assert len(models) == 12 * 2
     assert set(models.procedure) == {"many starts"}
     assert set(models.model[models.pair == "5v8"]) == {
         f"two-layer squared {state}  {name} 3,9"
@@ -313,7 +315,7 @@ def test_models_that_cluster_as_they_are_elastic_have_correlation_one():
     models = elasticity.elastic_models([table])
     found = elasticity.rank_correlations(models)
     assert found["elasticity-accuracy-within-pairs"].value == 0
-    parts = [models[models.replicate == r] for r in (0, 1)]
+    parts = [models[models.replicate == r] for r in (0, 1, 2)]
     expected = [spearmanr(p["within over between"], p.accuracy).statistic for p in parts]
     assert found["elasticity-accuracy"].value == pytest.approx(np.mean(expected))
 
@@ -351,6 +353,11 @@ def test_sources_tell_weights_procedures_and_similarities_apart():
         "trained, relative, many starts": 80, "trained, relative, spectral": 80,
     }  # fmt: skip
     assert sources.start_spread(rows["trained, one start"]) == 5
+
+
+def test_the_spread_of_starts_is_within_one_matrix():
+    starts = pd.concat([row([50, 80], [90, 60]), row([53, 81], [97, 60])])
+    assert sources.start_spread(starts) == 7
 
 
 def trained_runs():
