@@ -46,7 +46,7 @@ def side_by_side(
     """A table with up to three lines a row: paper, reference run, this build.
 
     Args:
-        table: Its name, as given to :func:`record_cells`.
+        table: Its name, as given to :func:`lecore.companion.tables.record_cells`.
         rows: Names of rows.
         columns: Names of columns.
         published: The paper's numbers by row.
@@ -177,10 +177,10 @@ def record_runs(
     """Record the mean of repeated runs with its interval.
 
     Args:
-        name: As in :func:`record`.
+        name: As in :func:`~lecore.companion.records.record`.
         values: One number a run, shape (runs,).
         bounds: Range of the quantity, as in :func:`lecore.uncertainty.over_runs`.
-        details: As in :func:`record`, ``digits`` among them.
+        details: As in :func:`~lecore.companion.records.record`, ``digits`` among them.
     """
     return record(name, **over_runs(values, bounds=bounds)._asdict(), **details)
 
@@ -197,7 +197,7 @@ def record_cells(
         columns: Columns to record; those without a value are left out. All if left out.
 
     Returns:
-        The records of the cells, as :func:`reference` gives those of the reference run.
+        The records of the cells, as those of the reference run.
     """
     found = {}
     for row, values in rows.items():
@@ -230,6 +230,6 @@ def record_curve(name: str, curves: NDArray[np.float64]) -> dict[str, Any]:
 def record_curves(
     curves: Mapping[str | tuple[str, ...], NDArray[np.float64]],
 ) -> dict[str, dict[str, Any]]:
-    """Several curves by name, or by words for :func:`key`, as :func:`record_curve` does each."""
+    """Several curves by name, or by words for :func:`~lecore.companion.records.key`, as :func:`record_curve` does each."""
     names = {words if isinstance(words, str) else key(*words): words for words in curves}
     return {name: record_curve(name, curves[words]) for name, words in names.items()}

@@ -100,7 +100,7 @@ def compute_tiles(
     store stay, and the same call goes on with the others.
 
     Args:
-        tile: Gives the entries of a slice of rows and one of columns, shape (r, c, *trailing).
+        tile: Gives the entries of a slice of rows and one of columns, shape (r, c, …).
             It must be picklable (by cloudpickle) for processes and clusters.
         rows: Number of rows n.
         columns: Number of columns m.
@@ -117,7 +117,7 @@ def compute_tiles(
         identity: What is computed; a store that holds anything else is refused.
 
     Returns:
-        A tensor, or a Zarr array for reading, of shape (n, m, *trailing).
+        A tensor, or a Zarr array for reading, of shape (n, m, …).
 
     Raises:
         ValueError: If the budget does not hold one entry, the result does not fit into memory,

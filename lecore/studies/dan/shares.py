@@ -142,7 +142,7 @@ def share_table(
         seed: Of 20 permutations of the labels, which say what self-pairs alone are worth.
 
     Returns:
-        By definition, step and column: those of ``COLUMNS``, and ``labels permuted``.
+        Values by definition, step and column, those of ``COLUMNS``, and ``labels permuted``.
     """
     table: dict[tuple[str, str, str], float | Interval] = {}
     for (name, step), looked in found.items():

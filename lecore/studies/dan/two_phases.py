@@ -21,7 +21,7 @@ def phase_numbers(paths: Paths) -> dict[str, dict[str, Any]]:
         paths: Its runs.
 
     Returns:
-        By quantity: those of :class:`~lecore.studies.dan.phases.Phases` as ``rate ratio`` (its
+        Values by quantity, of :class:`~lecore.studies.dan.phases.Phases` as ``rate ratio`` (its
         geometric mean), ``plateau height``, ``change`` and, where every curve has one, ``change
         point``; and ``trained end over start`` and ``held out end over start``.
     """

@@ -79,7 +79,7 @@ def elasticity_points(models: pd.DataFrame) -> dict[tuple[str, str, str], dict[s
         models: From :func:`elastic_models`.
 
     Returns:
-        By ("elasticity of", model, pair): ``value`` (the accuracy), ``ratio`` and ``pair``.
+        ``value`` (the accuracy), ``ratio`` and ``pair`` by ("elasticity of", model, pair).
     """
     medians = models.groupby(["model", "pair"])[[RATIO, "accuracy"]].median()
     return {

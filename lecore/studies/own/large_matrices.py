@@ -26,7 +26,7 @@ def kernel_seconds(
     """Time of the traced kernel in float32 of the first points, after one call to warm up.
 
     Args:
-        model: As in :func:`lecore.empirical_ntk`.
+        model: As in :func:`lecore.tangent_kernel.empirical_ntk`.
         inputs: Shape (points, …).
         sizes: Numbers of points.
         repeats: How often each is measured.
@@ -75,7 +75,7 @@ def killed_run(model: nn.Module, inputs: Tensor, tiles: Tiles, *, after: int) ->
     """Let another Python process compute the traced kernel into a store, and kill it.
 
     Args:
-        model: As in :func:`lecore.empirical_ntk`.
+        model: As in :func:`lecore.tangent_kernel.empirical_ntk`.
         inputs: Shape (points, …).
         tiles: With a store.
         after: Tiles after which it is killed (SIGKILL), unless it is done by then.
@@ -105,7 +105,7 @@ def sketch_errors(sketches: Sequence[Sequence[Sketch]], exact: Tensor) -> tuple[
     """Root mean square error of sketched kernels, relative to the mean of the exact diagonal.
 
     Args:
-        sketches: Of :func:`lecore.sketched_ntk`, by size and by seed of the projection.
+        sketches: From :func:`~lecore.engine.sketches.sketched_ntk`, by size and by seed.
         exact: Θ, shape (n, n, outputs, outputs).
 
     Returns:

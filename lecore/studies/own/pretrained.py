@@ -15,7 +15,7 @@ from lecore.models import fully_connected, image_cnn, pretrained_resnet152
 from lecore.training import train
 
 ROLES = ("tabby", "tiger", "warplane", "frog")
-"""He & Su's classes: updated, similar, distant, and a third one beside batches of two."""
+"""Classes of He & Su, updated, similar, distant, and a third one beside batches of two."""
 
 PER_CLASS = 2000
 """Training images of a class, at most."""
