@@ -8,11 +8,14 @@ import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from lecore.errors import LecoreError
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 _CLOSED = (
@@ -46,7 +49,30 @@ def state(model: nn.Module) -> Iterator[Any]:
             yield thing
 
 
-def as_found(holder: Any) -> Callable[[], None]:
+@contextmanager
+def left_as_found(state: list[Any], tensors: dict[str, Tensor]) -> Iterator[None]:
+    """Put back what a forward pass leaves behind, and refuse writes that nobody foresaw.
+
+    Args:
+        state: What a forward pass can leave something in, from :func:`state`.
+        tensors: Those that it must not write to.
+    """
+    put_back = [_as_found(holder) for holder in state]
+    versions = [tensor._version for tensor in tensors.values()]
+    try:
+        yield
+    finally:
+        for holder in put_back:
+            holder()
+    for (name, tensor), version in zip(tensors.items(), versions, strict=True):
+        if tensor._version != version:
+            raise LecoreError(
+                f"the forward pass writes to {name!r} for some examples only",
+                "let it leave its tensors alone in eval mode",
+            )
+
+
+def _as_found(holder: Any) -> Callable[[], None]:
     """Put clones in the place of tensors and arrays, for whatever writes to them; puts all back."""
     content: Any = None
     if isinstance(holder, np.ndarray):

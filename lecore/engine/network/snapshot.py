@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lecore.engine.network.flags import Precision, Products
-from lecore.engine.network.holdings import as_found, holdings, state
+from lecore.engine.network.holdings import holdings, left_as_found, state
 from lecore.engine.network.in_precision import InPrecision
 from lecore.engine.network.model_checks import (
     check_copy,
@@ -129,7 +129,7 @@ class Snapshot:
             grad = torch.is_grad_enabled() and parameters is not None
             with (
                 torch.set_grad_enabled(grad),
-                _left_as_found(self.state, ours),
+                left_as_found(self.state, ours),
                 self.dressed(tensors),
                 lifted,
             ):
@@ -295,30 +295,6 @@ def _precision(dtype: Precision | None, device: str) -> tuple[torch.dtype, Produ
             f"dtype is {dtype!r}", "take a torch.dtype of real numbers, 'bf16' or 'tf32'"
         )
     return dtype, "ieee"
-
-
-@contextmanager
-def _left_as_found(state: list[Any], tensors: Parameters) -> Iterator[None]:
-    """Put back what a forward pass leaves behind, and refuse writes that nobody foresaw.
-
-    Args:
-        state: What a forward pass can leave something in, from
-            :func:`~lecore.engine.network.holdings.state`.
-        tensors: Those that it must not write to.
-    """
-    put_back = [as_found(holder) for holder in state]
-    versions = [tensor._version for tensor in tensors.values()]
-    try:
-        yield
-    finally:
-        for holder in put_back:
-            holder()
-    for (name, tensor), version in zip(tensors.items(), versions, strict=True):
-        if tensor._version != version:
-            raise LecoreError(
-                f"the forward pass writes to {name!r} for some examples only",
-                "let it leave its tensors alone in eval mode",
-            )
 
 
 def _kind(value: object) -> str:
