@@ -300,6 +300,23 @@ def test_a_copy_that_forgets_is_refused(what):
         empirical_ntk(nn.Sequential(layer, nn.LayerNorm(2)), X)
 
 
+class Steep:
+    def __init__(self, slope=1.0):
+        self.slope = slope
+
+    def __call__(self, x):
+        return x * self.slope
+
+    def __deepcopy__(self, memo):
+        return Steep()
+
+
+def test_a_part_whose_copy_forgets_is_refused():
+    model = net(lambda self, x: self.act(self.a(x)), a=nn.Linear(2, 1), act=Steep(3.0))
+    with pytest.raises(LecoreError, match="a copy of the model has another 'act'"):
+        empirical_ntk(model, X)
+
+
 def test_a_copy_that_draws_numbers_leaves_the_generators_alone():
     class Rebuilt(nn.Linear):
         def __deepcopy__(self, memo):

@@ -149,7 +149,7 @@ def _alike(old: Any, new: Any, known: set[int]) -> bool:
     if type(old) is dict:
         told = [key for key in old if isinstance(key, str | int)]
         return type(new) is dict and all(_alike(old[k], new.get(k), known) for k in told)
-    if hasattr(old, "__dict__") and not callable(old):
+    if hasattr(old, "__dict__"):
         return type(old) is type(new) and _alike(vars(old), vars(new), known)
     return True
 
