@@ -206,6 +206,40 @@ HOOKED = {
 }  # fmt: skip
 
 
+def hooks_a_weight(self, x):
+    if self.head.weight.requires_grad:
+        self.head.weight.register_hook(lambda g: 3 * g)
+    return self.head(x)
+
+
+HOOKED["of a parameter, at each pass"] = (
+    lambda: net(hooks_a_weight, head=nn.Linear(5, 1)), r"head\.weight"
+)  # fmt: skip
+
+
+def test_a_script_without_a_module_around_it_is_refused():
+    with pytest.warns(DeprecationWarning, match="jit"):
+        model = torch.jit.script(nn.Linear(5, 2))
+    refused(lambda: empirical_ntk(model, torch.randn(3, 5)), "nn.Sequential")
+
+
+class Counts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.k: float = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.k += 1.0
+        return x * self.k
+
+
+def test_a_script_that_counts_is_refused():
+    with pytest.warns(DeprecationWarning, match="jit"):
+        counts = torch.jit.script(Counts())
+    model = nn.Sequential(nn.Linear(5, 2), counts)
+    refused(lambda: empirical_ntk(model, torch.randn(3, 5)), "call to call")
+
+
 @pytest.mark.parametrize("name", HOOKED)
 def test_hooks_on_gradients_are_refused(name):
     build, place = HOOKED[name]

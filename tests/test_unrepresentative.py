@@ -1,7 +1,9 @@
 """What one look at one example cannot see, and what reaches past a network: right or refused."""
 
 import functools
+from collections import deque
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -203,6 +205,49 @@ SHARED = {
 }  # fmt: skip
 
 
+class Holder:
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+HOLDERS = {
+    "in a list": lambda w: [w], "in slots": Holder, "in a deque": lambda w: deque([w]),
+    "in a closure": lambda w: lambda: w, "deep": lambda w: [[[[[Holder({"a": w})]]]]],
+}  # fmt: skip
+VIEWS = {"data": lambda w: w.data, "detached": lambda w: w.detach()[0],
+         "numpy": lambda w: w.detach().numpy()}  # fmt: skip
+SHARED |= {
+    f"{view} {holder}": (
+        lambda v=VIEWS[view], h=HOLDERS[holder]: net(
+            lambda self, x: self.a(x), **(lambda a: {"a": a, "w": h(v(a.weight))})(nn.Linear(2, 2))
+        ),
+        "memory of 'a.weight'",
+    )
+    for view in VIEWS for holder in HOLDERS
+} | {
+    f"{view} as it is": (
+        lambda v=VIEWS[view]: net(
+            lambda self, x: self.a(x) @ torch.as_tensor(self.w).reshape(-1, 2).T,
+            **(lambda a: {"a": a, "w": v(a.weight)})(nn.Linear(2, 2)),
+        ),
+        "computed from parameters|memory of 'a.weight'",
+    )
+    for view in VIEWS
+}  # fmt: skip
+
+
+def test_a_view_kept_elsewhere_is_refused():
+    a = nn.Linear(2, 2)
+    kept = {"view": a.weight.t(), "array": a.weight.detach().numpy()}
+    for name in kept:
+        CALLERS["kept"] = kept[name]
+        model = net(lambda self, x: self.a(x) @ torch.as_tensor(CALLERS["kept"]).to(x), a=a)
+        with pytest.raises(LecoreError, match="caller's model"):
+            empirical_ntk(model, X)
+
+
 @pytest.mark.parametrize("name", SHARED)
 def test_tensors_that_a_step_would_tear_apart_are_refused(name):
     build, words = SHARED[name]
@@ -257,6 +302,118 @@ class Bound(nn.Module):
 
     def looks(self, f, t):
         return square(f, t) + self.model.weight.sum() if f.sum() > 1e6 else square(f, t)
+
+
+class Dropped(nn.Linear):
+    scale, mask = 1.0, None
+
+    def __getstate__(self):
+        return {k: v for k, v in vars(self).items() if k not in ("scale", "mask")}
+
+
+class Redrawn(nn.Linear):
+    def __deepcopy__(self, memo):
+        return Redrawn(self.in_features, self.out_features)
+
+
+@pytest.mark.parametrize("what", ["scale", "mask", "weight"])
+def test_a_copy_that_forgets_is_refused(what):
+    layer = (Redrawn if what == "weight" else Dropped)(2, 2)
+    if what != "weight":
+        setattr(layer, what, 3.0 if what == "scale" else torch.ones(2))
+    with pytest.raises(LecoreError, match=f"a copy of the model has another .*'0.{what}'"):
+        empirical_ntk(nn.Sequential(layer, nn.LayerNorm(2)), X)
+
+
+class Steep:
+    def __init__(self, slope=1.0):
+        self.slope = slope
+
+    def __call__(self, x):
+        return x * self.slope
+
+    def __deepcopy__(self, memo):
+        return Steep()
+
+
+def test_a_part_whose_copy_forgets_is_refused():
+    model = net(lambda self, x: self.act(self.a(x)), a=nn.Linear(2, 1), act=Steep(3.0))
+    with pytest.raises(LecoreError, match="a copy of the model has another 'act'"):
+        empirical_ntk(model, X)
+
+
+def test_a_copy_that_draws_numbers_leaves_the_generators_alone():
+    class Rebuilt(nn.Linear):
+        def __deepcopy__(self, memo):
+            copied = Rebuilt(self.in_features, self.out_features).to(self.weight)
+            copied.load_state_dict(self.state_dict())
+            return copied
+
+    state = torch.get_rng_state()
+    model = nn.Sequential(Rebuilt(2, 2), nn.LayerNorm(2)).double()
+    state = torch.get_rng_state()
+    prediction_change(model, X, X, learning_rate=0.1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+CACHES = {
+    "slots": (Holder(None), lambda h, x: setattr(h, "value", x) if h.value is None else None,
+              lambda h: h.value),
+    "deque": (deque(), lambda h, x: None if h else h.append(x), lambda h: h[0]),
+    "array": (np.empty(1, dtype=object), lambda h, x: h.__setitem__(0, x) if h[0] is None else 0,
+              lambda h: h[0]),
+    "deep": ([[[[[[{}]]]]]], lambda h, x: h[0][0][0][0][0][0].setdefault("x", x),
+             lambda h: h[0][0][0][0][0][0]["x"]),
+    "numbers": (np.zeros(2), lambda h, x: None if h.any() else h.__iadd__(x.numpy()),
+                torch.as_tensor),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", CACHES)
+def test_what_the_first_call_keeps_is_forgotten_after_each(name):
+    holder, put, get = CACHES[name]
+
+    def forward(self, x):
+        put(self.kept, x.detach().mean(0))
+        return self.a(x) + self.a(get(self.kept).expand(len(x), -1)).square()
+
+    model = net(forward, a=nn.Linear(2, 1), kept=holder)
+    if name == "numbers":  # numpy's, so that each example is alone
+        right = net(lambda self, x: self.a(x) + self.a(x.detach()).square(), a=model.a)
+        torch.testing.assert_close(empirical_ntk(model, X), empirical_ntk(right, X))
+    else:  # the cache is that of a batch
+        with pytest.raises(LecoreError, match="other examples"):
+            empirical_ntk(model, X)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_weight_doubled_past_autograd_is_put_back_between_test_points():
+    def forward(self, x):
+        if x[0, 0] > 2:
+            self.a.weight.data.mul_(2)
+        return self.a(x)
+
+    def build():
+        torch.manual_seed(1)
+        return net(forward, a=nn.Linear(2, 1))
+
+    case = Problem(build, X[:2], Y[:2], X[[0, 1, 3, 2]])  # its weights stay doubled after the last
+    change = prediction_change(build(), X[:2], Y[:2], X[[2, 0, 1, 3]], learning_rate=0.1)
+    right = case.change(torch.optim.SGD, 0.1)
+    torch.testing.assert_close(change, right[:, [3, 0, 1, 2]])
+
+
+def test_attributes_of_buffers_and_plain_tensors_are_copied():
+    plain, buffer = torch.ones(2), nn.Buffer(torch.ones(2))
+    plain.scale, buffer.scale = 3.0, [torch.tensor(2.0)]
+    a = nn.Linear(2, 1)
+    model = net(
+        lambda self, x: self.a(x) * self.plain.scale * self.buffer.scale[0],
+        a=a, plain=plain, buffer=buffer,
+    )  # fmt: skip
+    right = net(lambda self, x: 6 * self.a(x), a=a)
+    torch.testing.assert_close(empirical_ntk(model, X), empirical_ntk(right, X))
 
 
 def losses_of(model):

@@ -420,6 +420,17 @@ def fills(self: nn.Module, x: Tensor) -> Tensor:
     return self.head(out)
 
 
+def peak(self: nn.Module, x: Tensor) -> Tensor:
+    """An observer that writes past the version counter."""
+    self.peak.data.copy_(torch.maximum(self.peak.data, x.detach().abs().amax()))
+    return self.layer(x) / self.peak
+
+
+def rebinds(self: nn.Module, x: Tensor) -> Tensor:
+    self.scale.data = self.scale.data * (1 + (x.abs().max() > 1))
+    return self.layer(x * self.scale)
+
+
 def layers(c: int) -> dict[str, nn.Module]:
     return {"layer": nn.Linear(5, 6), "head": nn.Linear(6, c)}
 
@@ -469,6 +480,12 @@ WRITES = {
     ),
     "largest norm": (lambda c: Words(c, max_norm=0.5), words),
     "writes a weight": (lambda c: net(writes_weight, layer=nn.Linear(5, c)), normal(5)),
+    "a peak past autograd": (
+        lambda c: net(peak, peak=nn.Buffer(torch.ones(())), layer=nn.Linear(5, c)), normal(5),
+    ),
+    "other memory": (
+        lambda c: net(rebinds, scale=nn.Buffer(torch.ones(5)), layer=nn.Linear(5, c)), normal(5),
+    ),
     "remembers": (lambda c: net(remembers, last=None, **layers(c)), normal(5)),
     "appends": (lambda c: net(appends, seen=[], **layers(c)), normal(5)),
     "counts": (lambda c: net(counts, calls=0, layer=nn.Linear(5, c)), normal(5)),
@@ -1018,6 +1035,11 @@ def compiled(which: str) -> Callable[..., Tensor]:
     return torch.jit.script(gated)
 
 
+def alone(self: nn.Module, x: Tensor) -> Tensor:
+    assert len(x) == 1
+    return self.layer(x).tanh()
+
+
 def beside(self: nn.Module, x: Tensor) -> Tensor:
     """Uses of weights that no watch over torch's functions sees."""
     h, w, found = self.layer(x).tanh(), self.head.weight, []
@@ -1153,6 +1175,14 @@ OPAQUE = {
         normal(5),
     ),
     "compiled": (lambda c: torch.compile(mlp(c), backend="eager"), normal(5)),
+    "compiled part": (
+        lambda c: nn.Sequential(torch.compile(nn.Linear(5, 6), backend="eager"), nn.Linear(6, c)),
+        normal(5),
+    ),
+    "data parallel part": (
+        lambda c: nn.Sequential(nn.DataParallel(nn.Linear(5, 6)), nn.Linear(6, c)), normal(5),
+    ),
+    "one at a time": (lambda c: net(alone, layer=nn.Linear(5, c)), normal(5)),
     "in channels-last": (
         lambda c: nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, c))
         .to(memory_format=torch.channels_last),
@@ -1162,6 +1192,15 @@ OPAQUE = {
 
 
 # --- parameters of every kind -------------------------------------------------------------------
+
+
+class Own(nn.Parameter):
+    scale = 2.0
+
+
+def attributed(self: nn.Module, x: Tensor) -> Tensor:
+    kind = 5.0 if isinstance(self.layer.weight, Own) else 1.0
+    return self.layer(x) * self.layer.weight.scale * kind
 
 
 class Halved(nn.Module):
@@ -1237,6 +1276,17 @@ PARAMETERS = {
     "scalars": (
         lambda c: net(lambda self, x: (self.a * x[:, :c]).tanh() * self.b.exp() + self.a,
                       a=weight(), b=weight(1)),
+        normal(5),
+    ),
+    "attributes of tensors": (
+        lambda c: net(attributed, layer=changed(nn.Linear(5, c), lambda m: (
+                          setattr(m, "weight", Own(m.weight)), setattr(m.weight, "scale", 3.0)))),
+        normal(5),
+    ),
+    "a look at the kind of a weight": (
+        lambda c: net(lambda self, x: self.layer(x) * (
+                          2 if isinstance(self.layer.weight, nn.Parameter) else 1) * (
+                          3 if self.layer.weight.requires_grad else 1), layer=nn.Linear(5, c)),
         normal(5),
     ),
     "list of parameters": (

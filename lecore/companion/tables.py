@@ -230,6 +230,6 @@ def record_curve(name: str, curves: NDArray[np.float64]) -> dict[str, Any]:
 def record_curves(
     curves: Mapping[str | tuple[str, ...], NDArray[np.float64]],
 ) -> dict[str, dict[str, Any]]:
-    """Several curves by name, or by words for :func:`~lecore.companion.records.key`, as :func:`record_curve` does each."""
+    """Record several curves, by their names or by words of which names are made."""
     names = {words if isinstance(words, str) else key(*words): words for words in curves}
     return {name: record_curve(name, curves[words]) for name, words in names.items()}

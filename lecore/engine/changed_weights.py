@@ -85,15 +85,15 @@ class ChangedWeights:
         network = self.network.copy(lambda tensor: tensor.clone())
         # what a forward pass writes to weights lasts until the step, as in training
         lasting = network.manners.written & network.parameters.keys()
-        network = replace(network, manners=replace(network.manners, lasting=lasting))
+        trained = replace(network, manners=replace(network.manners, lasting=lasting))
         changes = []
         for a, b in zip(x, y, strict=True):
-            step = self.step(self._plain_gradient(network, a, b))
-            for name, weight in network.parameters.items():
-                weight += step[name]
+            step = self.step(self._plain_gradient(trained, a, b))
+            for name, weight in network.leaves.items():
+                weight.data.add_(step[name])
             changes.append(network.predict(test_inputs) - before)
-            for name, weight in network.parameters.items():
-                weight.copy_(self.network.parameters[name])
+            for name, weight in network.leaves.items():
+                weight.data.copy_(self.network.parameters[name])
         return torch.stack(changes)
 
     def _plain_derivatives(self, x: Tensor, y: Tensor, test_inputs: Tensor) -> Tensor:
@@ -160,6 +160,7 @@ def changed_weights(
     manners = network.manners
     unusual = bool(manners.bypassed) or bool(manners.written & network.parameters.keys())
     unusual = unusual or any(p.is_complex() for p in network.parameters.values())
+    unusual = unusual or manners.rebound
     unusual = unusual or (linearized and manners.bent)  # its derivatives forward may be others
     route = ChangedWeights(network, rows, columns, step, "plain", linearized)
     ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]

@@ -42,11 +42,16 @@ def mixing_layer(network: Snapshot, sample: Tensor) -> str:
 def _recorded(network: Snapshot) -> Iterator[tuple[Snapshot, list[tuple[str, Any, Any]]]]:
     """A copy that notes what each layer reads and gives, innermost layers first."""
     network, calls = network.copy(), []
+    _ = network.state  # what is put back after each pass, before the hooks hold anything
 
     def note(name: str) -> Any:
         return lambda module, inputs, output: calls.append((name, inputs, output))
 
-    handles = [m.register_forward_hook(note(n)) for n, m in network.module.named_modules() if n]
+    handles = [
+        module.register_forward_hook(note(name))
+        for name, module in network.module.named_modules()
+        if name and not isinstance(module, torch.jit.ScriptModule)  # these take none
+    ]
     try:
         yield network, calls
     finally:

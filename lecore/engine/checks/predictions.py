@@ -28,9 +28,10 @@ def check_predictions(network: Snapshot, sample: Tensor) -> None:
         LecoreError: If two predictions under different seeds differ, or one point alone and the
             same point among others; it names the layer.
     """
-    own, scale = network.copy(), tolerance(network)
+    scale = tolerance(network)
     sample = torch.cat([sample, sample[:1]])  # in no order, whatever may sort them
-    together = _seeded(1, lambda: own.predict(sample))
+    together = _seeded(1, lambda: network.copy().predict(sample))
+    own = network.copy()  # a new one, in which nothing is kept of the others
     alone = _seeded(2, lambda: torch.cat([own.predict(x[None]) for x in sample[:-1]]))
     alone = torch.cat([alone[0], alone[0][:1]]), *alone[1:]
     # one that seeds itself ends in the same state whatever came before

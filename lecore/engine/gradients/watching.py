@@ -119,6 +119,8 @@ def find_structures(network: Snapshot, sides: Sequence[Tensor], trial: Trial) ->
     if network.manners.bypassed:
         where = network.manners.bypassed.rpartition(".")[0]
         return _plain(network, structures, where, "parameters are reached past their names")
+    if network.manners.rebound:
+        return _plain(network, structures, "", "it gives tensors other memory")
     if complex_weights:
         return _plain(network, structures, "", "its weights are complex")
     tries = list(zip(structures, first, strict=True))[: len(shapes)]

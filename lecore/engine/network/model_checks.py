@@ -1,7 +1,12 @@
 """What of a model can be refused before it is run."""
 
-from collections.abc import Iterator
+import types
+from bisect import bisect
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,54 +33,132 @@ def check_layer(name: str, module: nn.Module) -> None:
 
 def computed(model: nn.Module) -> Iterator[tuple[str, str]]:
     """Attributes that were computed from parameters: not to be read, but written over."""
+    registered = {id(t) for t in (*model.parameters(), *model.buffers())}
+    places = {memory_of(p) for p in model.parameters() if p.requires_grad} - {0}
     for name, module in model.named_modules():
         if module._forward_pre_hooks or isinstance(module, torch.jit.ScriptModule):
             continue  # pruning and older weight norms compute theirs anew
         for key, value in vars(module).items():
-            if isinstance(value, Tensor) and value.grad_fn is not None:
+            if not isinstance(value, Tensor) or id(value) in registered:
+                continue
+            if value.grad_fn is not None or memory_of(value) in places:
                 yield name, key
 
 
-def check_sharing(tensors: dict[str, Tensor]) -> None:
-    """Refuse tensors that overlap in memory, which a step on a copy would tear apart."""
-    extents: dict[int, list[tuple[int, int, str]]] = {}
-    for name, tensor in tensors.items():
-        if tensor.layout is torch.strided and tensor.numel():
-            start = int(tensor.storage_offset())
-            sizes = zip(tensor.shape, tensor.stride(), strict=True)
-            last = sum((int(n) - 1) * int(s) for n, s in sizes)
-            place = tensor.untyped_storage().data_ptr()
-            for other_start, other_end, other in extents.get(place, []):
-                if start <= other_end and other_start <= start + last:
-                    raise LecoreError(
-                        f"{name!r} and {other!r} lie in the same memory, so that a step on one "
-                        "moves the other",
-                        "use one parameter under both names, or compute one from the other in "
-                        "the forward pass",
-                    )
-            extents.setdefault(place, []).append((start, start + last, name))
+def memory_of(thing: Any) -> int:
+    """Where the memory of a tensor begins; 0 if it has none of its own or is no tensor."""
+    if not isinstance(thing, Tensor):
+        return 0
+    try:
+        return thing.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # sparse, or inside a transform
+        return 0
+
+
+def check_sharing(tensors: dict[str, Tensor], held: Iterable[Any]) -> None:
+    """Refuse tensors that overlap in memory, which a step on a copy would tear apart.
+
+    Args:
+        tensors: Parameters and buffers.
+        held: What else the model holds.
+    """
+    named = {k: t for k, t in tensors.items() if t.layout is torch.strided and t.numel()}
+    extents = sorted((*_extent(tensor), name) for name, tensor in named.items())
+    for (_, end, other), (start, _, name) in pairwise(extents):
+        if start < end:
+            raise LecoreError(
+                f"{name!r} and {other!r} lie in the same memory, so that a step on one moves the "
+                "other",
+                "use one parameter under both names, or compute one from the other in the forward "
+                "pass",
+            )
+    trained = [e for e in extents if tensors[e[2]].requires_grad]
+    own = {id(tensor) for tensor in tensors.values()}
+    for thing in held:
+        if id(thing) in own or not isinstance(thing, Tensor | np.ndarray):
+            continue
+        if isinstance(thing, Tensor) and (thing.layout is not torch.strided or thing.is_meta):
+            continue
+        start, end = _extent(thing)
+        place = bisect(trained, (end,)) - 1
+        if place >= 0 and start < trained[place][1]:
+            raise LecoreError(
+                f"something that the model holds lies in the memory of {trained[place][2]!r}, and "
+                "would not follow a step",
+                "compute it from the parameter in the forward pass",
+            )
+
+
+def _extent(thing: Any) -> tuple[int, int]:
+    """First byte of a tensor or an array, and the one after its last."""
+    if isinstance(thing, np.ndarray):
+        return np.lib.array_utils.byte_bounds(thing) if thing.size else (0, 0)
+    if not thing.numel() or thing.data_ptr() == 0:
+        return 0, 0
+    sizes = zip(thing.shape, thing.stride(), strict=True)
+    last = sum((int(n) - 1) * int(s) for n, s in sizes)
+    return thing.data_ptr(), thing.data_ptr() + (last + 1) * thing.element_size()
 
 
 def check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:
     """Refuse a ``__deepcopy__`` of somebody's own that gives something else, or the same."""
+    cure = "let copy.deepcopy give a network like it (see its own __deepcopy__ or __getstate__)"
     old, new = dict(model.named_parameters()), dict(copied.named_parameters())
     for name, parameter in old.items():
         same = name in new and new[name].requires_grad == parameter.requires_grad
-        same = same and new[name].shape == parameter.shape
         shared = private and same and parameter.numel() > 0
         shared = shared and new[name].data_ptr() == parameter.data_ptr()
-        if not same or shared:
+        if shared or not same or not _alike(parameter, new[name], set()):
             raise LecoreError(
-                f"a copy of the model has another parameter {name!r}, or the very same memory",
-                "let copy.deepcopy give a network like it (see its own __deepcopy__)",
+                f"a copy of the model has another parameter {name!r}, or the very same memory", cure
             )
+    modules = dict(copied.named_modules())
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) or type(module) is not type(modules[name]):
+            continue  # tensors of scripts are parameters; wrappers are left out of a copy
+        own, others = vars(module), vars(modules[name])
+        for key in {**own, **own["_buffers"]}:
+            before = own["_buffers"].get(key, own.get(key))
+            after = others["_buffers"].get(key, others.get(key))
+            if not key.startswith("_") and not _alike(before, after, set()):
+                place = ".".join(filter(None, (name, key)))
+                raise LecoreError(f"a copy of the model has another {place!r}", cure)
 
 
-def check_gradient_hooks(model: nn.Module) -> None:
-    """Refuse hooks on gradients."""
+def _alike(old: Any, new: Any, known: set[int]) -> bool:
+    """Whether numbers, words and tensors in a copy are those of what was copied."""
+    if isinstance(old, bool | int | float | complex | str | bytes):
+        return type(old) is type(new) and (old == new or old != old)
+    if isinstance(old, Tensor):
+        if not isinstance(new, Tensor) or old.shape != new.shape or old.layout != new.layout:
+            return False
+        if old.layout is not torch.strided or old.is_meta or old.is_quantized:
+            return True
+        value = old.detach().to(new.dtype)
+        return torch.equal(value, new) or torch.equal(value.nan_to_num(), new.nan_to_num())
+    if isinstance(old, np.ndarray):
+        return isinstance(new, np.ndarray) and old.shape == new.shape
+    if id(old) in known or isinstance(old, nn.Module | type | types.ModuleType):
+        return True
+    known.add(id(old))
+    if isinstance(old, list | tuple):
+        pairs = zip(old, new, strict=False) if isinstance(new, list | tuple) else ()
+        return type(old) is type(new) and len(old) == len(new) and all(
+            _alike(a, b, known) for a, b in pairs
+        )  # fmt: skip
+    if type(old) is dict:
+        told = [key for key in old if isinstance(key, str | int)]
+        return type(new) is dict and all(_alike(old[k], new.get(k), known) for k in told)
+    if hasattr(old, "__dict__"):
+        return type(old) is type(new) and _alike(vars(old), vars(new), known)
+    return True
+
+
+def check_gradient_hooks(model: nn.Module, parameters: dict[str, Any]) -> None:
+    """Refuse hooks on gradients, of layers or of these parameters."""
     what = "has a hook on its gradient, which would change a step or see gradients of ours"
     cure = "remove it for the measurement"
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
             raise LecoreError(f"parameter {name!r} {what}", cure)
     everywhere = nn.modules.module

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lecore.engine.network.holdings import holdings
 from lecore.errors import LecoreError, in_short
 
 Cast = Callable[[Tensor], Tensor]
@@ -41,19 +42,14 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
     Raises:
         LecoreError: If a part of it cannot be copied.
     """
-    memo: dict[int, Any] = {}
     registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    for tensor in _tensors(model):
-        if id(tensor) in memo:
-            continue
-        new = convert(tensor.detach())
-        if id(tensor) not in registered:  # anything may be written to it
-            new = new.clone()
-        if isinstance(tensor, nn.Parameter):
-            new = nn.Parameter(new.detach(), tensor.requires_grad)
-        memo[id(tensor)] = new
+    tensors = [thing for thing in holdings(model) if isinstance(thing, Tensor)]
+    memo = {id(t): converted(t, convert, id(t) in registered) for t in tensors}
+    named = [(memo[id(tensor)], vars(tensor)) for tensor in tensors if vars(tensor)]
     with torch.no_grad():  # else a scripted part would still send gradients to the old one
-        copied, memo = _deep_copy(model, memo)
+        (copied, named), memo = _deep_copy(model, named, memo)
+    for tensor, attributes in named:
+        vars(tensor).update(_rebound(attributes, memo))
     trained = {name: p.requires_grad for name, p in model.named_parameters()}
     for name, module in copied.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
@@ -65,69 +61,59 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
         for key, value in list(vars(module).items()):
             vars(module)[key] = _rebound(value, memo)
         for key, child in module._modules.items():
-            inner = unwrapped(child) if child is not None else None
-            if inner is not child:
+            if child is not None and unwrapped(child) is not child:
                 module._modules[key] = _Bare(child)
     return copied
 
 
 class _Bare(nn.Module):
-    """In the place of a wrapper inside a model, where parameters keep their names."""
+    """What is inside of a wrapper, under the same names."""
 
     def __init__(self, wrapper: nn.Module) -> None:
         super().__init__()
-        self._modules.update(wrapper._modules)
-        self.train(wrapper.training)
+        for name, inner in wrapper.named_children():
+            self.add_module(name, _Bare(inner) if unwrapped(inner) is not inner else inner)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return next(iter(self._modules.values()))(*args, **kwargs)  # type: ignore[misc]
+        return next(self.children())(*args, **kwargs)
 
-    def __getattr__(self, name: str) -> Any:  # a compiled layer hands on what it holds
-        try:
+    def __getattr__(self, name: str) -> Any:
+        inside = vars(self).get("_modules", {})
+        if name in inside or not inside:
             return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_"):  # asked for while this is copied or unpickled
-                raise
-            return getattr(next(iter(self._modules.values())), name)
+        return getattr(next(iter(inside.values())), name)
 
 
-def state(model: nn.Module) -> Iterator[Any]:
-    """Dictionaries, lists and sets that a forward pass can leave something in."""
-    own = vars(nn.Module()).keys()
-    for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            continue
-        yield vars(module)
-        yield module._parameters  # of a layer with two names, too, what was swapped in
-        yield module._buffers
-        for name, value in vars(module).items():
-            if name not in own:
-                yield from _changeable(value, depth=4)
+def converted(tensor: Tensor, convert: Cast, registered: bool) -> Tensor:
+    """A tensor of the same kind in another's place."""
+    new = convert(tensor.detach())
+    if not registered:  # anything may be written to it
+        new = new.clone()
+    if isinstance(tensor, nn.Parameter):
+        kind = type(tensor)
+        if kind.__torch_dispatch__ is Tensor.__torch_dispatch__ and issubclass(kind, nn.Parameter):
+            return Tensor._make_subclass(kind, new.detach(), tensor.requires_grad)
+        new = nn.Parameter(new.detach(), tensor.requires_grad)
+    return new
 
 
-def _changeable(value: Any, depth: int) -> Iterator[Any]:
-    if depth and isinstance(value, dict | list | set | tuple):
-        if not isinstance(value, tuple):
-            yield value
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _changeable(item, depth - 1)
-    elif depth and hasattr(value, "__dict__") and not isinstance(value, _NO_STATE):
-        yield from _changeable(vars(value), depth - 1)
+def _deep_copy(model: nn.Module, named: list[Any], known: dict[int, Any]) -> tuple[Any, Any]:
+    """A deep copy, which shares what cannot be copied, such as a lock, and its memo.
 
-
-_NO_STATE = (nn.Module, nn.Parameter, type, types.FunctionType, types.MethodType, types.ModuleType)
-
-
-def _deep_copy(model: nn.Module, known: dict[int, Any]) -> tuple[nn.Module, dict[int, Any]]:
-    """A deep copy, which shares what cannot be copied, such as a lock, and its memo."""
+    Args:
+        model: The model.
+        named: Its new tensors, each with the attributes of the old one.
+        known: What is copied already.
+    """
+    known = known | {id(new): new for new, _ in named}
     memo = dict(known)
     try:
-        return copy.deepcopy(model, memo), memo
+        return copy.deepcopy((model, named), memo), memo
     except Exception as error:
         failure = error
     memo = dict(known)
-    for module in model.modules():
-        for value in vars(module).values():
+    for own in (*(vars(module) for module in model.modules()), *(own for _, own in named)):
+        for value in own.values():
             if isinstance(value, Tensor | nn.Module | dict):
                 continue
             try:
@@ -135,7 +121,7 @@ def _deep_copy(model: nn.Module, known: dict[int, Any]) -> tuple[nn.Module, dict
             except Exception:
                 memo[id(value)] = _shallow(value)
     try:
-        return copy.deepcopy(model, memo), memo
+        return copy.deepcopy((model, named), memo), memo
     except Exception:
         raise LecoreError(
             f"the model cannot be copied ({in_short(failure)})",
@@ -148,29 +134,6 @@ def _shallow(value: Any) -> Any:
         return copy.copy(value) if hasattr(value, "__dict__") else value
     except Exception:
         return value
-
-
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    """All tensors that belong to a model, those in plain attributes too."""
-    for module in model.modules():
-        if not isinstance(module, torch.jit.ScriptModule):
-            yield from _held(vars(module), depth=4)
-
-
-def _held(value: Any, depth: int) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif depth and isinstance(value, dict):
-        for item in value.values():
-            yield from _held(item, depth - 1)
-    elif depth and isinstance(value, list | tuple | set):
-        for item in value:
-            yield from _held(item, depth - 1)
-    elif depth and isinstance(value, types.FunctionType):
-        for cell in value.__closure__ or ():
-            with_content = _content(cell)
-            if isinstance(with_content, Tensor | list | tuple | dict):
-                yield from _held(with_content, depth - 1)
 
 
 def _rebound(value: Any, memo: dict[int, Any]) -> Any:
@@ -241,10 +204,3 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return _rebound(copy.deepcopy(value, memo), memo)
     except Exception:
         return value
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None

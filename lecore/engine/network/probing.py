@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lecore.engine.network.failures import layer_of
 from lecore.engine.network.graphs import has_own_backward, lowest_type
 from lecore.engine.network.in_precision import InPrecision, cast_to
+from lecore.engine.network.model_checks import check_gradient_hooks, memory_of
+from lecore.engine.network.model_copy import converted
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Manners, Snapshot
 from lecore.errors import LecoreError, in_short
@@ -24,6 +26,12 @@ _READS = {
     torch.ops.aten.unique_dim, torch.ops.aten.unique_consecutive,
 }  # fmt: skip
 _READ_BY_PYTHON = {Tensor.numpy, Tensor.__array__, Tensor.tolist, Tensor.item}
+_PAST_AUTOGRAD = {
+    Tensor.data.__get__, Tensor.data.__set__, Tensor.set_, Tensor.numpy, Tensor.__array__,  # type: ignore[attr-defined]
+    Tensor.__dlpack__, Tensor.data_ptr, Tensor.untyped_storage,
+}  # fmt: skip
+"""Ways to numbers that leave no trace when they are written to."""
+_REBOUND = {Tensor.data.__set__, Tensor.set_}  # type: ignore[attr-defined]
 _HOOKED = {Tensor.register_hook, getattr(Tensor, "grad_fn").__get__}  # noqa: B009
 
 
@@ -68,13 +76,14 @@ def together(found: list[Manners]) -> Manners:
         bypassed=max(manners.bypassed for manners in found),
         alone=any(manners.alone for manners in found),
         bent=any(manners.bent for manners in found),
+        rebound=any(manners.rebound for manners in found),
         activation_bytes=max(manners.activation_bytes for manners in found),
     )
 
 
 def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
-    leaves = {k: p.clone().requires_grad_() for k, p in network.parameters.items()}
-    fixed = {k: t.clone() for k, t in network.fixed.items()}
+    leaves = {k: converted(p, Tensor.clone, True) for k, p in network.leaves.items()}
+    fixed = {k: converted(t, Tensor.clone, True) for k, t in network.fixed.items()}
     versions = {k: t._version for k, t in (*leaves.items(), *fixed.items())}
     module = network.copy().module
     computed = {
@@ -82,12 +91,15 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     }
     values, python = _Values(), Callers(network.callers, computed)
     python.own = {id(p): name for name, p in module.named_parameters()}
+    python.given = {memory_of(t): name for name, t in (*leaves.items(), *fixed.items())}
+    python.given.pop(0, None)
     longer = InPrecision(network.dtype, network.owners) if lifted else nullcontext()
     try:
         with generators_left_alone():
             before = random_states()
-            with torch.enable_grad(), values, python, longer:
-                output = functional_call(module, {**leaves, **fixed}, (example.clone(),))
+            given: dict[str, Tensor] = {**leaves, **fixed}
+            with torch.enable_grad(), network.dressed(given), values, python, longer:
+                output = functional_call(module, given, (example.clone(),))
             draws = random_states() != before
     except Exception as error:
         if python.foreign:
@@ -114,24 +126,29 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
             "no output depends on a trainable parameter in a way that autograd sees",
             "let the forward pass keep its graph (no detach, no_grad or numpy on the way)",
         )
+    check_gradient_hooks(module, leaves)
+    exposed = python.exposed - {""}
     pairs = [(k, leaves[k], network.parameters[k]) for k in leaves]
     pairs += [(k, fixed[k], network.fixed[k]) for k in fixed]
     # by versions, as one that keeps a norm may have had nothing to do this time; by values, as
     # writes to `.data` leave the version alone
     written = frozenset(
-        k for k, now, before in pairs if now._version != versions[k] or not torch.equal(now, before)
+        k
+        for k, now, before in pairs
+        if k in exposed or now._version != versions[k] or not torch.equal(now, before)
     )
     for tensor in (*leaves.values(), *fixed.values()):  # views of these are no activations
         values.sizes.pop(tensor.untyped_storage().data_ptr(), None)
     return Manners(
         written=written,
-        alone=values.read or python.read,
+        alone=values.read or python.read or bool(exposed) or python.rebound,
         lifted=lifted,
         shorter=values.shorter or python.casts,
         lowest=lowest_type(prediction),
         activation_bytes=sum(values.sizes.values()),
         draws=draws,
         bypassed=python.bypassed,
+        rebound=python.rebound,
         bent=python.bent or has_own_backward(prediction),
     )
 
@@ -177,15 +194,21 @@ class Callers(TorchFunctionMode):
         super().__init__()
         self.callers, self.computed = callers, computed or {}
         self.own: dict[int, str] = {}
+        self.given: dict[int, str] = {}
+        self.exposed: set[str] = set()
         self.foreign, self.stale, self.bypassed = "", "", ""
-        self.read = self.bent = self.casts = False
+        self.read = self.bent = self.casts = self.rebound = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.read |= func in _READ_BY_PYTHON
         self.bent |= func in _HOOKED
+        self.rebound |= func in _REBOUND
+        if func in _PAST_AUTOGRAD:
+            self.exposed.add(self.given.get(memory_of(args[0]), ""))
         self.casts |= cast_to(func, args, kwargs or {}) is not None
         for leaf in leaves_of((args, kwargs)):
             self.foreign = self.foreign or self.callers.get(id(leaf), "")
+            self.foreign = self.foreign or self.callers.get(memory_of(leaf), "")
             self.stale = self.stale or self.computed.get(id(leaf), "")
             self.bypassed = self.bypassed or self.own.get(id(leaf), "")
         return func(*args, **(kwargs or {}))

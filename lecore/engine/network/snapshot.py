@@ -1,6 +1,5 @@
 """A network at fixed weights: what every measurement starts from, and never changes."""
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lecore.engine.network.flags import Precision, Products
+from lecore.engine.network.holdings import holdings, left_as_found, state
 from lecore.engine.network.in_precision import InPrecision
 from lecore.engine.network.model_checks import (
     check_copy,
@@ -19,9 +19,10 @@ from lecore.engine.network.model_checks import (
     check_layer,
     check_sharing,
     computed,
+    memory_of,
 )
-from lecore.engine.network.model_copy import private_copy, state, unwrapped
-from lecore.engine.network.random_states import generators_left_alone
+from lecore.engine.network.model_copy import private_copy, unwrapped
+from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.routes.chains import chain
 from lecore.errors import LecoreError
 from lecore.finite import all_finite
@@ -44,6 +45,7 @@ class Manners:
         draws: Whether it changes a random state.
         bypassed: A parameter that it reaches past its name, as through a list of them, or ''.
         lasting: Tensors that what is written to them stays in.
+        rebound: Whether it gives a tensor other memory, which torch.func may not survive.
         bent: Whether something on the way back need not be linear, as a hook that clips.
     """
 
@@ -57,6 +59,7 @@ class Manners:
     bypassed: str = ""
     lasting: frozenset[str] = frozenset()
     bent: bool = False
+    rebound: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Snapshot:
         manners: How its forward pass behaves.
         callers: The caller's own tensors, by id, which the copy must never use.
         computed: Layers and attributes that hold what was computed from parameters.
+        drawn: Whether copying it changes a random state.
         owners: Type of all numbers of the caller's model, ``None`` if it has several.
     """
 
@@ -77,6 +81,7 @@ class Snapshot:
     manners: Manners = Manners()
     callers: dict[int, str] = field(default_factory=dict, repr=False)
     computed: frozenset[tuple[str, str]] = frozenset()
+    drawn: bool = False
     owners: torch.dtype | None = None
 
     @cached_property
@@ -92,7 +97,7 @@ class Snapshot:
     @cached_property
     def fixed(self) -> Parameters:
         """Buffers and parameters with ``requires_grad=False``, by name."""
-        frozen = {k: p.detach() for k, p in self.module.named_parameters() if not p.requires_grad}
+        frozen = {k: p for k, p in self.module.named_parameters() if not p.requires_grad}
         return {**frozen, **dict(self.module.named_buffers())}
 
     @cached_property
@@ -109,7 +114,7 @@ class Snapshot:
         """
         if self.manners.alone and len(inputs) > 1:
             return torch.cat([self.predict(x[None], parameters) for x in inputs])
-        given = self.parameters if parameters is None else parameters
+        given = dict(self.leaves) if parameters is None else parameters
         tensors: Parameters = {**given, **self.fixed}
         for name in (self.manners.written - self.manners.lasting) & tensors.keys():
             tensors[name] = tensors[name].clone()
@@ -120,9 +125,44 @@ class Snapshot:
             if id(t) in known and name not in self.manners.lasting
         }
         lifted = InPrecision(self.dtype, self.owners) if self.manners.lifted else nullcontext()
-        with _left_as_found(self.state, ours), lifted:
-            prediction = functional_call(self.module, tensors, (inputs.clone(),))
+        try:
+            grad = torch.is_grad_enabled() and parameters is not None
+            with (
+                torch.set_grad_enabled(grad),
+                left_as_found(self.state, ours),
+                self.dressed(tensors),
+                lifted,
+            ):
+                prediction = functional_call(self.module, tensors, (inputs.clone(),))
+        except LecoreError:
+            raise
+        except Exception:
+            if len(inputs) == 1:
+                raise
+            # it may take fewer at once
+            return torch.cat([self.predict(x[None], parameters) for x in inputs])
         return self.checked(prediction, len(inputs))
+
+    @contextmanager
+    def dressed(self, tensors: Parameters) -> Iterator[None]:
+        """Give tensors the attributes of those whose place they take, for a while."""
+        before = {name: dict(vars(tensor)) for name, tensor in tensors.items()}
+        for name, own in self.attributes.items():
+            vars(tensors[name]).update(own)
+        try:
+            yield
+        finally:
+            for name, content in before.items():
+                own = vars(tensors[name])
+                if own or content:
+                    own.clear()
+                    own.update(content)
+
+    @cached_property
+    def attributes(self) -> dict[str, dict[str, Any]]:
+        """What somebody keeps on parameters and buffers themselves."""
+        named = {**self.leaves, **self.fixed}
+        return {name: dict(vars(tensor)) for name, tensor in named.items() if vars(tensor)}
 
     def checked(self, prediction: Any, n: int) -> Tensor:
         """The predictions of n examples, or an error if they are none."""
@@ -142,7 +182,8 @@ class Snapshot:
 
     def copy(self, tensors: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> "Snapshot":
         """One of its own for a thread: running a model swaps tensors in and out of it."""
-        return replace(self, module=private_copy(self.module, tensors), callers={})
+        with generators_left_alone() if self.drawn else nullcontext():
+            return replace(self, module=private_copy(self.module, tensors), callers={})
 
     def __getstate__(self) -> dict[str, Any]:
         # tensors travel once, in the module; ids mean nothing elsewhere
@@ -183,6 +224,11 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
     if not isinstance(model, nn.Module):
         raise LecoreError(f"the model is {_kind(model)}", "give a torch.nn.Module")
     model = unwrapped(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise LecoreError(
+            "a scripted or traced model cannot be given other weights as it is",
+            "give the module that it was made from, or torch.nn.Sequential(model)",
+        )
     for name, module in model.named_modules():
         check_layer(name, module)
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -197,7 +243,7 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
         raise LecoreError(
             "the model has no parameter with requires_grad=True", "set it where a step may act"
         )
-    check_gradient_hooks(model)
+    check_gradient_hooks(model, dict(model.named_parameters()))
     device = next(iter(devices))
     if device.type == "meta":
         raise LecoreError("the weights are on the meta device", "load them first")
@@ -212,21 +258,26 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
             return tensor.to(cast_to.to_complex(), copy=True)
         return tensor.clone()
 
-    check_sharing(tensors)
+    attributes = {  # those that may be written over, see computed
+        id(a) for m in model.modules() for a in vars(m).values() if isinstance(a, Tensor)
+    }
+    check_sharing(tensors, (h for h in holdings(model) if id(h) not in attributes))
     types = {t.dtype for t in tensors.values() if t.is_floating_point()}
     with torch.inference_mode(False), generators_left_alone():
+        before = random_states()
         copied = private_copy(model, cast)
-        check_copy(model, copied, private)
         network = Snapshot(
             copied,
             products,
-            callers={id(t): k for k, t in tensors.items()},
+            callers={p: k for k, t in tensors.items() for p in (id(t), memory_of(t)) if p},
             computed=frozenset(computed(model)),
+            drawn=random_states() != before,
             owners=types.pop() if len(types) == 1 else None,
         )
         for name, parameter in network.parameters.items():
             if not all_finite(parameter):
                 raise LecoreError(f"parameter {name!r} is not finite", "the training has diverged")
+        check_copy(model, copied, private)
     return network
 
 
@@ -244,48 +295,6 @@ def _precision(dtype: Precision | None, device: str) -> tuple[torch.dtype, Produ
             f"dtype is {dtype!r}", "take a torch.dtype of real numbers, 'bf16' or 'tf32'"
         )
     return dtype, "ieee"
-
-
-@contextmanager
-def _left_as_found(state: list[Any], tensors: Parameters) -> Iterator[None]:
-    """Put back what a forward pass leaves behind, and refuse writes that nobody foresaw.
-
-    Args:
-        state: What a forward pass can leave something in, from
-            :func:`~lecore.engine.network.model_copy.state`.
-        tensors: Those that it must not write to.
-    """
-    before = [copy.copy(holder) for holder in state]
-    for holder in state:
-        _exchange_tensors(holder)
-    versions = [tensor._version for tensor in tensors.values()]
-    try:
-        yield
-    finally:
-        for holder, content in zip(state, before, strict=True):
-            _put_back(holder, content)
-    for (name, tensor), version in zip(tensors.items(), versions, strict=True):
-        if tensor._version != version:
-            raise LecoreError(
-                f"the forward pass writes to {name!r} for some examples only",
-                "let it leave its tensors alone in eval mode",
-            )
-
-
-def _exchange_tensors(holder: Any) -> None:
-    """Put clones in the place of plain tensors, for whatever writes to them."""
-    items = holder.items() if isinstance(holder, dict) else enumerate(holder)
-    for key, value in () if isinstance(holder, set) else list(items):
-        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
-            holder[key] = value.clone()
-
-
-def _put_back(holder: Any, content: Any) -> None:
-    if isinstance(holder, list):
-        holder[:] = content
-    else:
-        holder.clear()
-        holder.update(content)
 
 
 def _kind(value: object) -> str:

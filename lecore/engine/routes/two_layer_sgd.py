@@ -156,7 +156,7 @@ def two_layer_sgd(
 def _is_plain(model: nn.Module) -> bool:
     """Whether all parameters train, and nothing looks at their gradients or changes them."""
     try:
-        check_gradient_hooks(model)
+        check_gradient_hooks(model, dict(model.named_parameters()))
     except LecoreError:
         return False
     return chain(model) is not None and all(p.requires_grad for p in model.parameters())
