@@ -17,7 +17,7 @@ def problem(seed, n=20, d=4):
     return x, (x[:, :1] > 0).double()
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 99), d=st.integers(1, 6), width=st.integers(1, 30),
     batch=st.integers(1, 20), rate=st.floats(1e-4, 0.05), probability=st.booleans(),
