@@ -9,7 +9,7 @@ JOBS ?= 2
 BIN := .venv/bin
 TEST := $(BIN)/lecore --build-dir _build/test
 
-.PHONY: book test lint unit processes chapters clean
+.PHONY: book test lint unit processes coverage chapters clean
 
 book: .venv/installed
 	$(BIN)/lecore run --profile $(PROFILE) --device $(DEVICE) --jobs $(JOBS)
@@ -25,10 +25,13 @@ lint: .venv/installed
 	$(BIN)/lint-imports
 
 unit: .venv/installed
-	$(BIN)/pytest -n 2 -m "not processes" --cov --cov-report=
+	$(BIN)/pytest -n 2 -m "not processes"
 
 processes: .venv/installed
-	$(BIN)/pytest -n 2 -m processes --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -n 2 -m processes
+
+coverage: .venv/installed
+	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 chapters: .venv/installed
 	$(TEST) run --profile smoke --device $(DEVICE) --jobs $(JOBS)

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from lecore.companion.published import published_table
-from lecore.studies.he_su import comparisons, elasticity, figures, findings, sources, tables
+from lecore.studies.he_su import comparisons, elasticity, findings, sources, tables
+from lecore.studies.he_su.figures import clusterings as figures
 from lecore.studies.he_su.problems import AUXILIARY_TO_5V8, MNIST_PAIRS
 from lecore.studies.he_su.runs import he_su_run
 from lecore.uncertainty import Interval, over_runs

@@ -10,6 +10,7 @@ from torch import nn
 from lecore import models, seeded
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
+from lecore.studies.he_su.autoencoder import autoencoder
 from lecore.training import DivergenceError, train
 
 
@@ -25,7 +26,7 @@ def test_sizes_of_the_papers_networks():
     resnet = models.resnet18(outputs=3).eval()
     assert not any(isinstance(m, nn.BatchNorm2d) for m in resnet.modules())
     assert resnet(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
-    coder = models.autoencoder()
+    coder = autoencoder()
     assert coder.encoder(torch.zeros(2, 1, 28, 28)).shape == (2, 8, 2, 2)
     assert coder(torch.zeros(2, 1, 28, 28)).shape == (2, 1, 28, 28)
 

@@ -124,9 +124,9 @@ def add_imported(walk: Feed, name: str, home: dict[str, Any], names: Names, wher
     walk.feed("import", name)
     try:
         spec = None if name in sys.modules else find_spec(name.partition(".")[0])
-        version = release_of_file(name, spec.origin or "") if spec else ""
+        version = release_of_file(name, spec.origin or "") if spec else release(name)
         if version:
-            walk.feed("module", name, version)  # as one that is loaded
+            walk.feed("module", name, version)  # loaded or not
         else:
             add_module(walk, importlib.import_module(name), names, where)
     except ImportError:
