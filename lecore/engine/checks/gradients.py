@@ -19,6 +19,8 @@ from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.points import Side
 from lecore.losses import Loss
 
+Rows = list[Tensor]
+
 
 class Products(NamedTuple):
     """Inner products of gradients, summed over some parameters.
@@ -50,7 +52,6 @@ def checked_structures(
     """
     if structures[0].route == "plain":
         return structures
-    network = network.copy()
     left = right = combined_gradients(network, samples[0])
     if samples[1] is not samples[0]:
         right = combined_gradients(network, samples[1])
@@ -133,11 +134,13 @@ def _joined(structure: Structure, weight: str) -> set[str]:
     return {c.bias for c in structure.calls if c.weight == weight and c.bias_joins and c.bias}
 
 
-def _products(left: Tensor, right: Tensor) -> Products:
-    between = left @ right.T
+def _products(left: Rows, right: Rows) -> Products:
+    # one by one: to stack gradients of all weights would take longer than their products
+    between = torch.stack([torch.stack([a.dot(b) for b in right]) for a in left])
     if left is right:
         return Products(between, between.diagonal(), between.diagonal())
-    return Products(between, left.square().sum(1), right.square().sum(1))
+    own = (torch.stack([a.dot(a) for a in rows]) for rows in (left, right))
+    return Products(between, *own)
 
 
 def _sum_of(parts: Iterable[Products]) -> Products:
@@ -154,8 +157,8 @@ def _combined(network: Snapshot, prediction: Tensor) -> Tensor:
     return combination(network, len(prediction)) @ prediction
 
 
-def combined_gradients(network: Snapshot, sample: Tensor) -> dict[str, Tensor]:
-    """Gradients of :func:`combination` at each point, shape (n, size) for each parameter."""
+def combined_gradients(network: Snapshot, sample: Tensor) -> dict[str, Rows]:
+    """Gradients of :func:`combination` at each of n points, n vectors for each parameter."""
     leaves: dict[str, Tensor] = dict(network.leaves)
 
     def gradient(x: Tensor) -> dict[str, Tensor]:
@@ -164,4 +167,4 @@ def combined_gradients(network: Snapshot, sample: Tensor) -> dict[str, Tensor]:
         )
 
     rows = [gradient(x) for x in sample]
-    return {name: torch.stack([flat(g[name]) for g in rows]) for name in network.parameters}
+    return {name: [flat(g[name]) for g in rows] for name in network.parameters}

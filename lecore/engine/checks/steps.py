@@ -55,8 +55,8 @@ def _derivative_agrees(route: ChangedWeights, plain: ChangedWeights, measured: T
     gradients = combined_gradients(network.copy(), route.columns)
     for row, found in enumerate(measured @ combination(network, measured.shape[2])):
         step = route.step(plain.loss_gradient(network.copy(), row))
-        along = [gradients[name] @ flat(change) for name, change in step.items()]
-        sizes = [gradients[name].norm(dim=1) * flat(change).norm() for name, change in step.items()]
+        along = [torch.stack(gradients[k]) @ flat(change) for k, change in step.items()]
+        sizes = [torch.stack(gradients[k]).norm(dim=1) * flat(s).norm() for k, s in step.items()]
         if not close(found, sum(along), tolerance(network) * peak(sum(sizes))):  # type: ignore[arg-type]
             return False
     return True

@@ -190,7 +190,7 @@ def share_with_epsilon(looked: Looked, labels: NDArray[np.int64]) -> float:
 
 
 def self_similarity_error(looked: Looked) -> float:
-    """Largest |S_rel(x, x) − 1|."""
+    """The largest abs(S_rel(x, x) − 1)."""
     own = np.diagonal(looked.similarity[..., : looked.own.shape[2]], axis1=-2, axis2=-1)
     return float(np.abs(own - 1).max())
 

@@ -197,7 +197,7 @@ def ways_of_counting(table: pd.DataFrame) -> pd.DataFrame:
 def rise_at_the_far_side(measured: Measured) -> float:
     """Mean S_rel of the farthest third of the pairs above that of the middle third.
 
-    It is positive for a V, the linear network's |xᵀx′ + 1| on the boxes (Figure 1f).
+    It is positive for a V, the linear network's abs(xᵀx′ + 1) on the boxes (Figure 1f).
     """
     s, d = measured.similarity, measured.distance
     near, far = np.quantile(d, [1 / 3, 2 / 3])
