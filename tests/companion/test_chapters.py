@@ -1,5 +1,6 @@
 """Chapters, profiles, parameters, and what a chapter's key depends on."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -117,13 +118,56 @@ def test_key_holds_the_reference_results_that_the_code_names(fresh: Path) -> Non
     assert len({before, named, key(fresh)}) == 3
 
 
-def test_the_page_of_solved_models_does_not_depend_on_the_engine() -> None:
-    """So that mending a store of matrices, say, leaves its results as good as they were."""
-    root = Path(__file__).parents[2]
-    notebook = chapters.read_notebook(root, "dynamics/analytical-models")
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    rooms = {
-        path.relative_to(root / "lecore").parts[0] for path in chapters.dependencies(code, root)
-    }
-    assert "theory" in rooms
-    assert not rooms & {"engine", "identity", "training.py", "changes.py", "tangent_kernel.py"}
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, set[str]]:
+    """What each chapter of the book depends on, by its path below ``lecore``."""
+
+    def found(chapter: str) -> set[str]:
+        cells = chapters.read_notebook(ROOT, chapter).cells
+        code = [cell.source for cell in cells if cell.cell_type == "code"]
+        return {str(f.relative_to(ROOT / "lecore")) for f in chapters.dependencies(code, ROOT)}
+
+    return {chapter: found(chapter) for chapter in chapters.chapters(ROOT)}
+
+
+CLOSED_FORMS = "dynamics/analytical-models"
+
+
+@pytest.mark.parametrize(
+    "file", ["engine/kernel_matrix.py", "engine/tiling/stores.py", "engine/routes/two_layer.py"]
+)
+def test_all_but_the_page_of_closed_forms_depend_on_the_engine(
+    files: dict[str, set[str]], file: str
+) -> None:
+    assert {chapter for chapter in files if file not in files[chapter]} == {CLOSED_FORMS}
+
+
+@pytest.mark.parametrize(
+    ("file", "chapter"),
+    [
+        ("theory/closed_forms.py", CLOSED_FORMS),
+        ("studies/dan/shares.py", "dynamics/classification"),
+        ("studies/dan/phases.py", "dynamics/regression"),
+        ("studies/he_su/limits.py", "phenomenon/tangent-kernel"),
+        ("studies/own/pretrained.py", "beyond/pretrained-networks"),
+    ],
+)
+def test_a_study_belongs_to_its_own_chapter(
+    files: dict[str, set[str]], file: str, chapter: str
+) -> None:
+    assert {name for name in files if file in files[name]} == {chapter}
+
+
+def test_mending_a_store_leaves_the_key_of_closed_forms(tmp_path: Path) -> None:
+    for folder in ("book", "lecore"):
+        unneeded = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=unneeded)
+    shutil.copy(ROOT / "_toc.yml", tmp_path)
+    page, other = CLOSED_FORMS, "phenomenon/tangent-kernel"
+    before = key(tmp_path, page), key(tmp_path, other)
+    append(tmp_path / "lecore" / "engine" / "tiling" / "stores.py", "MENDED = True\n")
+    assert key(tmp_path, page) == before[0]
+    assert key(tmp_path, other) != before[1]

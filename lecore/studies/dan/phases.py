@@ -1,4 +1,4 @@
-"""Is there a phase of change and then a plateau? A curve's rates, height and change point."""
+"""Dan et al.'s two phases of regression: a phase of change, then a plateau?"""
 
 from typing import NamedTuple
 
