@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lecore.engine.change_matrix import StepTile
+from lecore.engine.change_matrix import ChangeMatrix
 from lecore.engine.checks.predictions import check_batch
 from lecore.engine.choosing import (
     along_steps,
@@ -18,8 +18,8 @@ from lecore.engine.choosing import (
     step_route,
     structures,
 )
-from lecore.engine.kernel_matrix import KernelTile
-from lecore.engine.network.failures import told
+from lecore.engine.kernel_matrix import KernelMatrix
+from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import Measured, check_points, opened, with_columns
 from lecore.engine.optimizer_steps import WeightChange, sgd_change, weight_change
@@ -82,7 +82,7 @@ def prediction_change(
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         route = step_route(measured, rows, columns, step, learning_rate, check)
-        return StepTile(route).compute(_outputs(measured, rows), step, tiles)
+        return ChangeMatrix(route).compute(_outputs(measured, rows), step, tiles)
 
 
 def linearized_change(
@@ -111,15 +111,15 @@ def linearized_change(
         outputs = _outputs(measured, rows)
         if learning_rate is None:
             along = step_route(measured, rows, columns, step, None, check, linearized=True)
-            return StepTile(along).compute(outputs, step, tiles)
+            return ChangeMatrix(along).compute(outputs, step, tiles)
         if outputs > 1:
-            found = structures(measured, rows.inputs, columns, False)
+            found = structures(measured, rows.inputs, columns, check=False)
             if forward_mode_pays(found, len(rows.inputs), len(columns)):
                 forward = along_steps(measured, rows, columns, step, check)
                 if forward is not None:
-                    return StepTile(forward).compute(outputs, step, tiles)
+                    return ChangeMatrix(forward).compute(outputs, step, tiles)
         route = kernel_route(measured, rows, Side(columns), check)
-        return KernelTile(route, scale=-learning_rate).compute(tiles)
+        return KernelMatrix(route, scale=-learning_rate).compute(tiles)
 
 
 def output_gradient(
@@ -135,7 +135,7 @@ def output_gradient(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured, inputs, targets, loss)
         check_points(measured, rows.inputs, rows.inputs, check)
-        with torch.no_grad(), told(slice(0, len(inputs))):
+        with torch.no_grad(), of_rows(slice(0, len(inputs))):
             if check:
                 check_batch(measured[1], rows.inputs)
             gradient = rows.loss_gradient(slice(None), measured[1].predict(rows.inputs))

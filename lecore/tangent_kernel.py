@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lecore.engine.choosing import kernel_route, structures
 from lecore.engine.gradients.layer_kernels import layer_kernel
 from lecore.engine.gradients.per_example import gradient_factors
-from lecore.engine.kernel_matrix import Form, KernelTile
+from lecore.engine.kernel_matrix import Form, KernelMatrix
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import check_points, opened, with_columns
 from lecore.engine.points import Side, labelled
@@ -61,7 +61,7 @@ def empirical_ntk(
             measured, others = with_columns(measured, test_inputs, inputs)
             columns = Side(others)
         route = kernel_route(measured, rows, columns, check)
-        return KernelTile(route, form).compute(tiles)
+        return KernelMatrix(route, form).compute(tiles)
 
 
 def empirical_ntk_by_layer(
@@ -142,7 +142,7 @@ def loss_kernel(
             measured, test_inputs = with_columns(measured, test_inputs, inputs)
             columns = labelled(measured, test_inputs, test_targets, loss)
         route = kernel_route(measured, rows, columns, check)
-        return KernelTile(route, "trace").compute(tiles)
+        return KernelMatrix(route, "trace").compute(tiles)
 
 
 def precision_error(

@@ -1,4 +1,4 @@
-"""Steps of update points, and the changes that they make: by which route, and in what tiles."""
+"""Prediction changes over pairs of points: which route computes them, and in what tiles."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.engine.changed_weights import ChangedWeights
-from lecore.engine.network.failures import told
+from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import PRODUCT_DTYPES, fixed_flags
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.optimizer_steps import WeightChange
@@ -107,8 +107,8 @@ StepRoute = TwoLayerSteps | DenseSteps | ChangedWeights
 
 
 @dataclass
-class StepTile:
-    """Computes tiles of changes by a route."""
+class ChangeMatrix:
+    """Prediction changes over all pairs of points, which a route computes tile by tile."""
 
     route: StepRoute
 
@@ -168,7 +168,7 @@ class StepTile:
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""
         network = self.route.network
-        with torch.no_grad(), fixed_flags(network.products, network.device.type), told(rows):
+        with torch.no_grad(), fixed_flags(network.products, network.device.type), of_rows(rows):
             change = self.route.change(rows, columns)
             if not all_finite(change):
                 raise LecoreError(

@@ -157,7 +157,7 @@ def along_steps(
     if check:
         with torch.no_grad():
             check_batch(measured[1], columns)
-    route = changed_weights(measured[1], rows, columns, step, True)
+    route = changed_weights(measured[1], rows, columns, step, linearized=True)
     if route.how == "plain":
         return None
     if check:

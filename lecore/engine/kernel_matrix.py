@@ -1,4 +1,4 @@
-"""Tiles of a tangent kernel: which route computes them, and what they cost in memory."""
+"""A tangent kernel over pairs of points: which route computes it, and what its tiles cost."""
 
 import threading
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from lecore.engine.gradients.layer_kernels import (
 from lecore.engine.gradients.memory import factor_bytes, pass_bytes
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.structure import Structure
-from lecore.engine.network.failures import told
+from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import fixed_flags
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.points import Side, witness
@@ -196,8 +196,8 @@ KernelRoute = StructuredRoute | TwoLayerRoute
 
 
 @dataclass
-class KernelTile:
-    """Computes tiles of a tangent kernel by a route.
+class KernelMatrix:
+    """A tangent kernel over all pairs of points, which a route computes tile by tile.
 
     Attributes:
         route: How.
@@ -245,7 +245,7 @@ class KernelTile:
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """The tile of these rows and columns."""
         network = self.route.network
-        with torch.no_grad(), fixed_flags(network.products, network.device.type), told(rows):
+        with torch.no_grad(), fixed_flags(network.products, network.device.type), of_rows(rows):
             block = self.route.block(rows, columns, self.form)
             if not all_finite(block):
                 raise LecoreError(

@@ -1,12 +1,13 @@
 """Whether a loss is a function of one prediction and one target, and of nothing else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.errors import LecoreError, in_short
@@ -130,7 +131,7 @@ class _Trial:
         self.has_graph |= value.requires_grad
         # by the graph, as views and what was made of weights before are none of them
         used = watch.foreign or next(
-            (self.own[id(leaf)] for leaf in _leaves(value) if id(leaf) in self.own), ""
+            (self.own[leaf] for leaf in leaves_behind(value) if leaf in self.own), ""
         )
         if used:
             raise LecoreError(
@@ -190,19 +191,6 @@ def _check_left(
             "the loss draws random numbers, or keeps something and changes from call to call",
             "give a function of one prediction and one target alone",
         )
-
-
-def _leaves(value: Tensor) -> Iterator[Tensor]:
-    """Leaves of the graph that a value has."""
-    waiting, known = [value.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in known:
-            continue
-        known.add(node)
-        if hasattr(node, "variable"):
-            yield node.variable
-        waiting += [after for after, _ in node.next_functions]
 
 
 def _place(tensor: Tensor) -> int:

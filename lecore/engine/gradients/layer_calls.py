@@ -28,8 +28,8 @@ class Seen:
 
     layer: Layer
     read: Callable[[], Tensor]
-    weight: Any
-    bias: Any = None
+    weight: Tensor | None
+    bias: Tensor | None = None
 
 
 def seen(function: Any, ours: Ours, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen | None:

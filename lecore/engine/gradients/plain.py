@@ -7,31 +7,22 @@ from torch import Tensor, nn
 
 from lecore.engine.gradients.factors import Factors
 from lecore.engine.gradients.structure import Structure
-from lecore.engine.network.failures import layer_of
+from lecore.engine.network.failures import told
 from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.snapshot import Snapshot
-from lecore.errors import LecoreError, in_short
 
 
 def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, Tensor]:
     """Gradient of a number by plain autograd, as a training step takes it, by parameter."""
-    with torch.enable_grad():
+    leaves, cure = network.leaves, "let one SGD step on one example work first"
+    with torch.enable_grad(), told("autograd cannot differentiate the model", cure):
         try:
-            for leaf in network.leaves.values():
+            for leaf in leaves.values():
                 leaf.grad = None
-            _backward(value, list(network.leaves.values()))
-            gradients = {k: p.grad for k, p in network.leaves.items()}
-        except LecoreError:
-            raise
-        except Exception as error:
-            layer = layer_of(error)
-            raise LecoreError(
-                f"autograd cannot differentiate the model ({in_short(error)})",
-                "let one SGD step on one example work first",
-                f"layer {layer!r}" if layer else "",
-            ) from error
+            _backward(value, list(leaves.values()))
+            gradients = {k: p.grad for k, p in leaves.items()}
         finally:
-            for leaf in network.leaves.values():
+            for leaf in leaves.values():
                 leaf.grad = None
     return {
         k: torch.zeros_like(network.parameters[k]) if g is None else g.to_dense().detach()

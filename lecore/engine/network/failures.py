@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import nn
 
@@ -10,8 +10,8 @@ from lecore.errors import LecoreError, in_short
 
 
 @contextmanager
-def told(rows: slice) -> Iterator[None]:
-    """Tell errors of what is computed for some rows in one line.
+def told(what: str, cure: str) -> Iterator[None]:
+    """Tell errors in one line, with the layer that they come from.
 
     Raises:
         LecoreError: In place of any error but those of memory and files.
@@ -25,10 +25,16 @@ def told(rows: slice) -> Iterator[None]:
             raise
         layer = layer_of(error)
         raise LecoreError(
-            f"rows {rows.start} to {rows.stop - 1} cannot be computed ({in_short(error)})",
-            "see whether model and loss take each of these examples alone",
-            f"layer {layer!r}" if layer else "",
+            f"{what} ({in_short(error)})", cure, f"layer {layer!r}" if layer else ""
         ) from error
+
+
+def of_rows(rows: slice) -> AbstractContextManager[None]:
+    """:func:`told` for what is computed of some rows."""
+    return told(
+        f"rows {rows.start} to {rows.stop - 1} cannot be computed",
+        "see whether model and loss take each of these examples alone",
+    )
 
 
 def layer_of(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
+from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.model_checks import check_gradient_hooks
 from lecore.engine.network.random_states import generators_left_alone
 from lecore.engine.routes.chains import chain, dense_form
@@ -70,7 +71,7 @@ class TwoLayerSGD(Steps):
         prediction = (self.value @ self.readout + self.offset)[:, None]
         with torch.enable_grad():
             mean_loss = self.loss(self.tail(prediction.requires_grad_()), self.targets[rows])
-            if not _of_predictions_alone(mean_loss, prediction):
+            if leaves_behind(mean_loss).keys() != {id(prediction)}:
                 raise LecoreError(
                     "the loss has a gradient with respect to more than the predictions",
                     "let it use no trainable tensor, or train with weight_decay",
@@ -169,17 +170,3 @@ def _bits(model: nn.Module) -> list[tuple[int, int]]:
         (p.data_ptr(), int(p.detach().view(whole[p.element_size()]).sum()))
         for p in model.parameters()
     ]
-
-
-def _of_predictions_alone(loss: Tensor, prediction: Tensor) -> bool:
-    """Whether a graph has no other leaf."""
-    pending, seen = [loss.grad_fn], set()
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if getattr(node, "variable", prediction) is not prediction:
-            return False
-        pending += [parent for parent, _ in node.next_functions]
-    return True
