@@ -157,12 +157,13 @@ def train(
         history.losses.append(value)
         if accuracy is not None:
             history.accuracies.append(accuracy)
-        if history.steps % epoch_batches == 0:
+        if history.steps % epoch_batches == 0 and history.steps < epochs * epoch_batches:
             steps.end_epoch(history.steps // epoch_batches)
         if callback and history.steps in wanted:
             steps.write_back()
+            before = steps.fingerprint()
             callback(history.steps, model)
-            if not steps.up_to_date():
+            if steps.fingerprint() != before:
                 steps = chosen()
         if checkpoint is not None and history.steps % checkpoint_every == 0:
             steps.write_back()

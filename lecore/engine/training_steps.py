@@ -61,9 +61,9 @@ class Steps(ABC):
     def write_back(self) -> None:  # noqa: B027
         """Bring the network up to date with what is held beside it."""
 
-    def up_to_date(self) -> bool:
-        """Whether nobody has changed the network since; true if nothing is held beside it."""
-        return True
+    def fingerprint(self) -> object:
+        """Another one says that somebody has changed what is held beside the network."""
+        return None
 
 
 def take_steps(
