@@ -82,7 +82,7 @@ def prediction_change(
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
         route = step_route(measured, rows, columns, step, learning_rate, check)
-        return ChangeMatrix(route).compute(_outputs(measured, rows), step, tiles)
+        return ChangeMatrix(route).compute(measured[1].manners.outputs, step, tiles)
 
 
 def linearized_change(
@@ -108,7 +108,7 @@ def linearized_change(
         rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer)
-        outputs = _outputs(measured, rows)
+        outputs = measured[1].manners.outputs
         if learning_rate is None:
             along = step_route(measured, rows, columns, step, None, check, linearized=True)
             return ChangeMatrix(along).compute(outputs, step, tiles)
@@ -141,11 +141,6 @@ def output_gradient(
             gradient = rows.loss_gradient(slice(None), measured[1].predict(rows.inputs))
         check_finite(gradient, "the loss gradient")
         return gradient
-
-
-def _outputs(measured: Measured, rows: Side) -> int:
-    with torch.no_grad():
-        return measured[1].predict(rows.inputs[:1]).shape[1]
 
 
 def _step(

@@ -150,6 +150,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         bypassed=python.bypassed,
         rebound=python.rebound,
         bent=python.bent or has_own_backward(prediction),
+        outputs=prediction.shape[1],
     )
 
 

@@ -44,6 +44,7 @@ class Manners:
         activation_bytes: Memory of all that is computed on the way.
         draws: Whether it changes a random state.
         bypassed: A parameter that it reaches past its name, as through a list of them, or ''.
+        outputs: Number of outputs of an example.
         lasting: Tensors that what is written to them stays in.
         rebound: Whether it gives a tensor other memory, which torch.func may not survive.
         bent: Whether something on the way back need not be linear, as a hook that clips.
@@ -57,6 +58,7 @@ class Manners:
     activation_bytes: int = 0
     draws: bool = False
     bypassed: str = ""
+    outputs: int = 0
     lasting: frozenset[str] = frozenset()
     bent: bool = False
     rebound: bool = False
