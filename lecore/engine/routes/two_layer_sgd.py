@@ -22,7 +22,7 @@ from lecore.errors import LecoreError
 from lecore.losses import Loss, batch_loss
 
 BLOCK = 2048
-"""Hidden units of one product: quicker on CPUs than all at once, with the same numbers."""
+"""Hidden units of one product, which is quicker on CPUs than all at once and gives the same."""
 
 
 class TwoLayerSGD(Steps):
