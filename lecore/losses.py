@@ -5,17 +5,9 @@ a number or a vector of shape (outputs,); for :func:`cross_entropy` a class or p
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from inspect import signature
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import grad, vmap
-from torch.overrides import TorchFunctionMode
-
-from lecore.errors import LecoreError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -45,107 +37,3 @@ def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
 
 NUMBER_LOSSES = (squared_error, half_squared_error, binary_cross_entropy)
 """Losses that take a number for each output, or one for all, and sum over batches too."""
-
-
-def of_one_example(loss: Loss) -> Loss:
-    """A loss that means something for one example.
-
-    Losses of torch divide by the sum of class weights, over a batch. Of one example nothing would
-    be left of its weight, and 0/0 of an ignored one, so ``F.cross_entropy`` and ``F.nll_loss``
-    inside the loss are taken as with ``reduction="none"``, not normalised. A number as target
-    stands for all outputs, and weights are taken in the type of the prediction.
-    """
-    own = any(loss is known for known in (cross_entropy, *NUMBER_LOSSES))
-    return loss if own or isinstance(loss, OneExample) else OneExample(loss)
-
-
-@dataclass(frozen=True)
-class OneExample:
-    """See :func:`of_one_example`.
-
-    Attributes:
-        loss: The loss as it was given.
-    """
-
-    loss: Loss
-
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss of one prediction."""
-        with _Unnormalised():
-            return self.loss(prediction, target)
-
-
-class _Unnormalised(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func not in _OF_CLASSES and func not in _OF_NUMBERS:
-            return func(*args, **kwargs)
-        given = signature(func).bind(*args, **kwargs)
-        input, target = given.arguments["input"], given.arguments["target"]
-        for name, value in given.arguments.items():
-            if "weight" in name and isinstance(value, Tensor):
-                given.arguments[name] = value.to(input.dtype)
-        if func in _OF_NUMBERS:
-            if target.ndim == 0:
-                target = target.expand_as(input)
-            given.arguments["target"] = target.to(input.dtype)
-        elif target.numel() == 1 and not target.is_floating_point():
-            mean = given.arguments.get("reduction", "mean") == "mean"
-            given.arguments["reduction"] = "sum" if mean else given.arguments["reduction"]
-        return func(*given.args, **given.kwargs)
-
-
-_OF_CLASSES = {F.cross_entropy, F.nll_loss}
-_OF_NUMBERS = {
-    F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
-    F.binary_cross_entropy_with_logits,
-}  # fmt: skip
-
-
-def gradients_at_once(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
-    """∂L/∂f of n predictions under ``vmap``, shape (n, outputs)."""
-    with torch.no_grad():
-        gradients: Tensor = vmap(grad(loss))(predictions, targets)
-    return gradients
-
-
-def gradients_by_autograd(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
-    """The same one by one, of a loss that looks at values or that torch.func does not know."""
-    pairs = zip(predictions, targets, strict=True)
-    return torch.stack([gradient_by_autograd(loss, f, y)[1] for f, y in pairs])
-
-
-def gradient_by_autograd(loss: Loss, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss with its graph, and ∂L/∂f, which is 0 where it does not depend on the prediction.
-
-    Raises:
-        LecoreError: If it is not one number.
-    """
-    with torch.enable_grad():
-        leaf = prediction.detach().clone().requires_grad_()
-        value = loss(leaf.clone(), target)  # to which a loss may write
-        if not isinstance(value, Tensor) or value.ndim:
-            kind = type(value).__name__
-            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else kind
-            raise LecoreError(
-                f"the loss of one prediction must be one number, this one has {what}",
-                "sum over the outputs (see lecore.losses)",
-            )
-        (gradient,) = (
-            torch.autograd.grad(value, leaf, allow_unused=True, retain_graph=True)
-            if value.requires_grad
-            else (None,)
-        )
-    return value, torch.zeros_like(prediction) if gradient is None else gradient.detach()
-
-
-def batch_loss(loss: Loss) -> Loss:
-    """The mean of a loss over a batch: predictions (n, outputs) and n targets to a scalar."""
-    if any(loss is known for known in NUMBER_LOSSES):  # sums already
-
-        def mean(prediction: Tensor, target: Tensor) -> Tensor:
-            return loss(prediction, target.reshape(len(target), -1)) / len(target)
-
-        return mean
-    each = vmap(of_one_example(loss))
-    return lambda prediction, target: each(prediction, target).mean()

@@ -10,17 +10,11 @@ from torch import Tensor, nn
 from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
+from lecore.engine.one_example import gradient_by_autograd, gradients_at_once, of_one_example
 from lecore.errors import LecoreError, in_short
 from lecore.identity.digests import Walk
 from lecore.identity.object_digests import add_tensor
-from lecore.losses import (
-    NUMBER_LOSSES,
-    Loss,
-    cross_entropy,
-    gradient_by_autograd,
-    gradients_at_once,
-    of_one_example,
-)
+from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy
 
 NAMED_ROWS = 5
 """Rows that an error lists."""

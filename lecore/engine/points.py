@@ -8,16 +8,11 @@ from torch import Tensor, nn
 from lecore.engine.loss_checks import check_loss, rows_named
 from lecore.engine.network.flags import fixed_flags
 from lecore.engine.network.snapshot import Snapshot
+from lecore.engine.one_example import gradients_at_once, gradients_by_autograd, of_one_example
 from lecore.engine.surroundings import check_surroundings
 from lecore.errors import LecoreError
 from lecore.finite import all_finite
-from lecore.losses import (
-    Loss,
-    gradients_at_once,
-    gradients_by_autograd,
-    of_one_example,
-    squared_error,
-)
+from lecore.losses import Loss, squared_error
 
 
 class Side(NamedTuple):

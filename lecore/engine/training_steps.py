@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lecore.engine.one_example import batch_loss
 from lecore.errors import DivergenceError, LecoreError, in_short
-from lecore.losses import Loss, batch_loss, cross_entropy
+from lecore.losses import Loss, cross_entropy
 
 
 def batches(

@@ -15,11 +15,12 @@ from torch.func import vjp
 from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.model_checks import check_gradient_hooks
 from lecore.engine.network.random_states import generators_left_alone
+from lecore.engine.one_example import batch_loss
 from lecore.engine.routes.chains import chain, dense_form
 from lecore.engine.routes.two_layer import two_layer_form
 from lecore.engine.training_steps import Steps
 from lecore.errors import LecoreError
-from lecore.losses import Loss, batch_loss
+from lecore.losses import Loss
 
 BLOCK = 2048
 """Hidden units of one product, which is quicker on CPUs than all at once and gives the same."""

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lecore.engine.one_example import batch_loss
 from lecore.engine.training_steps import Steps, batches, take_steps
-from lecore.losses import Loss, batch_loss, squared_error
+from lecore.losses import Loss, squared_error
 
 
 @dataclass
