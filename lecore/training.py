@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from lecore.engine.points import training_data
 from lecore.engine.routes.two_layer_sgd import two_layer_sgd
 from lecore.engine.training_steps import AutogradSteps, Steps, batches, take_steps
-from lecore.errors import DivergenceError as DivergenceError
 from lecore.errors import LecoreError
 from lecore.files import whole_file
 from lecore.identity.finished_work import Identity, identify, refuse_another, shapes

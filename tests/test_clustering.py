@@ -23,8 +23,8 @@ from lecore.clustering.algorithm_one import (
 from lecore.clustering.estimator import ElasticityClustering
 from lecore.clustering.kernel_kmeans import KernelKMeans
 from lecore.clustering.scores import clustering_accuracy
+from lecore.errors import DivergenceError
 from lecore.studies.he_su.features import seeding_of_2019
-from lecore.training import DivergenceError
 
 X, Y = make_blobs(40, 3, centers=2, cluster_std=0.5, random_state=0)
 

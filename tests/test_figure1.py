@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lecore.data.manifolds import torus
+from lecore.errors import DivergenceError
 from lecore.studies.he_su import figure1
 from lecore.studies.he_su.figure1 import Measured, Problem, synthetic_problem
-from lecore.training import DivergenceError
 
 
 def small(activation: str = "relu", seed: int = 0, name: str = "torus") -> Problem:

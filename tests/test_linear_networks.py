@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lecore import losses, models
+from lecore.errors import DivergenceError
 from lecore.studies.he_su.linear_networks import linear_network, train_linear
 from lecore.tangent_kernel import empirical_ntk
-from lecore.training import DivergenceError, train
+from lecore.training import train
 
 
 def problem(seed, n=20, d=4):

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from lecore import models, seeded
-from lecore.errors import LecoreError
+from lecore.errors import DivergenceError, LecoreError
 from lecore.losses import cross_entropy
 from lecore.studies.he_su.autoencoder import autoencoder
-from lecore.training import DivergenceError, train
+from lecore.training import train
 
 
 def count(model):

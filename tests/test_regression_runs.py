@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lecore.errors import DivergenceError
 from lecore.models import fully_connected
 from lecore.studies.dan.regression import TARGETS, Regression, follow_regression, regression_data
-from lecore.training import DivergenceError
 
 SMALL = {"width": 16, "epochs": 20, "points": 30, "probes": 6, "looks": 6}
 

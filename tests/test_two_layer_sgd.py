@@ -8,7 +8,8 @@ from torch import nn
 
 from lecore import losses, models, training
 from lecore.engine.routes.two_layer_sgd import two_layer_sgd
-from lecore.training import DivergenceError, train
+from lecore.errors import DivergenceError
+from lecore.training import train
 
 X = torch.randn(30, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Y = (X[:, :1] > 0).double()

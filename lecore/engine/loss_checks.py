@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.engine.network.graphs import leaves_behind
+from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.one_example import gradient_by_autograd, gradients_at_once, of_one_example
@@ -164,9 +165,10 @@ class _Held(Walk):
 
     def refuse_weights(self, model: nn.Module) -> None:
         """Refuse weights in reach of a loss that may use them for some predictions only."""
-        weights = {_place(p): name for name, p in model.named_parameters() if p.requires_grad}
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        weights = {memory_of(p) or id(p): name for name, p in trained}
         for tensor in self.tensors:
-            name = weights.get(_place(tensor)) if tensor.requires_grad else None
+            name = weights.get(memory_of(tensor) or id(tensor)) if tensor.requires_grad else None
             if name is not None:
                 raise LecoreError(
                     f"the loss looks at values, and has {name!r} of the model in reach",
@@ -185,13 +187,6 @@ def _check_left(
             "the loss draws random numbers, or keeps something and changes from call to call",
             "give a function of one prediction and one target alone",
         )
-
-
-def _place(tensor: Tensor) -> int:
-    try:
-        return tensor.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):  # sparse, say
-        return id(tensor)
 
 
 def _spread(targets: Tensor, count: int) -> Tensor:

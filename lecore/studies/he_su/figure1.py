@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from lecore.changes import prediction_change
 from lecore.data.manifolds import MANIFOLDS, Manifold
+from lecore.errors import DivergenceError
 from lecore.models import three_layer, two_layer
 from lecore.similarity import correlation_with_distance, relative_similarity
 from lecore.tangent_kernel import empirical_ntk, stability_limit
-from lecore.training import DivergenceError, train
+from lecore.training import train
 
 Array = NDArray[np.float64]
 

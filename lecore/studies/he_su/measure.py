@@ -18,7 +18,7 @@ from lecore.clustering.scores import (
     within_over_between,
 )
 from lecore.data.images import Images, load, scaled
-from lecore.errors import LecoreError
+from lecore.errors import DivergenceError, LecoreError
 from lecore.losses import Loss, binary_cross_entropy, squared_error
 from lecore.names import Choices
 from lecore.studies.he_su import features
@@ -33,7 +33,7 @@ from lecore.studies.he_su.similarities import (
     kernel_and_logits,
 )
 from lecore.tangent_kernel import stability_limit
-from lecore.training import DivergenceError, train
+from lecore.training import train
 
 LOSSES: Choices[Loss] = Choices(
     "loss", {"squared": squared_error, "cross-entropy": binary_cross_entropy}

@@ -1,17 +1,17 @@
-"""Numbers of the chapters on our own questions, recorded."""
+"""Numbers of the chapter on pretrained networks, by the names of their records."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import gmean
 
-from lecore.companion.records import record
 from lecore.studies.own.pretrained_measures import Moved
 from lecore.uncertainty import over_runs
 
 
-def record_similar_over_distant(found: Mapping[str, Sequence[Moved]]) -> None:
-    """Record how much more similar images are moved than distant ones.
+def similar_over_distant(found: Mapping[str, Sequence[Moved]]) -> dict[str, Any]:
+    """How much more similar images are moved than distant ones.
 
     ``similar-over-distant-p-value`` is the largest over trained networks, with the range;
     ``similar-over-distant-<kind>`` the mean log₁₀ ratio; ``relative-similar`` and
@@ -22,17 +22,22 @@ def record_similar_over_distant(found: Mapping[str, Sequence[Moved]]) -> None:
     """
     p_values = [result.p_value for result in found["trained"]]
     low, high = min(p_values), max(p_values)
-    record("similar-over-distant-p-value", high, low=low, high=high, digits=4)
-    for kind, results in found.items():
-        ratio = over_runs([result.log_ratio for result in results])
-        record(f"similar-over-distant-{kind}", **ratio._asdict())
     similar, distant = np.median([result.relative for result in found["trained"]], axis=0)
-    record("relative-similar", similar)
-    record("relative-distant", distant)
+    ratios = {
+        f"similar-over-distant-{kind}": over_runs([result.log_ratio for result in results])
+        for kind, results in found.items()
+    }
+    p_value = {"value": high, "low": low, "high": high, "digits": 4}
+    return {
+        "similar-over-distant-p-value": p_value,
+        **ratios,
+        "relative-similar": similar,
+        "relative-distant": distant,
+    }
 
 
-def record_batch_changes(ratios: Mapping[str, Sequence[float]]) -> None:
-    """Record how much more the classes of a batch are moved than a third one.
+def batch_changes(ratios: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """How much more the classes of a batch are moved than a third one.
 
     ``batch-change-log-ratio-<kind>`` is the mean log₁₀ ratio; ``batch-change-ratio`` the geometric
     mean over trained networks, with their range.
@@ -40,7 +45,10 @@ def record_batch_changes(ratios: Mapping[str, Sequence[float]]) -> None:
     Args:
         ratios: By kind of network, ``trained`` among them, one ratio for each network.
     """
-    for kind, values in ratios.items():
-        record(f"batch-change-log-ratio-{kind}", **over_runs(np.log10(values))._asdict())
     trained = ratios["trained"]
-    record("batch-change-ratio", gmean(trained), low=min(trained), high=max(trained), digits=1)
+    logarithms = {
+        f"batch-change-log-ratio-{kind}": over_runs(np.log10(values))
+        for kind, values in ratios.items()
+    }
+    middle = {"value": gmean(trained), "low": min(trained), "high": max(trained), "digits": 1}
+    return {**logarithms, "batch-change-ratio": middle}
