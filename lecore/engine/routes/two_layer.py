@@ -17,7 +17,7 @@ from torch.func import vjp
 from lecore.engine.routes.chains import Dense
 from lecore.engine.routes.relu_flips import added_by_flips, flip_thresholds
 
-BLOCK_BYTES = 2**23
+BLOCK_BYTES = 2**22
 """Hidden values held at a time; small enough for the allocator to reuse without page faults."""
 
 ROW_BLOCKS = 5
@@ -162,7 +162,7 @@ def two_layer_change(
     signs = [rows for rows in (step.gt(0).nonzero()[:, 0], step.lt(0).nonzero()[:, 0]) if len(rows)]
     farthest = shift.abs().amax(0)
     # larger blocks than for products alone: flips cost something for each block
-    for units in network.blocks((len(x) + (0 if test_x is None else len(columns))) / 4):
+    for units in network.blocks((len(x) + (0 if test_x is None else len(columns))) / 8):
         z = network.hidden(x, units)
         test_z = z if test_x is None else network.hidden(test_x, units)
         value, slope = z.relu(), _relu_slope(z, a[units])
