@@ -9,12 +9,14 @@ import torch
 
 from lecore.data.manifolds import torus
 from lecore.errors import DivergenceError
-from lecore.studies.he_su import figure1
-from lecore.studies.he_su.figure1 import Measured, Problem, synthetic_problem
+from lecore.studies.he_su import figure1, figure1_rates, figure1_runs
+from lecore.studies.he_su.figure1_runs import Figure1Run, Measured, Problem, synthetic_problem
+
+SMALL = {"points": 12, "width": 10, "boxes_width": 6}
 
 
 def small(activation: str = "relu", seed: int = 0, name: str = "torus") -> Problem:
-    return synthetic_problem(name, activation, seed, points=12, width=10, boxes_width=6)
+    return synthetic_problem(Figure1Run(name=name, activation=activation, seed=seed, **SMALL))
 
 
 def slow_limit(problem: Problem) -> float:
@@ -38,16 +40,17 @@ def test_boxes_get_three_layers_and_all_others_two(name, layers, units):
 
 
 def test_the_paper_sizes_are_the_defaults():
-    assert synthetic_problem("torus", "relu", 0).network[1].out_features == 40960
-    np.testing.assert_array_equal(
-        synthetic_problem("torus", "relu", 3).manifold.points, torus(100, 3).points
-    )
+    run = Figure1Run(name="torus", activation="relu", seed=3)
+    manifold, _, _, network = synthetic_problem(run)
+    assert network[1].out_features == 40960
+    assert (run.boxes_width, run.steps) == (8192, 20_000)
+    np.testing.assert_array_equal(manifold.points, torus(100, 3).points)
 
 
 @pytest.mark.parametrize("name", ["torus", "boxes"])
 def test_the_largest_stable_rate_is_that_of_the_gradients(name):
     problem = small(name=name)
-    assert figure1.largest_stable_rate(problem) == pytest.approx(slow_limit(problem), rel=1e-5)
+    assert figure1_runs.largest_stable_rate(problem) == pytest.approx(slow_limit(problem), rel=1e-5)
 
 
 def test_training_is_descent_on_the_mean_at_a_share_of_that_rate():
@@ -61,7 +64,7 @@ def test_training_is_descent_on_the_mean_at_a_share_of_that_rate():
         update.zero_grad()
         loss.backward()
         update.step()
-    losses = figure1.train_at_share(problem, 0.5, 3)
+    losses = figure1_runs.train_at_share(problem, 0.5, 3)
     assert losses == pytest.approx(expected, rel=1e-4)
     torch.testing.assert_close(problem.network(problem.inputs), by_hand(problem.inputs))
 
@@ -69,13 +72,13 @@ def test_training_is_descent_on_the_mean_at_a_share_of_that_rate():
 def test_no_steps_leave_the_random_weights():
     problem = small()
     before = copy.deepcopy(problem.network.state_dict())
-    assert figure1.train_at_share(problem, 0.5, 0) == []
+    assert figure1_runs.train_at_share(problem, 0.5, 0) == []
     torch.testing.assert_close(problem.network.state_dict(), before, rtol=0, atol=0)
 
 
 def test_far_beyond_the_limit_training_diverges():
     with pytest.raises(DivergenceError):
-        figure1.train_at_share(small("linear"), 1000.0, 50, loss_limit=1e12)
+        figure1_runs.train_at_share(small("linear"), 1000.0, 50, loss_limit=1e12)
 
 
 def test_similarity_is_that_of_steps_taken_one_by_one():
@@ -92,7 +95,7 @@ def test_similarity_is_that_of_steps_taken_one_by_one():
         with torch.no_grad():
             change = (stepped(x[own].double()) - before(x[own].double()))[:, 0].abs()
         expected[row] = change / change[row]
-    found = figure1.step_on_each_point(problem, 1e-3)
+    found = figure1_runs.step_on_each_point(problem, 1e-3)
     np.testing.assert_allclose(found.similarity, expected, rtol=1e-8)
     for i, a in enumerate(own):
         for j, b in enumerate(own):
@@ -100,6 +103,50 @@ def test_similarity_is_that_of_steps_taken_one_by_one():
             assert found.arc_length[i, j] == manifold.arc_length[a, b]
     right = [(network(p[None]).item() > 0.5) == bool(t) for p, t in zip(x, y, strict=True)]
     assert found.accuracy == pytest.approx(np.mean(right))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("torus", 0), ("torus", 30), ("boxes", 30)])
+def test_a_run_measures_before_and_after_training(name, steps, tmp_path):
+    run = Figure1Run(name=name, activation="relu", seed=1, steps=steps, shift=2.0, **SMALL)
+    found = figure1_runs.follow_figure1(run, "cpu", tmp_path)
+    problem = synthetic_problem(run)
+    expected = {"random": figure1_runs.step_on_each_point(problem, 1e-6)}
+    losses = figure1_runs.train_at_share(problem, 0.5, steps)
+    if steps:
+        expected["trained"] = figure1_runs.step_on_each_point(problem, 1e-6)
+    assert found["loss"].tolist() == losses
+    by_weights = figure1_runs.measured_at(found)
+    assert list(by_weights) == list(expected)
+    for weights, one in by_weights.items():
+        np.testing.assert_array_equal(one.similarity, expected[weights].similarity)
+        np.testing.assert_array_equal(one.distance, expected[weights].distance)
+        assert one.accuracy == expected[weights].accuracy
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    run = Figure1Run(name="torus", activation="relu", steps=1500, **SMALL)
+    whole = figure1_runs.follow_figure1(run, "cpu", tmp_path)
+    train, taken = figure1_runs.train, []
+
+    def stopped(*args, **settings):
+        train(*args, **settings | {"callback": stop, "callback_steps": [1200]})
+
+    def stop(step, model):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figure1_runs, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        figure1_runs.follow_figure1(run, "cpu", tmp_path)
+
+    def resumed(*args, **settings):
+        seen = {"callback": lambda step, _: taken.append(step)}
+        return train(*args, **settings | seen)
+
+    monkeypatch.setattr(figure1_runs, "train", resumed)
+    again = figure1_runs.follow_figure1(run, "cpu", tmp_path)
+    assert taken[0] == 1001
+    np.testing.assert_array_equal(again["loss"], whole["loss"])
+    np.testing.assert_array_equal(again["similarity"], whole["similarity"])
 
 
 def measured(similarity: np.ndarray, accuracy: float = 0.5) -> Measured:
@@ -159,24 +206,24 @@ def test_a_v_rises_at_the_far_side_and_a_slope_does_not():
 def test_the_paper_rate_is_scaled_to_the_width():
     problem = small("linear")
     expected = 1e-5 * 40960 / 10 / slow_limit(problem)
-    assert figure1.paper_rate_share(problem) == pytest.approx(expected, rel=1e-5)
+    assert figure1_rates.paper_rate_share(problem) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_sweep_has_each_run_and_marks_those_that_diverged():
-    sweep = figure1.rate_sweep(
+    sweep = figure1_rates.rate_sweep(
         small, ("relu", "linear"), (0.5, 1000.0), (0, 1), steps=20, probe_rate=1e-6
     )
     assert len(sweep) == 8
     alone = small("linear", 1)
-    losses = figure1.train_at_share(alone, 0.5, 20)
-    found = figure1.correlations(figure1.step_on_each_point(alone, 1e-6))
+    losses = figure1_runs.train_at_share(alone, 0.5, 20)
+    found = figure1.correlations(figure1_runs.step_on_each_point(alone, 1e-6))
     row = sweep[(sweep.activation == "linear") & (sweep.share == 0.5) & (sweep.seed == 1)].iloc[0]
     assert row.correlation == pytest.approx(found["as in the paper"])
     assert row.peak == max(losses) / losses[0]
     beyond = sweep[(sweep.activation == "linear") & (sweep.share > 1)]
     assert np.isinf(beyond.peak).all()
     assert beyond.correlation.isna().all()
-    assert figure1.diverged_share(sweep, "linear") == 1.0
+    assert figure1_rates.diverged_share(sweep, "linear") == 1.0
 
 
 def test_runs_beyond_the_limit_are_counted_and_the_strongest_is_found():
@@ -185,7 +232,7 @@ def test_runs_beyond_the_limit_are_counted_and_the_strongest_is_found():
         ("linear", 1.8, -0.4, 7.0), ("linear", 1.8, np.nan, np.inf), ("relu", 1.8, -0.9, 2.0),
     ]  # fmt: skip
     sweep = pd.DataFrame(rows, columns=["activation", "share", "correlation", "peak"])
-    assert figure1.diverged_share(sweep, "linear") == 0.5
-    assert figure1.diverged_share(sweep[sweep.share < 1], "linear") == 0.0
-    strongest = figure1.strongest_run(sweep, "linear")
+    assert figure1_rates.diverged_share(sweep, "linear") == 0.5
+    assert figure1_rates.diverged_share(sweep[sweep.share < 1], "linear") == 0.0
+    strongest = figure1_rates.strongest_run(sweep, "linear")
     assert (strongest.correlation, strongest.share, strongest.peak) == (-0.6, 1.5, 9.0)

@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.spatial.distance import pdist
 
-from lecore.data.manifolds import MANIFOLDS, boxes, cosines, cycles, helix, spheres, torus
+from lecore.data.manifolds import (
+    MANIFOLDS,
+    boxes,
+    cosines,
+    cycles,
+    helix,
+    placed,
+    spheres,
+    torus,
+)
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)
@@ -103,3 +113,34 @@ def test_curves_with_closed_forms():
 def test_too_few_points():
     with pytest.raises(ValueError, match="at least 4"):
         torus(3)
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_a_placed_set_keeps_its_shape(name):
+    before = MANIFOLDS[name](20, 3)
+    after = placed(before, scale=0.5, shift=7.0, turn=1)
+    np.testing.assert_allclose(pdist(after.points), 0.5 * pdist(before.points))
+    centred = after.points - 7.0 * np.eye(after.points.shape[1])[-1]
+    lengths = np.linalg.norm(centred, axis=1)
+    np.testing.assert_allclose(lengths, 0.5 * np.linalg.norm(before.points, axis=1))
+    np.testing.assert_array_equal(after.distance, before.distance)
+    np.testing.assert_array_equal(after.arc_length, 0.5 * before.arc_length)
+
+
+def test_a_set_that_is_not_placed_is_the_same():
+    before = torus(20, 3)
+    np.testing.assert_array_equal(placed(before).points, before.points)
+
+
+def test_turns_differ_by_seed_and_do_not_reflect():
+    before = torus(20, 3)
+    a, b = (placed(before, turn=turn).points for turn in (0, 1))
+    assert np.abs(a - b).max() > 1
+    turn = np.linalg.lstsq(before.points, a, rcond=None)[0]
+    assert np.linalg.det(turn) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_scale_is_positive(scale):
+    with pytest.raises(ValueError, match="scale must be positive"):
+        placed(torus(20), scale=scale)

@@ -37,7 +37,7 @@ def compute(
 
     Args:
         measure: Function of a run and a device in a module of this package.
-        runs: Frozen dataclasses with an image set as ``data``.
+        runs: Frozen dataclasses, with an image set as ``data`` if they need one.
         device: Where to compute.
 
     Returns:
@@ -113,9 +113,10 @@ def _places(measure: Callable[..., Any], device: str) -> Callable[[Any], Path]:
 
     def place(run: Any) -> Path:
         settings, kind = changed_settings(run), device.split(":")[0]
-        parts = [settings, code, version("torch"), kind, images(run.data)]
+        data = getattr(run, "data", None)
+        parts = [settings, code, version("torch"), kind, images(data) if data else None]
         key = _digest(json.dumps(parts, sort_keys=True).encode())
-        return runs_folder() / run.data / key[:16]
+        return runs_folder() / (data or "synthetic") / key[:16]
 
     return place
 

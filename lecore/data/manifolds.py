@@ -1,11 +1,12 @@
 """The six synthetic sets of He & Su (2020): two classes, each on a curve or surface of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_simpson
+from scipy.stats import special_ortho_group
 
 from lecore.names import Choices
 from lecore.seeding import seeded
@@ -170,6 +171,29 @@ MANIFOLDS: Choices[Callable[..., Manifold]] = Choices(
     },
 )
 """Every set by name; each function takes ``size`` (both classes together) and ``seed``."""
+
+
+def placed(
+    manifold: Manifold, *, scale: float = 1.0, shift: float = 0.0, turn: int | None = None
+) -> Manifold:
+    """The same set somewhere else: turned about the origin, then scaled, then moved.
+
+    Args:
+        manifold: The set.
+        scale: Factor of all coordinates, > 0, and so of the arc length.
+        shift: Added to the last coordinate after that.
+        turn: Seed of the turn, uniform among all; none if left out.
+
+    Raises:
+        ValueError: If the scale is not positive.
+    """
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, not {scale}")
+    points, d = manifold.points, manifold.points.shape[1]
+    if turn is not None:
+        points = points @ special_ortho_group(d, seed=turn).rvs().T
+    points = scale * points + shift * np.eye(d)[-1]
+    return replace(manifold, points=points, arc_length=scale * manifold.arc_length)
 
 
 def _alternating(size: int) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lecore.companion.figures import COLOURS, PAPER, scatter_pairs
 from lecore.similarity import correlation_with_distance
-from lecore.studies.he_su.figure1 import WAYS, Measured
+from lecore.studies.he_su.figure1 import WAYS
+from lecore.studies.he_su.figure1_runs import Measured
 from lecore.uncertainty import Interval
 
 Array = NDArray[np.float64]
@@ -128,8 +129,8 @@ def rates_figure(sweep: pd.DataFrame, paper_share: float, paper_correlation: flo
     """Correlation and highest loss against learning rate: each seed, and the median.
 
     Args:
-        sweep: From :func:`~lecore.studies.he_su.figure1.rate_sweep`; runs that diverged are left
-            out.
+        sweep: From :func:`~lecore.studies.he_su.figure1_rates.rate_sweep`; runs that diverged are
+            left out.
         paper_share: Learning rate of the paper's linear network over the largest stable one.
         paper_correlation: Of that network.
     """
