@@ -1,5 +1,10 @@
-"""Intervals: over repeated runs, and over points for statistics of a matrix of pairs."""
+"""Intervals, each for one kind of number: means, ratios, shares, counts, statistics of pairs.
 
+Each says what it covers; ``python -m benchmarks.coverage`` simulates how often it does. Fewer than
+three runs have no interval: its ends are NaN, and records leave them out.
+"""
+
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -7,15 +12,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from lecore.seeding import seeded
+FEWEST = 3
+"""Runs that an interval takes at least."""
 
 
 class Interval(NamedTuple):
-    """A number with its interval; ``_asdict()`` fits :func:`lecore.companion.records.record`."""
+    """A number with its interval; ``_asdict()`` fits :func:`lecore.companion.records.record`.
+
+    Attributes:
+        value: The number.
+        low: Lower end; NaN if there are too few runs for an interval.
+        high: Upper end, likewise.
+        n: Runs, or points, that the interval is from.
+    """
 
     value: float
     low: float
     high: float
+    n: int
 
 
 def over_runs(
@@ -23,61 +37,152 @@ def over_runs(
 ) -> Interval:
     """Mean of repeated runs with Student's t interval.
 
+    Covers the expectation of a run, if runs are independent and about normal. For ratios take
+    :func:`over_ratios`, for shares of runs :func:`proportion`, for counts :func:`total_of_shares`.
+
     Args:
-        values: One number a run, shape (runs,); a single run gives an interval of zero width.
+        values: One number a run, shape (runs,).
         confidence: Coverage in (0, 1).
         bounds: Range of the quantity, to which the interval is cut, such as (0, 100) for per cent.
 
     Raises:
         ValueError: If there are no runs, or a value is not finite.
     """
-    runs = np.asarray(values, dtype=np.float64)
-    if runs.ndim != 1 or len(runs) == 0 or not np.isfinite(runs).all():
-        raise ValueError(f"need one finite number a run, got {values!r}")
+    runs = _runs(values)
     mean = float(runs.mean())
-    if len(runs) == 1:
-        return Interval(mean, mean, mean)
-    half = float(stats.t.ppf((1 + confidence) / 2, len(runs) - 1) * stats.sem(runs))
+    if len(runs) < FEWEST:
+        return Interval(mean, math.nan, math.nan, len(runs))
+    half = float(_quantile(confidence, len(runs) - 1) * stats.sem(runs))
     low, high = bounds or (-np.inf, np.inf)
-    return Interval(mean, max(mean - half, low), min(mean + half, high))
+    return Interval(mean, max(mean - half, low), min(mean + half, high), len(runs))
+
+
+def over_ratios(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Geometric mean of repeated runs, with Student's t interval of their logarithms.
+
+    Covers the median of a ratio or factor whose logarithm is about normal.
+
+    Args:
+        values: One positive number a run, shape (runs,).
+        confidence: Coverage in (0, 1).
+
+    Raises:
+        ValueError: If there are no runs, or a value is not finite and positive.
+    """
+    runs = _runs(values)
+    if not (runs > 0).all():
+        raise ValueError(f"need positive numbers, got {values!r}")
+    *logarithms, n = over_runs(np.log(runs), confidence)
+    value, low, high = np.exp(np.clip(logarithms, -700.0, 700.0)).tolist()  # finite
+    return Interval(value, low, high, n)
+
+
+def proportion(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Share of successes in independent trials with the exact interval of Clopper & Pearson (1934).
+
+    Covers the chance of a success at least as often as it says; of 0 or n successes, too, it has
+    a width.
+
+    Args:
+        successes: 0 to n.
+        n: Trials.
+        confidence: Coverage in (0, 1).
+
+    Raises:
+        ValueError: If there are no trials, or there are more successes.
+    """
+    found = stats.binomtest(int(successes), int(n))
+    if n < FEWEST:
+        return Interval(float(found.statistic), math.nan, math.nan, int(n))
+    low, high = found.proportion_ci(confidence)
+    return Interval(float(found.statistic), float(low), float(high), int(n))
+
+
+def total_of_shares(successes: ArrayLike, n: int | ArrayLike, confidence: float = 0.95) -> Interval:
+    """Sum of the shares of several kinds of trial, such as the pairs of digits that are won.
+
+    Covers the sum of their chances. Each share has its exact interval, and the distances of their
+    ends add like standard errors (MOVER; Zou & Donner, 2008), so that a method that won every
+    trial has an interval that reaches below all.
+
+    Args:
+        successes: Of each kind, shape (kinds,).
+        n: Trials of each kind.
+        confidence: Coverage in (0, 1).
+
+    Raises:
+        ValueError: As :func:`proportion`, or if there are no kinds.
+    """
+    won = np.atleast_1d(np.asarray(successes, dtype=np.int64))
+    trials = np.broadcast_to(np.asarray(n, dtype=np.int64), won.shape)
+    if not len(won):
+        raise ValueError("need at least one kind of trial")
+    parts = [proportion(k, m, confidence) for k, m in zip(won, trials, strict=True)]
+    value, low, high, _ = np.array(parts).T
+    total, fewest = float(value.sum()), int(trials.min())
+    if fewest < FEWEST:
+        return Interval(total, math.nan, math.nan, fewest)
+    below, above = np.linalg.norm(value - low), np.linalg.norm(high - value)
+    ends = max(total - float(below), 0.0), min(total + float(above), float(len(won)))
+    return Interval(total, *ends, fewest)
 
 
 def median_range(values: ArrayLike) -> Interval:
-    """Median of repeated runs with their range, from one number a run, shape (runs,)."""
-    runs = np.asarray(values, dtype=np.float64)
-    return Interval(float(np.median(runs)), float(runs.min()), float(runs.max()))
+    """Median of repeated runs with their range, from one number a run, shape (runs,).
+
+    The range is no interval of confidence: one more run falls inside with probability
+    (n − 1)/(n + 1).
+    """
+    runs = _runs(values)
+    median = float(np.median(runs))
+    if len(runs) < FEWEST:
+        return Interval(median, math.nan, math.nan, len(runs))
+    return Interval(median, float(runs.min()), float(runs.max()), len(runs))
 
 
 def over_points(
     statistic: Callable[..., float],
     matrices: Sequence[NDArray[np.float64]],
     *,
-    resamples: int = 500,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> Interval:
-    """Interval over points of a statistic of pairwise matrices, by half-samples.
+    """Interval over points of a statistic of pairwise matrices, by the jackknife.
 
-    Pairs that share a point are not independent, so points are resampled, rows and columns
-    together, and never pairs. A bootstrap would put copies of a point off the diagonal; random
-    halves without replacement have no copies, and vary around the whole as the whole does around
-    the truth, since 1/(n/2) − 1/n = 1/n (the delete-half jackknife of Shao & Wu, 1989).
+    Pairs that share a point are not independent, so points are left out one by one, rows and
+    columns together, and never pairs (Tukey, 1958; Arvesen, 1969, for statistics of pairs). It
+    covers the expectation of the statistic over sets of n points drawn anew, rather too often
+    than too rarely. Pairs of a point with itself are one in n, so that with them this expectation
+    differs from that of a larger set: leave them out to speak of the population.
 
     Args:
-        statistic: Function of the resampled matrices.
+        statistic: Function of the matrices.
         matrices: Square matrices of one shape (n, n).
-        resamples: Number of halves.
         confidence: Coverage in (0, 1).
-        seed: Seed of the resampling.
 
     Returns:
-        The statistic of the full matrices with its percentile interval.
+        The statistic of the full matrices, which lies in the middle.
+
+    Raises:
+        ValueError: If the matrices are not of one square shape, or there are fewer than 6 points.
     """
     n = len(matrices[0])
     if n < 6 or any(m.shape != (n, n) for m in matrices):
         raise ValueError("need square matrices of one shape, of at least 6 points")
-    with seeded(seed) as rng:
-        samples = [rng.permutation(n)[: n // 2] for _ in range(resamples)]
-    values = [statistic(*(m[np.ix_(rows, rows)] for m in matrices)) for rows in samples]
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(statistic(*matrices)), float(low), float(high))
+    whole = float(statistic(*matrices))
+    kept = [np.flatnonzero(np.arange(n) != i) for i in range(n)]
+    left_out = [statistic(*(m[np.ix_(rows, rows)] for m in matrices)) for rows in kept]
+    error = math.sqrt((n - 1) * np.var(left_out))
+    half = _quantile(confidence, n - 1) * error
+    return Interval(whole, whole - half, whole + half, n)
+
+
+def _runs(values: ArrayLike) -> NDArray[np.float64]:
+    runs = np.asarray(values, dtype=np.float64)
+    if runs.ndim != 1 or len(runs) == 0 or not np.isfinite(runs).all():
+        raise ValueError(f"need one finite number a run, got {values!r}")
+    return runs
+
+
+def _quantile(confidence: float, freedom: int) -> float:
+    """Of Student's t, for an interval with two ends."""
+    return float(stats.t.ppf((1 + confidence) / 2, freedom))

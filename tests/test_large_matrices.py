@@ -97,10 +97,15 @@ def test_times_are_medians_from_fastest_to_slowest_beside_a_square():
 
 
 def test_errors_of_sketches_are_means_with_intervals():
-    measured, stated = np.array([[1.0, 3.0], [0.5, 0.5]]), np.array([[2.0, 2.5], [1.0, 1.0]])
+    measured, stated = (
+        np.array([[1.0, 2.0, 3.0], [0.5, 0.5, 0.5]]),
+        np.array([[2.0, 2.25, 2.5], [1.0, 1.0, 1.0]]),
+    )
     (ax,) = figures.sketch_figure([64, 256], measured, stated).axes
     value, low, high = bars(ax)
     np.testing.assert_allclose(value, [2, 0.5])
     np.testing.assert_allclose(high - value, value - low)
-    assert high[0] - low[0] == pytest.approx(2 * 12.7062, rel=1e-4)  # Student's t, one degree
+    assert high[0] - low[0] == pytest.approx(
+        2 * 4.30265 / 3**0.5, rel=1e-4
+    )  # Student's t, two degrees
     np.testing.assert_allclose(ax.lines[-1].get_ydata(), [2.25, 1])

@@ -1,57 +1,106 @@
-"""Intervals against textbook values, and their coverage on data with a known answer."""
+"""Intervals against textbook values, and refusals; their coverage is in test_coverage."""
+
+import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from lecore.uncertainty import over_points, over_runs
+from lecore.uncertainty import (
+    median_range,
+    over_points,
+    over_ratios,
+    over_runs,
+    proportion,
+    total_of_shares,
+)
 
 
-def test_over_runs_is_students_interval():
+def test_a_mean_has_students_interval():
     values = [1.0, 2.0, 4.0, 5.0]
-    interval = over_runs(values)
     low, high = stats.t.interval(0.95, 3, loc=3.0, scale=stats.sem(values))
-    assert interval == pytest.approx((3.0, low, high))
-    assert over_runs([2.0]) == (2.0, 2.0, 2.0)
-    assert over_runs([0.0, 1.0], bounds=(0, 1))[1:] == (0.0, 1.0)
+    assert over_runs(values) == pytest.approx((3.0, low, high, 4))
+    assert over_runs([0.0, 1.0, 1.0], bounds=(0, 1))[1:] == (0.0, 1.0, 3)
+
+
+@pytest.mark.parametrize(
+    "few",
+    [
+        over_runs([2.0, 2.0]), over_ratios([2.0]), proportion(1, 2), median_range([1.0, 2.0]),
+        total_of_shares([1, 2], [2, 9]),
+    ],
+)  # fmt: skip
+def test_fewer_than_three_runs_have_no_interval(few):
+    assert math.isnan(few.low)
+    assert math.isnan(few.high)
+    assert few.n in (1, 2)
 
 
 @pytest.mark.parametrize("values", [[], [np.nan], [[1.0]]])
-def test_over_runs_refuses_nonsense(values):
+@pytest.mark.parametrize("interval", [over_runs, over_ratios, median_range])
+def test_nonsense_is_refused(interval, values):
     with pytest.raises(ValueError, match="one finite number a run"):
-        over_runs(values)
+        interval(values)
 
 
-def test_over_points_covers_the_truth_as_often_as_it_says():
-    # pairs (i, j) of x_i + x_j: their mean is 2 E[x], and pairs that share a point are dependent
-    hits = 0
-    for seed in range(120):
-        x = np.random.default_rng(seed).normal(size=40)
-        interval = over_points(lambda m: m.mean(), [x[:, None] + x], resamples=300, seed=seed)
-        hits += interval.low <= 0 <= interval.high
-    assert 0.88 <= hits / 120 <= 0.99
-    naive = stats.sem((x[:, None] + x).ravel())
-    assert interval.high - interval.low > 4 * 1.96 * naive
+def test_a_ratio_and_its_inverse_have_inverse_intervals():
+    values = np.array([2.0, 3.0, 9.0, 4.0])
+    value, low, high, n = over_ratios(values)
+    assert over_ratios(1 / values) == pytest.approx((1 / value, 1 / high, 1 / low, n))
+    assert value == pytest.approx(stats.gmean(values))
+    with pytest.raises(ValueError, match="positive"):
+        over_ratios([1.0, 0.0, 2.0])
 
 
-def test_over_points_repeats_and_checks_shapes():
-    m = np.random.default_rng(0).random((12, 12))
-    assert over_points(np.mean, [m], seed=1) == over_points(np.mean, [m], seed=1)
-    assert over_points(np.mean, [m]).value == pytest.approx(m.mean())
-    with pytest.raises(ValueError, match="square"):
-        over_points(np.mean, [m[:, :5]])
+def test_a_share_has_the_exact_interval():
+    value, low, high, n = proportion(8, 10)
+    assert (value, n) == (0.8, 10)
+    assert stats.binom.sf(7, 10, low) == pytest.approx(0.025)  # as many or more
+    assert stats.binom.cdf(8, 10, high) == pytest.approx(0.025)  # as many or fewer
+    value, low, high, _ = proportion(5, 5)
+    assert (value, high) == (1, 1)
+    assert low == pytest.approx(0.025 ** (1 / 5))
 
 
-@pytest.mark.parametrize("n", [6, 7, 12])
-def test_half_samples_are_halves_without_copies(n):
+def test_a_sum_of_one_share_is_the_share():
+    assert total_of_shares([8], 10) == pytest.approx(proportion(8, 10))
+
+
+def test_a_total_of_all_trials_still_has_a_width():
+    value, low, high, n = total_of_shares([5] * 6, 5)
+    assert (value, high, n) == (6, 6, 5)
+    assert low == pytest.approx(6 - math.sqrt(6) * (1 - proportion(5, 5).low))
+
+
+def test_totals_lie_between_none_and_all():
+    value, low, high, _ = total_of_shares([1, 2, 3], [3, 3, 3])
+    assert 0 <= low < value < high <= 3
+    with pytest.raises(ValueError, match="at least one kind"):
+        total_of_shares([], 3)
+
+
+def test_the_jackknife_of_a_mean_of_sums_is_twice_that_of_the_points():
+    # pairs (i, j) of x_i + x_j: their mean is 2 mean(x), and pairs that share a point depend
+    x = np.random.default_rng(0).normal(size=40)
+    found = over_points(lambda m: m.mean(), [x[:, None] + x])
+    half = 2 * stats.t.ppf(0.975, 39) * stats.sem(x)
+    assert found == pytest.approx((2 * x.mean(), 2 * x.mean() - half, 2 * x.mean() + half, 40))
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (5, 5)])
+def test_other_matrices_are_refused(shape):
+    with pytest.raises(ValueError, match="square matrices of one shape"):
+        over_points(np.mean, [np.ones(shape)])
+
+
+def test_points_are_left_out_one_by_one_rows_and_columns_together():
     seen = []
 
-    def looked_at(matrix):
-        seen.append(matrix.diagonal().tolist())
+    def looked_at(a, b):
+        seen.append((a.diagonal().tolist(), b.shape))
         return 0.0
 
-    over_points(looked_at, [np.diag(np.arange(n, dtype=float))], resamples=5)
-    *halves, whole = seen
-    assert [len(set(half)) for half in halves] == [n // 2] * 5
-    assert [len(half) for half in halves] == [n // 2] * 5
-    assert whole == [*range(n)]
+    over_points(looked_at, [np.diag(np.arange(7.0)), np.ones((7, 7))])
+    whole, *parts = seen
+    assert whole == ([*range(7)], (7, 7))
+    assert parts == [([j for j in range(7) if j != i], (6, 6)) for i in range(7)]

@@ -5,24 +5,24 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 from lecore.companion import project
 from lecore.companion.claims import (
-    NOT_RUN,
+    WHOSE,
+    Result,
     check,
-    measured,
-    number,
     read_run,
     reference_results,
     settled,
     stale_chapters,
+    tally,
 )
-from lecore.companion.documents import VERDICTS, write_text
+from lecore.companion.documents import CHANGE, VERDICTS, write_text
 from lecore.companion.provenance import plain
 from lecore.companion.scan import scan
 from lecore.companion.staged import read_staged, staged_path
+from lecore.companion.verdicts import NOT_RUN, UNDECIDED, bounds, measured, number
 from lecore.companion.workspace import workspace
 from lecore.errors import LecoreError
 
@@ -131,30 +131,64 @@ def _refresh_prose(root: Path, build: Path, chapter: str) -> None:
 
 
 def scorecard(root: Path, build: Path) -> str:
-    """The scorecard as Markdown: a count, then a table of all claims."""
+    """The scorecard as Markdown: two tallies, a table of all claims, and what was changed."""
     results, reference = check(root, build), reference_results(root)
     final = {r.id: settled(r, reference.get(r.id)) for r in results}
-    counts = Counter(r.verdict for r in final.values())
-    lines = [" · ".join(f"**{counts[v]}** {v}" for v in VERDICTS), ""]
+    lines = []
+    for whose, counts in zip(WHOSE, tally(final.values()), strict=True):
+        words = " · ".join(f"**{counts.get(v, 0)}** {v}" for v in VERDICTS)
+        lines += [f"{sum(counts.values())} {whose}: {words}.", ""]
     lines += ["| claim | what it says | paper | reference run | this build | verdict |"]
     lines += ["|---|---|---|---|---|---|"]
     written = project.chapters(root)
     for r in results:
         name = f"[{r.id}]({r.chapter}.ipynb)" if r.chapter in written else r.id
         run, last = reference.get(r.id), final[r.id]
-        state = last.verdict
-        state += (
-            f": {plain(last.reason)}"
-            if last.verdict == NOT_RUN
-            else f" ({plain(last.profile)} profile)"
-        )
-        if last.verdict != NOT_RUN and last.analogue:
-            state += f", on an analogue: {plain(last.analogue)}"
-        other = f"{measured(run)}, {run.verdict}" if run else "—"
-        live = "—" if r.verdict == NOT_RUN else f"{measured(r)}, {r.verdict} ({plain(r.profile)})"
-        cells = (name, plain(f"{r.claim} ({r.place})"), plain(number(r.paper)), other, live, state)
+        says = plain(f"{r.claim} ({r.place})") + (" *Our own question.*" if r.ours else "")
+        cells = (name, says, plain(number(r.paper)), _criteria(run), _criteria(r), _verdict(last))
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_history(root)]) + "\n"
+
+
+def _criteria(result: Result | None) -> str:
+    """All criteria of a claim in a cell: the number, what it should be, and whether it is."""
+    if result is None or result.outcome == NOT_RUN:
+        return "—"
+    signs = {True: "✓", False: "✗", None: "?"}
+    parts = []
+    for judged in result.criteria:
+        name = judged.record.replace("-", " ")
+        unit = f" {judged.unit}" if judged.unit else ""
+        text = f"{name}: {measured(judged)}{unit}, asked {bounds(judged)} {signs[judged.met]}"
+        parts.append(plain(text))
+    return "<br>".join(parts)
+
+
+def _verdict(result: Result) -> str:
+    """The verdict, where it comes from, and what would settle it."""
+    state = f"**{result.verdict}**"
+    if result.outcome == NOT_RUN:
+        return f"{state}: {plain(result.reason)}"
+    source = "this build" if result.profile != "paper" else "reference run"
+    if result.analogue:
+        state += f"; an analogue is {result.outcome}: {plain(result.analogue)}"
+    if result.tried:
+        state += f" on {result.tried}"
+    state += f" ({source}, {plain(result.profile)} profile)"
+    if result.outcome == UNDECIDED:
+        open_ones = [judged.settled_by for judged in result.criteria if judged.met is None]
+        state += f"; would be settled by {plain('; '.join(dict.fromkeys(open_ones)))}"
+    return state
+
+
+def _history(root: Path) -> list[str]:
+    """Every change of a criterion, as ``claims.yml`` tells it."""
+    lines = ["", "| claim | date | commit | change | reason |", "|---|---|---|---|---|"]
+    for claim in project.load_claims(root):
+        for change in claim.get("history", []):
+            told = (claim["id"], *(change.get(key, "") for key in CHANGE["properties"]))
+            lines.append("| " + " | ".join(map(plain, told)) + " |")
+    return lines if len(lines) > 3 else []
 
 
 def status(root: Path, build: Path) -> str:

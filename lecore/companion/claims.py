@@ -1,6 +1,5 @@
 """Claims: what the papers say, what was measured here, and the verdict."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,16 +9,17 @@ from xml.etree import ElementTree
 from lecore.companion import project
 from lecore.companion.documents import (
     RUN,
-    VERDICTS,
     read_json,
     write_text,
 )
 from lecore.companion.execution import current_key
 from lecore.companion.records import write_json
 from lecore.companion.staged import records_path
+from lecore.companion.verdicts import NOT_RUN, NOT_TESTABLE, Judged, judged, verdict
 from lecore.errors import LecoreError
 
-REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_RUN = VERDICTS
+WHOSE = ("claims of the papers", "questions of our own")
+"""The two sides of :func:`tally`."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,9 @@ class Result:
 
     Attributes:
         id: The claim.
-        verdict: One of :data:`VERDICTS`.
+        outcome: One of :data:`VERDICTS`, by what was measured.
         expected: The committed expectation for the profile; None if there is none.
-        value: Headline number, that of the first criterion; None if not run.
-        low: Lower end of its interval, if it has one.
-        high: Upper end.
+        criteria: Each with its number, the headline first.
         paper: The paper's number or words.
         profile: Profile it was measured in.
         chapter: Chapter that measures it.
@@ -40,14 +38,14 @@ class Result:
         claim: The sentence.
         place: Where in the paper.
         analogue: What stands in for the paper's data, or empty.
+        tried: On how many of the paper's image sets, or empty.
+        ours: Whether it is a question of this book, and no claim of the paper.
     """
 
     id: str
-    verdict: str
+    outcome: str
     expected: str | None
-    value: float | None
-    low: float | None
-    high: float | None
+    criteria: tuple[Judged, ...]
     paper: float | str | None
     profile: str
     chapter: str
@@ -55,38 +53,23 @@ class Result:
     claim: str
     place: str
     analogue: str = ""
+    tried: str = ""
+    ours: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """The outcome; an analogue cannot test the paper's claim."""
+        return NOT_TESTABLE if self.analogue and self.outcome != NOT_RUN else self.outcome
+
+    @property
+    def headline(self) -> Judged:
+        """The first criterion."""
+        return self.criteria[0]
 
     @property
     def changed(self) -> bool:
-        """Whether the verdict differs from a committed expectation."""
-        return self.expected is not None and self.verdict != self.expected
-
-
-def criterion_met(criterion: Mapping[str, Any], record: Mapping[str, Any]) -> float:
-    """How far a record meets a criterion: 1, ½ or 0.
-
-    1 if the whole interval does (or the number, where it has no interval), ½ if the number does
-    but not all of its interval, else 0.
-    """
-
-    def within(number: float) -> bool:
-        lowest, highest = criterion.get("at_least", -math.inf), criterion.get("at_most", math.inf)
-        return bool(lowest <= number <= highest)
-
-    if not within(record["value"]):
-        return 0.0
-    ends = (record.get("low", record["value"]), record.get("high", record["value"]))
-    return 1.0 if all(map(within, ends)) else 0.5
-
-
-def verdict(claim: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> str:
-    """The verdict of a claim: all criteria met, none, or something between."""
-    if not all(c["record"] in records for c in claim["criteria"]):
-        return NOT_RUN
-    met = [criterion_met(c, records[c["record"]]) for c in claim["criteria"]]
-    if min(met) == 1.0:
-        return REPRODUCED
-    return NOT_REPRODUCED if max(met) == 0.0 else PARTLY
+        """Whether the outcome differs from a committed expectation."""
+        return self.expected is not None and self.outcome != self.expected
 
 
 def check(root: Path, build: Path, profile: str = "quick") -> list[Result]:
@@ -109,18 +92,38 @@ def check(root: Path, build: Path, profile: str = "quick") -> list[Result]:
 
 
 def reference_results(root: Path) -> dict[str, Result]:
-    """Claims judged by the committed reference runs in ``book/results``, by id."""
+    """Claims judged by the committed reference runs in ``book/results``, by id.
+
+    A claim about several image sets is judged on all of those that a reference run has.
+    """
     written, found = project.chapters(root), {}
     for claim in project.load_claims(root):
-        path = root / "book" / "results" / f"{claim['chapter']}.json"
-        if path.exists():
-            found[claim["id"]] = _judge(claim, _read_run(path, claim["chapter"]), written, "paper")
+        chapter = claim["chapter"]
+        paths = project.reference_paths(root, chapter)
+        runs = [_read_run(path, chapter) for path in paths]
+        if runs and "sets" in claim:
+            claim, run = _on_each_set(claim, [r for r in runs if r["data"] in claim["sets"]])
+            found[claim["id"]] = _judge(claim, run, written, "paper")
+        elif runs:
+            found[claim["id"]] = _judge(claim, runs[0], written, "paper")
     return found
+
+
+def _on_each_set(
+    claim: dict[str, Any], runs: list[dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A claim with its criteria once for each image set, and one run of all of them."""
+    named = {f"{run['data']} {name}": r for run in runs for name, r in run["records"].items()}
+    criteria = [
+        c | {"record": f"{run['data']} {c['record']}"} for run in runs for c in claim["criteria"]
+    ]
+    tried = f"{len(runs)} of {len(claim['sets'])} data sets"
+    return claim | {"criteria": criteria, "tried": tried}, runs[0] | {"records": named}
 
 
 def settled(here: Result, reference: Result | None) -> Result:
     """The result that settles a claim: the reference run's where the run here is smaller."""
-    if reference is None or reference.verdict == NOT_RUN or here.profile == reference.profile:
+    if reference is None or reference.outcome == NOT_RUN or here.profile == reference.profile:
         return here
     return reference
 
@@ -140,12 +143,12 @@ def _judge(
         )  # fmt: skip
     ran_in = run.get("profile", profile)
     expected = claim.get("expected", {}).get(ran_in) if chapter in written else NOT_RUN
-    shown = records.get(claim["criteria"][0]["record"], {}) if outcome != NOT_RUN else {}
     return Result(
         claim["id"], outcome, expected,
-        shown.get("value"), shown.get("low"), shown.get("high"),
+        tuple(judged(c, records.get(c["record"])) for c in claim["criteria"]),
         claim["published"], ran_in, chapter, reason,
         claim["claim"], f"{claim['paper']}, {claim['place']}", claim.get("analogue", ""),
+        claim.get("tried", ""), claim.get("ours", False),
     )  # fmt: skip
 
 
@@ -183,17 +186,26 @@ def stale_chapters(root: Path, build: Path) -> list[str]:
     return stale
 
 
+def tally(results: Iterable[Result]) -> tuple[dict[str, int], dict[str, int]]:
+    """Claims by verdict, those of the papers and then our own questions."""
+    found: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    for result in results:
+        counts = found[result.ours]
+        counts[result.verdict] = counts.get(result.verdict, 0) + 1
+    return found
+
+
 def write_check_json(path: Path, results: Iterable[Result]) -> None:
-    """Write results as a JSON list of id, verdict, expected, value, paper, profile, chapter."""
-    keys = ("id", "verdict", "expected", "value", "paper", "profile", "chapter")
-    write_json(path, [{k: asdict(r)[k] for k in keys} for r in results])
+    """Write results as a JSON list: claim, verdict, expectation, every criterion and its number."""
+    keys = ("id", "ours", "outcome", "expected", "paper", "profile", "chapter", "criteria")
+    write_json(path, [{"verdict": r.verdict} | {k: asdict(r)[k] for k in keys} for r in results])
 
 
 def write_junit(path: Path, results: list[Result]) -> None:
     """Write results as JUnit XML: one test a claim, failed if its verdict changed."""
     changed, not_run = (
         [r for r in results if r.changed],
-        [r for r in results if r.verdict == NOT_RUN],
+        [r for r in results if r.outcome == NOT_RUN],
     )
     suite = ElementTree.Element(
         "testsuite", name="claims", tests=str(len(results)), failures=str(len(changed)),
@@ -202,23 +214,10 @@ def write_junit(path: Path, results: list[Result]) -> None:
     for r in results:
         case = ElementTree.SubElement(suite, "testcase", classname=r.chapter, name=r.id)
         if r.changed:
-            message = f"{r.verdict}, expected {r.expected} ({r.value} against {r.paper})"
+            value = r.headline.value
+            message = f"{r.outcome}, expected {r.expected} ({value} against {r.paper})"
             ElementTree.SubElement(case, "failure", message=message)
-        elif r.verdict == NOT_RUN:
+        elif r.outcome == NOT_RUN:
             ElementTree.SubElement(case, "skipped", message=r.reason)
     ElementTree.indent(suite)
     write_text(path, ElementTree.tostring(suite, encoding="unicode") + "\n")
-
-
-def number(value: float | str | None) -> str:
-    """A number for a table: three significant digits, words as they are."""
-    if value is None:
-        return "—"
-    return value if isinstance(value, str) else f"{value:.3g}".replace("-", "−")
-
-
-def measured(result: Result) -> str:
-    """The headline number with its interval."""
-    if result.low is None or result.high is None:
-        return number(result.value)
-    return f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"

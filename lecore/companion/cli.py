@@ -4,7 +4,6 @@ import io
 import os
 import re
 import sys
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -153,7 +152,7 @@ def check(build: Path, profile: str, junit: Path | None, json_file: Path | None)
     The expectation is that of the profile a chapter ran in; --profile is for chapters that did
     not run.
     """
-    from lecore.companion import claims
+    from lecore.companion import claims, verdicts
 
     root = project.project_root()
     project.load_profile(root, profile)
@@ -163,12 +162,14 @@ def check(build: Path, profile: str, junit: Path | None, json_file: Path | None)
         mark = "✗" if r.changed else "·" if r.expected is None else "✓"
         note = f"expected {r.expected}" if r.changed else r.reason
         note = note or ("no expectation for this profile" if r.expected is None else "")
-        here = "" if r.value is None else f"{claims.measured(r)} (paper {claims.number(r.paper)})"
+        here = verdicts.measured(r.headline) if r.outcome != verdicts.NOT_RUN else ""
+        here += f" (paper {verdicts.number(r.paper)})" if here else ""
         if final[r.id].verdict != r.verdict:
             note = f"{note}; ".lstrip("; ") + f"reference run: {final[r.id].verdict}"
-        click.echo(f"{mark} {r.id:8} {r.verdict:15} {here} {note}".rstrip())
-    counts = Counter(r.verdict for r in final.values())
-    click.echo(f"{len(results)} claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS))
+        click.echo(f"{mark} {r.id:8} {r.verdict:14} {here} {note}".rstrip())
+    for whose, counts in zip(claims.WHOSE, claims.tally(final.values()), strict=True):
+        words = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if v in counts)
+        click.echo(f"{sum(counts.values())} {whose}: {words}")
     for stale in claims.stale_chapters(root, build):
         click.echo(f"lecore: {stale} is older than the code; run `lecore run {stale}`", err=True)
     if junit:
@@ -177,7 +178,7 @@ def check(build: Path, profile: str, junit: Path | None, json_file: Path | None)
         claims.write_check_json(json_file, results)
     changed = [r for r in results if r.changed]
     for r in changed:
-        click.echo(f"lecore: {r.id} is {r.verdict}, expected {r.expected}: {r.claim}", err=True)
+        click.echo(f"lecore: {r.id} is {r.outcome}, expected {r.expected}: {r.claim}", err=True)
     sys.exit(1 if changed else 0)
 
 

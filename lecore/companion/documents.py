@@ -55,14 +55,25 @@ PROFILE = {
 }
 """A file of ``book/profiles``."""
 
-VERDICTS = ("reproduced", "partly", "not reproduced", "not run")
+VERDICTS = (
+    "reproduced", "partly", "not reproduced", "undecided", "not testable", "not run"
+)  # fmt: skip
 CRITERION = {
     "type": "object",
-    "properties": {"record": WORDS, "at_least": NUMBER, "at_most": NUMBER},
+    "properties": {"record": WORDS, "at_least": NUMBER, "at_most": NUMBER, "unit": WORDS},
     "required": ["record"],
-    "minProperties": 2,
+    "anyOf": [{"required": ["at_least"]}, {"required": ["at_most"]}],
     "additionalProperties": False,
 }
+CHANGE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "date": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}, "commit": WORDS,
+        "change": WORDS, "reason": WORDS,
+    },
+    "required": ["date", "change", "reason"],
+    "additionalProperties": False,
+}  # fmt: skip
 CLAIM = {
     "type": "object",
     "properties": {
@@ -72,7 +83,8 @@ CLAIM = {
         "chapter": {"type": "string", "pattern": r"^[\w-]+(/[\w-]+)*$"},
         "criteria": {"type": "array", "minItems": 1, "items": CRITERION},
         "expected": {"type": "object", "additionalProperties": {"enum": list(VERDICTS)}},
-        "reason": WORDS, "analogue": WORDS,
+        "reason": WORDS, "analogue": WORDS, "sets": {"type": "array", "items": WORDS},
+        "history": {"type": "array", "items": CHANGE},
     },
     "required": ["id", "paper", "place", "claim", "quantity", "published", "chapter", "criteria"],
     "additionalProperties": False,
@@ -84,6 +96,7 @@ RECORD = {
     "properties": {
         "value": NUMBER, "low": NUMBER, "high": NUMBER,
         "digits": {"type": "integer", "minimum": 0, "maximum": 20},
+        "n": {"type": "integer", "minimum": 1},
     },
     "required": ["value"],
     "dependentRequired": {"low": ["high"], "high": ["low"]},

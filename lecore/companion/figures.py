@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 
 from lecore.companion.records import key
@@ -84,7 +85,9 @@ def table_figure(
             cell = records.get(key(table, row, name))
             if cell:
                 colour = _colour(row)
-                ax.plot([cell["low"], cell["high"]], [y, y], color=colour, alpha=0.4, linewidth=3)
+                if "low" in cell:
+                    ends = [cell["low"], cell["high"]]
+                    ax.plot(ends, [y, y], color=colour, alpha=0.4, linewidth=3)
                 ax.plot(cell["runs"], [y] * len(cell["runs"]), ".", color=colour, markersize=5)
                 ax.plot(cell["value"], y, "o", color=colour, markersize=6, markeredgecolor="white")
             if row in published:
@@ -113,7 +116,7 @@ def draw_curve(
     x = sorted(cells)
     values = [cells[at]["value"] for at in x]
     (line,) = ax.plot(x, values, marker="o", markersize=4, **style)
-    low, high = ([cells[at][end] for at in x] for end in ("low", "high"))
+    low, high = ([cells[at].get(end, np.nan) for at in x] for end in ("low", "high"))
     ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
 
 

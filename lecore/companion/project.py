@@ -116,6 +116,15 @@ def profiles(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "book" / "profiles").glob("*.yml"))
 
 
+def reference_paths(root: Path, chapter: str) -> list[Path]:
+    """Committed reference runs of a chapter: the main one first, then those on other image sets.
+
+    The main one is ``book/results/<chapter>.json``, the others lie in a folder of that name.
+    """
+    main = root / "book" / "results" / f"{chapter}.json"
+    return [path for path in (main, *sorted(main.with_suffix("").glob("*.json"))) if path.exists()]
+
+
 def load_claims(root: Path) -> list[dict[str, Any]]:
     """Read ``book/claims.yml``.
 

@@ -34,6 +34,7 @@ def record(
     *,
     low: SupportsFloat | None = None,
     high: SupportsFloat | None = None,
+    n: int | None = None,
     digits: int = 2,
     **details: Any,
 ) -> dict[str, Any]:
@@ -45,13 +46,14 @@ def record(
     Args:
         name: Key, unique in the chapter, in words joined by hyphens.
         value: The number; NumPy and torch scalars are cast.
-        low: Lower end of its interval, if it has one.
+        low: Lower end of its interval, if it has one; NaN says that there are too few runs.
         high: Upper end.
+        n: Runs or points that it is from.
         digits: Decimals in the interval's text.
-        details: Anything JSON can hold that belongs beside it, such as ``n`` or ``unit``.
+        details: Anything JSON can hold that belongs beside it, such as ``unit``.
 
     Returns:
-        What is recorded, which is ``value``, ``low`` and ``high`` if given, and the details.
+        What is recorded, which is ``value``, ``low``, ``high`` and ``n`` if given, and the details.
 
     Raises:
         LecoreError: If the number is not finite, or only one end of the interval is given.
@@ -59,13 +61,16 @@ def record(
     entry: dict[str, Any] = {"value": float(value)}
     if (low is None) != (high is None):
         raise LecoreError(f"record {name!r}: give both low and high, or neither")
-    if low is not None and high is not None:
+    too_few = low is not None and high is not None and math.isnan(low) and math.isnan(high)
+    if low is not None and high is not None and not too_few:
         entry |= {"low": float(low), "high": float(high)}
     for key, number in entry.items():
         if not math.isfinite(number):
             raise LecoreError(f"record {name!r}: {key} is {number}; records must be finite")
     if "low" in entry:
         entry["digits"] = digits
+    if n is not None:
+        entry["n"] = int(n)
     try:
         json.dumps(details, allow_nan=False, default=float)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -102,12 +107,16 @@ def record_all(
 def glue_record(
     name: str, entry: Mapping[str, Any], record: Mapping[str, Any] | None = None
 ) -> None:
-    """Let the text show a number and its interval, if it has one."""
+    """Let the text show a number and its interval with n, or n alone if there is none."""
     glue(name, {"text/plain": repr(entry["value"])}, record)
+    parts = []
     if "low" in entry:
         digits = entry.get("digits", 2)
-        interval = f"{entry['low']:.{digits}f} to {entry['high']:.{digits}f}"
-        glue(f"{name}-interval", {"text/plain": f"'{interval}'"})
+        parts.append(f"{entry['low']:.{digits}f} to {entry['high']:.{digits}f}")
+    if "n" in entry:
+        parts.append(f"n = {entry['n']}")
+    if parts:
+        glue(f"{name}-interval", {"text/plain": f"'{', '.join(parts)}'"})
 
 
 def add_seconds(seconds: float) -> None:

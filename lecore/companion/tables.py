@@ -9,29 +9,34 @@ from numpy.typing import ArrayLike, NDArray
 from pandas.io.formats.style import Styler
 
 from lecore.companion.documents import RUN, read_json
-from lecore.companion.project import chapters, project_root
+from lecore.companion.project import chapters, project_root, reference_paths
 from lecore.companion.records import glue_record, key, record
 from lecore.names import check_name
 from lecore.uncertainty import median_range, over_runs
 
 
-def reference(chapter: str) -> dict[str, dict[str, Any]]:
-    """Records of the committed reference run of a chapter; none if there is no such run yet.
+def reference(chapter: str, data: str | None = None) -> dict[str, dict[str, Any]]:
+    """Records of a committed reference run of a chapter; none if there is no such run yet.
+
+    Args:
+        chapter: Its name.
+        data: Image set of the run; that of the main one if left out.
 
     Raises:
-        LecoreError: If there is no such chapter, or the file is damaged.
+        LecoreError: If there is no such chapter, or a file is damaged.
     """
     root = project_root()
     check_name("chapter", chapter, chapters(root))
-    path = root / "book" / "results" / f"{chapter}.json"
-    records: dict[str, dict[str, Any]] = read_json(path, RUN)["records"] if path.exists() else {}
+    runs = (read_json(path, RUN) for path in reference_paths(root, chapter))
+    found = (run["records"] for run in runs if data is None or run["data"] == data)
+    records: dict[str, dict[str, Any]] = next(found, {})
     return records
 
 
-def glue_reference(records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Let the text show records of a reference run, under their names behind ``reference-``."""
+def glue_reference(records: Mapping[str, Mapping[str, Any]], prefix: str = "reference") -> None:
+    """Let the text show records of a reference run, under their names behind a prefix."""
     for name, entry in records.items():
-        glue_record(f"reference-{name}", entry)
+        glue_record(f"{prefix}-{name}", entry)
 
 
 def side_by_side(
@@ -145,7 +150,7 @@ def styled(frame: pd.DataFrame) -> Styler:
 
 
 def _arrow(published: float, cell: Mapping[str, Any] | None) -> str:
-    if cell is None:
+    if cell is None or "low" not in cell:
         return ""
     low, high = round(cell["low"], 1), round(cell["high"], 1)
     return " ↑" if published > high else " ↓" if published < low else ""
@@ -162,8 +167,8 @@ def _with_interval(cell: Mapping[str, Any] | None) -> str:
 def _text(cell: Mapping[str, Any] | None) -> str:
     if cell is None:
         return "—"
-    if len(cell["runs"]) == 1:
-        return f"{cell['value']:.1f}"
+    if "low" not in cell:  # too few for a range
+        return "\n".join(f"{run:.1f}" for run in cell["runs"])
     return f"{cell['value']:.1f}\n{cell['low']:.1f}–{cell['high']:.1f}"
 
 

@@ -111,9 +111,9 @@ FILES = {
            expected: {quick: reproduced}}
         - {id: C-2, paper: A, place: p. 2, claim: It is large., quantity: mean, published: 9,
            chapter: first/mean, criteria: [{record: mean, at_least: 0.9}],
-           expected: {quick: partly}}
-        - {id: C-3, paper: B, place: p. 3, claim: Six letters., quantity: n, published: null,
-           chapter: first/images, criteria: [{record: letters, at_most: 5}]}
+           expected: {quick: undecided}}
+        - {id: C-3, ours: true, paper: B, place: p. 3, claim: Six letters., quantity: n,
+           published: null, chapter: first/images, criteria: [{record: letters, at_most: 5}]}
         - {id: C-4, paper: B, place: p. 4, claim: Later., quantity: n, published: much,
            chapter: third/later, criteria: [{record: x, at_most: 5}]}
         """,

@@ -10,12 +10,12 @@ from lecore.uncertainty import Interval
 def test_numbers_intervals_and_all_settings_may_stand_together() -> None:
     found = record_all({
         "plain-name": 3,
-        ("Two words", "and a number", "1.5"): Interval(2.0, 1.0, 4.0),
+        ("Two words", "and a number", "1.5"): Interval(2.0, 1.0, 4.0, 5),
         "with-details": {"value": 1.0, "unit": "s"},
     })  # fmt: skip
     assert found == {
         "plain-name": {"value": 3.0},
-        "two-words-and-a-number-1.5": {"value": 2.0, "low": 1.0, "high": 4.0, "digits": 2},
+        "two-words-and-a-number-1.5": {"value": 2.0, "low": 1.0, "high": 4.0, "digits": 2, "n": 5},
         "with-details": {"value": 1.0, "unit": "s"},
     }
 

@@ -34,17 +34,17 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None:
     here = tables.record_cells("table 1", {"K-means": row([50, 60], [53, 70], [58, 80])}, PAIRS)
     assert here["table-1-k-means-5v8"] == {
-        "value": 53, "low": 50, "high": 58, "digits": 1, "runs": [50, 53, 58],
+        "value": 53, "low": 50, "high": 58, "digits": 1, "n": 3, "runs": [50, 53, 58],
     }  # fmt: skip
     assert recorded == here
-    one = {"value": 61.0, "low": 61.0, "high": 61.0, "runs": [61.0]}
+    two = {"value": 61.5, "n": 2, "runs": [61.0, 62.0]}
     shown = tables.side_by_side(
         "table 1", ["K-means"], PAIRS, published={"K-means": [50.4, 54.5]},
-        reference={"table-1-k-means-4v9": one}, here=here,
+        reference={"table-1-k-means-4v9": two}, here=here,
     )  # fmt: skip
     shown = shown.data
-    assert shown.loc[("K-means", "paper")].tolist() == ["50.4", "54.5 ↓"]
-    assert shown.loc[("K-means", "reference run")].tolist() == ["—", "61.0"]
+    assert shown.loc[("K-means", "paper")].tolist() == ["50.4", "54.5"]
+    assert shown.loc[("K-means", "reference run")].tolist() == ["—", "61.0\n62.0"]
     assert shown.loc[("K-means", "this build"), "5v8"] == "53.0\n50.0–58.0"
 
 
@@ -71,7 +71,7 @@ def test_numbers_intervals_and_whole_entries_are_recorded_alike(recorded: dict[s
     found = records.record_all(entries, digits=1)
     assert found == recorded == {
         "plain": {"value": 1.0},
-        "two-words-a-b": {"value": 2.5, "low": 1.0, "high": 5.0, "digits": 1},
+        "two-words-a-b": {"value": 2.5, "low": 1.0, "high": 5.0, "digits": 1, "n": 4},
         "of": {"value": 2.0, "of": 3},
     }  # fmt: skip
 
@@ -101,10 +101,10 @@ def test_curves_are_means_with_their_range(recorded: dict[str, Any]) -> None:
 
 def test_runs_are_recorded_as_their_mean_with_its_interval(recorded: dict[str, Any]) -> None:
     entry = tables.record_runs("share", [0.2, 0.9, 1.0], bounds=(0, 1), digits=3, unit="m")
-    mean, low, high = over_runs([0.2, 0.9, 1.0], bounds=(0, 1))
+    mean, low, high, n = over_runs([0.2, 0.9, 1.0], bounds=(0, 1))
     assert high == 1
     assert entry == recorded["share"] == {
-        "value": mean, "low": low, "high": high, "digits": 3, "unit": "m",
+        "value": mean, "low": low, "high": high, "digits": 3, "n": n, "unit": "m",
     }  # fmt: skip
 
 
@@ -130,9 +130,9 @@ def test_intervals_stand_below_their_numbers_if_they_have_a_width() -> None:
 
 def test_the_figure_has_a_panel_for_each_column(recorded: dict[str, Any]) -> None:
     columns = [*PAIRS, "7v9", "5v9", "3v5", "3v8"]
-    here = tables.record_cells("t", {"K-means": row([50, 60], [53, 70])}, PAIRS)
+    here = tables.record_cells("t", {"K-means": row([50, 60], [53, 70], [52, 65])}, PAIRS)
     fig = figures.table_figure(
         "t", ["K-means"], columns, here, "title", published={"K-means": [55.0] * 6}
     )
     assert [ax.get_title() for ax in fig.axes] == [c.replace("v", " against ") for c in columns]
-    assert np.ravel(fig.axes[0].lines[1].get_xdata()).tolist() == [50, 53]
+    assert np.ravel(fig.axes[0].lines[1].get_xdata()).tolist() == [50, 53, 52]

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import gmean
 
 from lecore.studies.dan.phases import phases
 from lecore.studies.dan.regression import RegressionPath
-from lecore.uncertainty import Interval, over_runs
+from lecore.uncertainty import Interval, over_ratios, over_runs
 
 Paths = Sequence[Sequence[RegressionPath]]
 """Runs of one kind of network, by target and seed."""
@@ -27,9 +28,8 @@ def phase_numbers(paths: Paths) -> dict[str, dict[str, Any]]:
     """
     judged = [[phases(run.steps, run.trained) for run in of_target] for of_target in paths]
     ratio, height, change, corner, _ = np.moveaxis(np.array(judged), -1, 0)
-    rates = over_seeds(np.log10(ratio), None)
     numbers = {
-        "rate ratio": Interval(*(10**end for end in rates)),
+        "rate ratio": over_ratios(gmean(ratio, axis=0)),
         "plateau height": over_seeds(height, (0, 1)),
         "change": over_seeds(change, (0, np.inf)),
     }

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lecore.studies.he_su.tables import OURS, Rows
-from lecore.uncertainty import Interval, median_range, over_runs
+from lecore.uncertainty import Interval, over_runs, total_of_shares
 
 
 def pairs_won(
@@ -24,7 +24,8 @@ def pairs_won(
         ties: Whether a tie counts as won.
 
     Returns:
-        Mean over the replicates that all rows have, with Student's t interval.
+        The number of pairs won, summed from the share of replicates in which each is; of the
+        replicates that all rows have.
     """
 
     def best(rows: Sequence[pd.Series]) -> pd.DataFrame:
@@ -35,8 +36,8 @@ def pairs_won(
     won = both.better > both.worse
     if ties:
         won |= both.better == both.worse
-    counts = won.groupby(level=1).sum()
-    return over_runs(counts.to_numpy(), bounds=(0, both.index.unique(0).size))
+    by_pair = won.groupby(level=0)
+    return total_of_shares(by_pair.sum(), by_pair.size())
 
 
 def against_the_rest(rows: Rows, ours: Sequence[str] = OURS, *, ties: bool = False) -> Interval:
@@ -78,8 +79,8 @@ def inside_ranges(
     Returns:
         Shape (rows · pairs,).
     """
-    ranges = [median_range(rows[name].loc[pair]) for name in names for pair in pairs]
-    low, high = (np.round([getattr(r, end) for r in ranges], 1) for end in ("low", "high"))
+    cells = [rows[name].loc[pair] for name in names for pair in pairs]
+    low, high = (np.round([getattr(cell, end)() for cell in cells], 1) for end in ("min", "max"))
     numbers = np.ravel([printed[name] for name in names])
     within: NDArray[np.bool_] = (low <= numbers) & (numbers <= high)
     return within

@@ -46,7 +46,7 @@ def sketch_figure(features: Sequence[int], measured: Array, stated: Array) -> An
         The matplotlib figure.
     """
     fig, ax = _growth("features k", "error / mean diagonal")
-    value, low, high = np.array([over_runs(row) for row in measured]).T
+    value, low, high = np.array([over_runs(row)[:3] for row in measured]).T
     _with_bars(ax, features, value, low, high, fmt="o", label="measured")
     ax.plot(features, stated.mean(axis=1), ":", color=PAPER, label="stated")
     ax.legend()

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from lecore.companion.figures import COLOURS, PAPER, scatter_pairs
 from lecore.similarity import correlation_with_distance
 from lecore.studies.he_su.figure1 import WAYS
+from lecore.studies.he_su.figure1_placements import PLACEMENTS, of_place
 from lecore.studies.he_su.figure1_runs import Measured
 from lecore.uncertainty import Interval
 
 Array = NDArray[np.float64]
+MARKERS = {"relu": "o", "linear": "s", "tanh": "^"}
 
 
 def one_step_figure(points: Array, similarity: Mapping[str, Array], start: int) -> Any:
@@ -64,7 +66,7 @@ def similarity_figure(
         low, median, high = _quantiles_between(edges, distance, s)
         ax.plot(middle, median, color="black", label="median")
         ax.fill_between(middle, low, high, color="black", alpha=0.15, label="10 % to 90 %")
-        value, lower, upper = correlation[name]
+        value, lower, upper, _ = correlation[name]
         title = f"{name} units: r = {value:.3f} [{lower:.3f}, {upper:.3f}]"
         ax.set(title=title, xlabel="geodesic distance (radians)")
     axes[0].set_ylabel(r"$S_{\mathrm{rel}}$")
@@ -122,6 +124,51 @@ def all_sets_figure(
     label = r"Pearson correlation of $S_{\mathrm{rel}}$ with geodesic distance"
     ax.set(xlabel=label, ylabel="")
     ax.legend()
+    return fig
+
+
+def placements_figure(table: pd.DataFrame) -> Any:
+    """Correlation with distance wherever the sets lie: a panel for each place, dots are seeds.
+
+    Args:
+        table: From :func:`~lecore.studies.he_su.figure1_placements.placed_correlations`.
+    """
+    fig, axes = plt.subplots(1, len(PLACEMENTS), figsize=(11, 3.4), sharex=True, sharey=True)
+    sets = list(dict.fromkeys(name for name, _ in table.index))
+    activations = list(dict.fromkeys(activation for _, activation in table.index))
+    for ax, where in zip(axes, PLACEMENTS, strict=True):
+        for k, activation in enumerate(activations):
+            values = np.array([of_place(table, (name, activation), where) for name in sets])
+            rows = np.arange(len(sets)) + 0.22 * (k - 1)
+            style = {"color": COLOURS[activation], "marker": MARKERS[activation]}
+            ax.plot(values.mean(axis=1), rows, linestyle="none", label=activation, **style)
+            ax.plot(values, rows, ".", color=COLOURS[activation], alpha=0.5, markersize=3)
+        ax.axvline(0, color=PAPER, linewidth=0.8)
+        ax.set(title=where, xlabel="correlation", yticks=range(len(sets)), yticklabels=sets)
+    axes[0].invert_yaxis()
+    axes[0].legend(fontsize=8)
+    return fig
+
+
+def along_figure(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Any:
+    """Correlation with distance as a set moves away from the origin, and as it grows.
+
+    Args:
+        curves: By activation, from :func:`~lecore.studies.he_su.figure1_placements.along`.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+    labels = {"shift": "moved by (radii of the set)", "scale": "size (1: as in the paper)"}
+    for ax, (name, label) in zip(axes, labels.items(), strict=True):
+        for activation, found in curves.items():
+            values, colour = found[name], COLOURS[activation]
+            ax.plot(values.mean(axis=1), color=colour, marker=MARKERS[activation], label=activation)
+            ends = values.min(axis=1), values.max(axis=1)
+            ax.fill_between(values.index, *ends, color=colour, alpha=0.15, linewidth=0)
+        ax.axhline(0, color=PAPER, linewidth=0.8)
+        ax.set_xlabel(label)
+    axes[1].set_xscale("log", base=2)
+    axes[0].set_ylabel("correlation with distance")
+    axes[0].legend()
     return fig
 
 

@@ -72,7 +72,7 @@ def infinite_width_figure(
 
 def _draw_errors(ax: Any, widths: Sequence[int], errors: Array) -> None:
     """Mean over seeds, with an interval that is cut at a tenth of the mean, and the power −½."""
-    value, low, high = np.array([over_runs(row) for row in errors]).T
+    value, low, high = np.array([over_runs(row)[:3] for row in errors]).T
     bars = [value - np.maximum(low, value / 10), high - value]
     ax.errorbar(widths, value, yerr=bars, fmt="o-", capsize=3)
     _draw_power(ax, widths, value, -0.5, "slope −½")
