@@ -15,7 +15,7 @@ from lecore.similarity import correlation_with_distance
 from lecore.studies.he_su.figure1 import WAYS
 from lecore.studies.he_su.figure1_placements import PLACEMENTS, of_place
 from lecore.studies.he_su.figure1_runs import Measured
-from lecore.uncertainty import Interval
+from lecore.uncertainty import Interval, over_runs
 
 Array = NDArray[np.float64]
 MARKERS = {"relu": "o", "linear": "s", "tanh": "^"}
@@ -99,22 +99,19 @@ def all_sets_figure(
     table: pd.DataFrame,
     cases: Sequence[tuple[str, str]],
     paper: Mapping[tuple[str, str], float],
-    *,
-    seed: int = 0,
 ) -> Any:
-    """Correlation with distance, random and trained, with bootstrap intervals over seeds.
+    """Correlation with distance, random and trained, with Student's intervals over seeds.
 
     Args:
         table: From :func:`~lecore.studies.he_su.figure1.correlation_table`.
         cases: Sets and activations from top to bottom.
         paper: The paper's correlations by set and activation, drawn as bars.
-        seed: Seed of the bootstrap.
     """
     fig, ax = plt.subplots(figsize=(8, 5))
     order = [", ".join(case) for case in cases]
     sns.pointplot(
         table.assign(case=table.set + ", " + table.activation), y="case", x=WAYS[0], hue="weights",
-        order=order, dodge=0.4, linestyle="none", errorbar=("ci", 95), n_boot=1000, seed=seed,
+        order=order, dodge=0.4, linestyle="none", errorbar=lambda values: over_runs(values)[1:3],
         capsize=0.2, markersize=5, err_kws={"linewidth": 1.5}, ax=ax,
     )  # fmt: skip
     rows = [order.index(", ".join(case)) for case in paper]
