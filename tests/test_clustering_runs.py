@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,3 +217,12 @@ def test_each_pair_has_the_paper_s_images_once_and_random_ones_after():
     assert [run.sample for run in runs] == [None, 8, 9] * 2
     assert {run.batch_size for run in runs[:3]} == {50}
     assert {run.batch_size for run in runs[3:]} == {500}
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_the_order_has_a_seed_of_its_own(activation):
+    run = he_su_run("digits", (5, 8), (3, 9), **SMALL, seed=3, activation=activation, batch_size=12)
+    plain, same, other = (measure(replace(run, order=order))["numbers"] for order in (None, 3, 4))
+    assert plain == same
+    assert other["rate over limit"] == plain["rate over limit"]  # of the same first weights
+    assert other["last loss"] != plain["last loss"]

@@ -223,7 +223,8 @@ def _untrained(run: Run, problem: Problem) -> nn.Sequential:
 def _settings(run: Run) -> dict[str, Any]:
     return {
         "epochs": run.epochs, "batch_size": run.batch_size, "loss": LOSSES[run.loss],
-        "seed": run.seed, "loss_limit": 1e30, "progress": True,
+        "seed": run.seed if run.order is None else run.order,
+        "loss_limit": 1e30, "progress": True,
     }  # fmt: skip
 
 

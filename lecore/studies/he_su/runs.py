@@ -32,7 +32,8 @@ class Run:
         rate_share: Instead of it, η as a share of the largest stable one at the initial weights.
         epochs: Passes over the training set; 0 leaves the random weights.
         batch_size: Examples a step.
-        seed: Of weights and order.
+        seed: Of weights, and of the order of the training examples if that has none of its own.
+        order: Seed of that order.
         sample: Seed of random images; None takes the first ones, as the paper does.
         per_class: Images of each primary class.
         auxiliary_size: Images of the auxiliary classes together.
@@ -53,6 +54,7 @@ class Run:
     epochs: int = 200
     batch_size: int = 50
     seed: int = 0
+    order: int | None = None
     sample: int | None = None
     per_class: int = 500
     auxiliary_size: int = 1000
