@@ -135,14 +135,14 @@ def line(row: dict[str, Any]) -> str:
 @click.option("--repeats", default=4000, show_default=True, type=click.IntRange(1))
 @click.option("--points-repeats", default=300, show_default=True, type=click.IntRange(1))
 def main(repeats: int, points_repeats: int) -> None:
-    """Simulate the coverage of every interval, print it, and write book/results/coverage.json."""
+    """Simulate the coverage of every interval, print it, and write book/coverage.json."""
     rows = []
     for case in (*of_runs(), *of_points(10 * points_repeats)):
         times = points_repeats if case.interval == "over_points" else repeats
         row = case._asdict() | {"held": coverage(case, times), "repeats": times}
         rows.append({key: value for key, value in row.items() if key not in ("draw", "truth")})
         click.echo(line(rows[-1]))
-    write_json(project_root() / "book" / "results" / "coverage.json", json.loads(json.dumps(rows)))
+    write_json(project_root() / "book" / "coverage.json", json.loads(json.dumps(rows)))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ from lecore.data.images import load
 from lecore.losses import cross_entropy
 from lecore.models import image_cnn, resnet18
 from lecore.studies.dan import classification as classification_runs
+from lecore.studies.dan.accuracies import final_accuracies, training_curves
 from lecore.studies.dan.classification import (
     drawn_probes,
-    final_accuracies,
     follow_classifier,
-    training_curves,
 )
 from lecore.studies.dan.classification_measures import sgd_logit_change
 from lecore.studies.dan.problem import Classification, classification_problem
@@ -184,6 +183,6 @@ def test_curves_of_training_by_epoch():
     released = {'"test" accuracy': {"mean": [0.1, 0.53]}, "training loss": {"mean": [1, 1]}}
     numbers = final_accuracies(curves, released)
     assert numbers["held-out accuracy",]["value"] == pytest.approx(60)
-    assert numbers['"test" accuracy', "difference"] == pytest.approx(3)
+    assert numbers['"test" accuracy', "difference"]["value"] == pytest.approx(-3)
     assert set(map(len, numbers)) == {1, 2}
     assert len(numbers) == 4

@@ -18,7 +18,7 @@ from lecore.companion.claims import (
     stale_chapters,
     tally,
 )
-from lecore.companion.documents import CHANGE, VERDICTS, write_text
+from lecore.companion.documents import CHANGE, COVERAGE, VERDICTS, read_json, write_text
 from lecore.companion.provenance import plain
 from lecore.companion.scan import scan
 from lecore.companion.staged import read_staged, staged_path
@@ -99,6 +99,7 @@ def _stage_pages(root: Path, build: Path, stage: Path) -> None:
             old.unlink()
     write_text(stage / "book" / "generated" / "scorecard.txt", scorecard(root, build))
     write_text(stage / "book" / "generated" / "status.txt", status(root, build))
+    write_text(stage / "book" / "generated" / "coverage.txt", coverage(root))
 
 
 def _refresh_prose(root: Path, build: Path, chapter: str) -> None:
@@ -189,6 +190,17 @@ def _history(root: Path) -> list[str]:
             told = (claim["id"], *(change.get(key, "") for key in CHANGE["properties"]))
             lines.append("| " + " | ".join(map(plain, told)) + " |")
     return lines if len(lines) > 3 else []
+
+
+def coverage(root: Path) -> str:
+    """How often intervals hold what they say, as ``python -m benchmarks.coverage`` found."""
+    lines = ["| interval | covers | data | n | held | draws |", "|---|---|---|---|---|---|"]
+    path = root / "book" / "coverage.json"
+    for row in read_json(path, COVERAGE) if path.exists() else []:
+        held = f"{100 * row['held']:.1f} %"
+        cells = (row["interval"], row["covers"], row["data"], row["n"], held, row["repeats"])
+        lines.append("| " + " | ".join(plain(str(cell)) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def status(root: Path, build: Path) -> str:

@@ -117,6 +117,20 @@ RUN = {
 RUN["required"] = list(RUN["properties"])  # type: ignore[call-overload]
 """A chapter's record file, of this build or of a reference run."""
 
+COVERAGE = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "interval": WORDS, "covers": WORDS, "data": WORDS, "n": {"type": "integer"},
+            "held": {"type": "number", "minimum": 0, "maximum": 1}, "repeats": {"type": "integer"},
+        },
+        "required": ["interval", "covers", "data", "n", "held", "repeats"],
+        "additionalProperties": False,
+    },
+}  # fmt: skip
+"""``book/coverage.json``."""
+
 STAGED = {
     "type": "object",
     "properties": {

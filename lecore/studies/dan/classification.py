@@ -1,6 +1,6 @@
 """Classifiers in training, probed as by Dan et al. (2021): what a step on one point changes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,6 @@ from lecore.studies.dan.problem import Classification, Problem, classification_p
 from lecore.tangent_kernel import empirical_ntk
 from lecore.tracking import Measure, Tracker
 from lecore.training import Callback, History, train
-from lecore.uncertainty import over_runs
 
 STEP: dict[str, Any] = {"loss": cross_entropy, "dtype": torch.float32}
 """Settings of every step on a probe."""
@@ -223,42 +222,3 @@ def _accuracy(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
         for x, y in zip(inputs.split(1000), targets.split(1000), strict=True)
     ]
     return float(torch.stack(right).sum()) / len(targets)
-
-
-def training_curves(followed: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Loss and accuracies by epoch, each of shape (runs, epochs).
-
-    Args:
-        followed: From :func:`follow_classifier`, one a run. Loss and accuracy on the training
-            images are means over an epoch's batches, as Dan et al. plot them.
-    """
-    accuracy = np.stack([one["epoch_accuracy"] for one in followed])
-    runs, epochs, _ = accuracy.shape
-    of_steps = {name: np.stack([one[name] for one in followed]) for name in ("loss", "accuracy")}
-    return {
-        "training loss": of_steps["loss"].reshape(runs, epochs, -1).mean(axis=2),
-        "training accuracy": of_steps["accuracy"].reshape(runs, epochs, -1).mean(axis=2),
-        '"test" accuracy': accuracy[..., 1],
-        "held-out accuracy": accuracy[..., 2],
-    }
-
-
-def final_accuracies(
-    curves: Mapping[str, NDArray[Any]], released: Mapping[str, Any]
-) -> dict[tuple[str, ...], Any]:
-    """Accuracies after the last epoch in per cent, by words of the record.
-
-    Args:
-        curves: From :func:`training_curves`.
-        released: Numbers of the released runs on the same images, from which to say the
-            difference; empty if there are none.
-    """
-    numbers: dict[tuple[str, ...], Any] = {}
-    for name, curve in curves.items():
-        if "accuracy" not in name:
-            continue
-        last = over_runs(100 * curve[:, -1], bounds=(0, 100))
-        numbers[name,] = last._asdict() | {"digits": 1}
-        if name in released:
-            numbers[name, "difference"] = abs(last.value - 100 * released[name]["mean"][-1])
-    return numbers

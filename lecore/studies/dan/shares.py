@@ -20,7 +20,7 @@ from lecore.studies.dan.classification_measures import (
     steps_of,
 )
 from lecore.studies.dan.preference import class_means, intraclass_share
-from lecore.uncertainty import Interval, over_runs
+from lecore.uncertainty import Interval, over_ratios, over_runs
 
 Array = NDArray[np.float64]
 Followed = Sequence[Mapping[str, NDArray[Any]]]
@@ -164,15 +164,20 @@ def class_curves(looked: Looked, labels: NDArray[np.int64]) -> dict[tuple[str, s
     return {(str(update), str(test)): means[:, :, update, test] for update, test in pairs}
 
 
-def growth(looked: Looked, labels: NDArray[np.int64], looks: Array) -> dict[str, float]:
-    """Median class mean of the last epoch over that of the first, within and between classes."""
+def growth(looked: Looked, labels: NDArray[np.int64], looks: Array) -> dict[str, Interval]:
+    """Median class mean of the last epoch over that of the first, within and between classes.
+
+    Returns:
+        Geometric means over runs, with their intervals, ``intraclass`` and ``interclass``.
+    """
     means = looks_by_class(looked, labels)
     inside = np.eye(means.shape[-1], dtype=bool)
+
+    def medians(epoch: Any, pairs: NDArray[np.bool_]) -> Array:
+        return np.median(means[:, epoch][..., pairs], axis=(1, 2))
+
     return {
-        kind: float(
-            np.median(means[:, last_epoch(looks)][..., pairs])
-            / np.median(means[:, first_epoch(looks)][..., pairs])
-        )
+        kind: over_ratios(medians(last_epoch(looks), pairs) / medians(first_epoch(looks), pairs))
         for kind, pairs in (("intraclass", inside), ("interclass", ~inside))
     }
 
