@@ -202,6 +202,7 @@ def test_what_tables_1_and_2_say():
     found = findings.of_table_1({n: v.rename({"4v9": "5v9"}) for n, v in rows.items()})
     assert found["pairs-won"] == found["pairs-kernelized-over-linear"] == total_of_shares([2, 0], 2)
     assert (found["relative-5v8"].value, found["relative-5v9"].value) == (60, 50)
+    assert found["chance-of-all-pairs"] == 0  # one pair is never won
     assert found["relative-5v8-share-from-70"] == proportion(0, 2)
     assert found["relative-cross-entropy-as-coded-highest"]["value"] == 55
     assert found["relative-cross-entropy-as-coded-mean"] == over_runs([55, 55])

@@ -13,7 +13,32 @@ from lecore.uncertainty import Interval, over_runs, total_of_shares
 def pairs_won(
     better: Sequence[pd.Series], worse: Sequence[pd.Series], *, ties: bool = False
 ) -> Interval:
-    """On how many pairs the best of some rows is above the best of others.
+    """On how many pairs the best of some rows is above the best of others, from :func:`wins`.
+
+    Args:
+        better: Rows, as :func:`~lecore.studies.he_su.tables.accuracies` gives them: accuracies by
+            pair and replicate.
+        worse: Rows that they are compared with.
+        ties: Whether a tie counts as won.
+
+    Returns:
+        The number of pairs won, summed from the share of replicates in which each is.
+    """
+    by_pair = wins(better, worse, ties=ties).groupby(level=0)
+    return total_of_shares(by_pair.sum(), by_pair.size())
+
+
+def chance_of_all(rows: Rows, ours: Sequence[str] = OURS) -> float:
+    """Chance that one run wins every pair, if each is won as often as here, independently."""
+    better = [values for name, values in rows.items() if name in ours]
+    worse = [values for name, values in rows.items() if name not in ours]
+    return float(wins(better, worse).groupby(level=0).mean().prod())
+
+
+def wins(
+    better: Sequence[pd.Series], worse: Sequence[pd.Series], *, ties: bool = False
+) -> pd.Series:
+    """Whether the best of some rows is above the best of others.
 
     Both sides choose after the fact, so they are compared within each replicate.
 
@@ -24,8 +49,7 @@ def pairs_won(
         ties: Whether a tie counts as won.
 
     Returns:
-        The number of pairs won, summed from the share of replicates in which each is; of the
-        replicates that all rows have.
+        By pair and replicate, of the replicates that all rows have.
     """
 
     def best(rows: Sequence[pd.Series]) -> pd.DataFrame:
@@ -36,8 +60,7 @@ def pairs_won(
     won = both.better > both.worse
     if ties:
         won |= both.better == both.worse
-    by_pair = won.groupby(level=0)
-    return total_of_shares(by_pair.sum(), by_pair.size())
+    return won
 
 
 def against_the_rest(rows: Rows, ours: Sequence[str] = OURS, *, ties: bool = False) -> Interval:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lecore.studies.he_su.comparisons import (
     against_the_rest,
+    chance_of_all,
     inside_ranges,
     margin,
     off_printed,
@@ -34,6 +35,7 @@ def of_table_1(rows: Rows) -> Findings:
     coded = rows["cross-entropy, relative (ReLU)"]
     return {
         "pairs-won": against_the_rest(rows),
+        "chance-of-all-pairs": chance_of_all(rows),
         "pairs-kernelized-over-kmeans": pairs_won([kernelized], [rows["K-means"]]),
         "pairs-kernelized-over-linear": pairs_won([kernelized], [rows[LINEAR[1]]]),
         "relative-5v8": median_range(relative["5v8"]),
