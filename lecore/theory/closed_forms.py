@@ -148,7 +148,9 @@ def deep_linear_similarity(slope: Array, x: Array, other: Array, *, depth: int) 
 
     Θ(x, x′) = ‖β‖^(2−2/L) (x·x′ + (L−1) (b·x)(b·x′)) with b = β/‖β‖, so that S_rel depends on the
     direction of β alone, and not at all for L = 1. Balanced means W_(l+1)ᵀ W_(l+1) = W_l W_lᵀ,
-    which gradient flow preserves and small random weights nearly are (Arora, Cohen & Hazan, 2018).
+    which gradient flow preserves (Arora, Cohen & Hazan, 2018). Independent random weights are not
+    balanced, and their S_rel is another one, however small they are. What they lack stays as it
+    was while the weights grow, so that the formula holds at the end of training from small ones.
 
     Args:
         slope: β, shape (…, d).
