@@ -20,6 +20,15 @@ def test_problems_are_of_the_seed_and_half_of_each_class(problem):
     assert not np.array_equal(problem.x, small_problem(12, seed=2).x)
 
 
+@pytest.mark.parametrize("seed", [2, 3, 4, 7])
+def test_gates_whose_outputs_decay_to_zero_do_not_flip(seed):
+    x, y, _, initial = small_problem(12, seed=seed)
+    weights = small_models.gate_flow(MOMENTS, initial, x, y)[-1]
+    fitted = x @ weights > 1e-6
+    assert x[fitted] @ weights == pytest.approx(y[fitted], abs=1e-4)
+    assert fitted.sum() < 12, "outputs of class 0 end at 0"
+
+
 def test_means_within_and_between_classes_by_a_loop():
     x, y = np.arange(1.0, 6.0)[:, None], np.array([0, 0, 1, 1, 1])
 

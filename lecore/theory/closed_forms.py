@@ -70,14 +70,19 @@ def gate_flow(times: ArrayLike, initial: Array, points: Array, targets: Array) -
         path[times >= start] = piece(times[times >= start])
         fastest = np.linalg.norm(open_points, 2) ** 2 / len(points)
         grid = np.linspace(start, times[-1], 2 + int(20 * fastest * (times[-1] - start)))
-        flipped = (piece(grid) @ points.T > 0) != gates
+        outputs = piece(grid) @ points.T
+        # an output that decays to 0, and never gets there, ends as rounding of either sign
+        edge = np.where(gates, -1e-13, 1e-13) * np.abs(outputs).max()
+        flipped = np.where(gates, outputs < edge, outputs > edge)
         flipped[0] = False  # where the last flip was
         if not flipped.any():
             return path
         k = int(np.argmax(flipped.any(axis=1)))
         roots = {
             int(i): brentq(
-                lambda t, x=points[i], w=piece: w(t)[0] @ x, grid[k - 1], grid[k], xtol=1e-15
+                lambda t, x=points[i], at=edge[i], w=piece: w(t)[0] @ x - at,
+                *grid[k - 1 : k + 1],
+                xtol=1e-15,
             )
             for i in np.flatnonzero(flipped[k])
         }

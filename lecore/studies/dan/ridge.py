@@ -69,7 +69,9 @@ class RidgeRun(NamedTuple):
         """The same at fewer times, all of them among its own."""
         chosen = np.searchsorted(self.times, times)
         if not np.array_equal(self.times[np.minimum(chosen, len(self.times) - 1)], times):
-            raise LecoreError(f"the flow was not solved at all of t = {np.asarray(times)}", "solve it there")
+            raise LecoreError(
+                f"the flow was not solved at all of t = {np.asarray(times)}", "solve it there"
+            )
         return self._replace(times=self.times[chosen], weights=self.weights[chosen])
 
     @property
