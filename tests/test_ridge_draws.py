@@ -60,6 +60,7 @@ def test_records_of_known_draws():
     assert records["end near"]["value"] == 3 / 4
     assert records["late flat"]["value"] == 2 / 4
     assert records["near and flat"]["value"] == 1 / 4
+    assert records["nearly constant"]["value"] == 2 / 4
     assert records["as coded end spread"]["value"] == 3
     assert records["as coded end spread"]["low"] == pytest.approx(1.075)
     assert all(entry["n"] == 4 for entry in records.values())

@@ -20,15 +20,13 @@ from lecore.studies.dan.ridge import (
 
 Array = NDArray[np.float64]
 
-LOOKS = np.arange(0, 8001, 40)
-"""Times at which ranges are taken: those of means depend on it, which have poles."""
-
 
 def draw_numbers(run: RidgeRun, draws: int, *, seed: int) -> dict[str, Array]:
     """Ends, rises and ranges of S_rel in time, one number a draw of pairs.
 
     Args:
-        run: The flow, solved at least at ``LOOKS``, or at some of them with 0, 6000 and 8000.
+        run: The flow, at 6000 and 8000 among its times. Ranges of means depend on how many these
+            are, since means have poles.
         draws: How many.
         seed: Of all pairs.
 
@@ -41,8 +39,7 @@ def draw_numbers(run: RidgeRun, draws: int, *, seed: int) -> dict[str, Array]:
         time, and the ``steadiness`` of the median. ``matched penalty range`` is that of means with
         the penalty of the printed loss.
     """
-    looks = run.at(np.intersect1d(run.times, LOOKS))
-    late = int(np.searchsorted(looks.times, 6000))
+    late = int(np.searchsorted(run.times, 6000))
     end = run.at([8000])
     found: dict[str, list[float]] = {}
     for draw in np.random.SeedSequence(seed).generate_state(draws):
@@ -50,9 +47,9 @@ def draw_numbers(run: RidgeRun, draws: int, *, seed: int) -> dict[str, Array]:
         def curve(run: RidgeRun, variant: str, draw: int = int(draw)) -> Array:
             return pair_similarities(run, variant, seed=draw)
 
-        coded = _mean(curve(looks, "as coded, interclass"))
-        consistent = curve(looks, "consistent, interclass")
-        matched = curve(looks, "penalty of the printed loss, interclass")
+        coded = _mean(curve(run, "as coded, interclass"))
+        consistent = curve(run, "consistent, interclass")
+        matched = curve(run, "penalty of the printed loss, interclass")
         mean, median = _mean(consistent), np.median(consistent, axis=(1, 2))
         numbers = {
             "as coded end": coded[-1] / RELEASED_PAIRS,
@@ -94,7 +91,11 @@ def draw_records(
     records["consistent mean range spread"] = intervals.spread(drawn["consistent mean range"])
     for name, entry in records.items():
         entry["digits"] = 3 if "end" in name or "range" in name else 0 if "rise" in name else 2
-    for name, met in {"end near": near, "late flat": flat, "near and flat": near & flat}.items():
+    shares = {
+        "end near": near, "late flat": flat, "near and flat": near & flat,
+        "nearly constant": drawn["consistent mean range"] <= 2,
+    }  # fmt: skip
+    for name, met in shares.items():
         records[name] = intervals.share(met)
     return {("ridge", name, f"{features} features"): entry for name, entry in records.items()}
 

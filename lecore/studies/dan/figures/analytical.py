@@ -83,10 +83,10 @@ def ridge_draws(drawn: Mapping[int, Mapping[str, Array]], paper: Mapping[str, An
             (axes[2], "consistent median range", f"{p} features, median", ":"),
         )
         for ax, name, label, dashes in shown:
-            values = np.log10(numbers[name])
-            bins = np.linspace(values.min(), values.max() + 1e-9, 25)
+            values = numbers[name]
+            bins = np.geomspace(values.min(), values.max() * (1 + 1e-9), 25)
             style = {"histtype": "step", "color": colour, "linestyle": dashes, "label": label}
-            ax.hist(numbers[name], bins=10**bins, **style)
+            ax.hist(values, bins=bins, **style)
         axes[0].axvline(paper["end"][f"{p} features, interclass"], color=colour, alpha=0.5)
     axes[1].axvspan(0.9, 1.1, color=PAPER, alpha=0.2)
     axes[2].axvline(2, color=PAPER, linestyle=":")
@@ -96,8 +96,11 @@ def ridge_draws(drawn: Mapping[int, Mapping[str, Array]], paper: Mapping[str, An
         "largest / smallest, one factor",
     )
     for ax, label in zip(axes, labels, strict=True):
-        ax.set(xlabel=label, xscale="log")
+        ax.set(xlabel=label)
         ax.legend(fontsize=7)
+    axes[2].set_xscale("log")
+    axes[2].set(xticks=(ticks := [1, 2, 5, 10]), xticklabels=[str(tick) for tick in ticks])
+    axes[2].minorticks_off()
     axes[0].set_ylabel("draws of pairs")
     return fig
 

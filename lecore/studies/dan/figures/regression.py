@@ -16,7 +16,7 @@ SHOWN = ("two layers", "three layers", "wide", "linear network", "linear regress
 QUANTITIES: dict[str, tuple[str, float]] = {
     "change": ("change / start", 0.1),
     "plateau height": ("last half / maximum", 0.5),
-    "slope ratio": ("slope before / after the corner", 10.0),
+    "slope ratio": ("slope before / after", 10.0),
     "left ratio": ("left unexplained by\ntwo lines / smooth curve", 1.0),
 }
 """Label, and where the criterion stands."""
@@ -60,7 +60,7 @@ def phase_numbers(
         table: By kind, from :func:`lecore.studies.dan.two_phases.phase_numbers`.
         controls: By name, from :func:`lecore.studies.dan.phase_controls.control_shares`.
     """
-    fig, axes = plt.subplots(1, 5, figsize=(12, 4.6), sharey=True)
+    fig, axes = plt.subplots(1, 5, figsize=(12, 5), sharey=True)
     rows = dict(table) | dict(controls)
     for ax, (quantity, (label, bound)) in zip(axes, QUANTITIES.items(), strict=False):
         ax.axvline(bound, color=PAPER, linestyle=":")
@@ -74,6 +74,7 @@ def phase_numbers(
     axes[4].set(xlabel="share of curves", xlim=(-0.05, 1.05))
     axes[0].set(yticks=range(len(rows)), yticklabels=list(rows))
     axes[0].set_xscale("symlog", linthresh=0.01)
+    axes[0].set(xlim=(-0.001, 1), xticks=[0, 0.01, 0.1, 1], xticklabels=["0", "0.01", "0.1", "1"])
     axes[2].set_xscale("log")
     axes[3].set_xscale("log")
     axes[0].invert_yaxis()
