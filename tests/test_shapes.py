@@ -35,7 +35,7 @@ def test_two_lines_by_a_loop_of_least_squares():
     "curve",
     [
         np.log1p(500 * TIME), np.exp(-TIME / 0.07), np.exp(-TIME / 0.07) - 0.3 * TIME,
-        (1 + TIME / 0.03) ** -0.7, np.exp(-((TIME / 0.2) ** 2)),
+        (1 + TIME / 0.03) ** -0.7, np.exp(-((TIME / 0.07) ** 2)), np.exp(-((TIME / 0.1) ** 0.5)),
         1 / (1 + np.exp((0.33 - TIME) / 0.04)),
     ],
 )  # fmt: skip
