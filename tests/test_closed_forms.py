@@ -180,6 +180,41 @@ def test_deep_linear_network_with_real_layers(data, depth):
     assert path == pytest.approx(simulated(model, x, y, product), abs=1e-8)
 
 
+def random_layers(depth: int, scale: float) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(0)
+    sizes = pairwise([3, *[8] * (depth - 1), 1])
+    model = nn.Sequential(*[nn.Linear(a, b, bias=False) for a, b in sizes]).double()
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.copy_(scale * torch.randn(layer.weight.shape, generator=generator))
+    return model
+
+
+def unbalanced_error(model: nn.Sequential, x: np.ndarray) -> float:
+    """Largest error of the formula for balanced layers, between all points."""
+    slope, depth = product(model).detach().numpy(), len(model)
+    formula = [[deep_linear_similarity(slope, a, b, depth=depth) for b in x] for a in x]
+    kernel = empirical_ntk(model, torch.tensor(x), form="trace").numpy()
+    return float(np.abs(np.abs(kernel) / kernel.diagonal()[:, None] - formula).max())
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_random_layers_are_not_balanced_however_small_until_they_are_trained(data, depth):
+    x, y, _ = data
+    start = [unbalanced_error(random_layers(depth, scale), x) for scale in (1.0, 0.1, 0.01)]
+    assert start[0] > 0.1
+    assert start == pytest.approx([start[0]] * 3)
+    model = random_layers(depth, 0.03)
+    inputs, targets = torch.tensor(x), torch.tensor(y)[:, None]
+    for _ in range(1500):
+        loss = 0.5 * (model(inputs) - targets).square().mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter -= 0.1 * gradient
+    assert unbalanced_error(model, x) < 0.03 * start[0]
+
+
 def test_features_without_a_target_or_without_values_do_not_grow():
     x, y = np.diag([1.0, 2.0, 0.0]), np.array([1.0, 0.0, 3.0])
     path = homogeneous_flow(TIMES, np.full(3, 0.5), x, y, degree=2)

@@ -20,6 +20,15 @@ def test_problems_are_of_the_seed_and_half_of_each_class(problem):
     assert not np.array_equal(problem.x, small_problem(12, seed=2).x)
 
 
+@pytest.mark.parametrize("seed", [2, 3, 4, 7])
+def test_gates_whose_outputs_decay_to_zero_do_not_flip(seed):
+    x, y, _, initial = small_problem(12, seed=seed)
+    weights = small_models.gate_flow(MOMENTS, initial, x, y)[-1]
+    fitted = x @ weights > 1e-6
+    assert x[fitted] @ weights == pytest.approx(y[fitted], abs=1e-4)
+    assert fitted.sum() < 12, "outputs of class 0 end at 0"
+
+
 def test_means_within_and_between_classes_by_a_loop():
     x, y = np.arange(1.0, 6.0)[:, None], np.array([0, 0, 1, 1, 1])
 
@@ -50,14 +59,16 @@ def test_numbers_of_known_paths():
     within, between = np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0])
     path = np.stack([within, between])
     closed = np.stack([np.array([3.0, 1.0, 0.0]), np.array([1.0, 1.0, 0.0])])
-    numbers = path_numbers([{"ReLU gate": one} for one in (path, path, closed)])
+    numbers = path_numbers([{"ReLU gate": one} for one in (path, path, path, closed)])
     assert numbers["ReLU gate", "undefined shares", ""] == 1
     share = numbers["ReLU gate", "class share", "", "start"]
-    assert share == pytest.approx((0.75, 0.75, 0.75))
-    assert numbers["ReLU gate", "class share gain", ""].value == pytest.approx(-0.25)
-    assert numbers["ReLU gate", "steadiness", ""].value == pytest.approx((0.5 + 0.5) / 3)
-    numbers = path_numbers([{"homogeneous, degree 2": path}, {"homogeneous, degree 2": path}])
-    assert numbers["homogeneous", "range", "degree 2"].value == pytest.approx(2)
+    assert share == pytest.approx({"value": 0.75, "low": 0.75, "high": 0.75, "n": 3})
+    assert numbers["ReLU gate", "class share gain", ""]["value"] == pytest.approx(-0.25)
+    assert numbers["ReLU gate", "steadiness", ""]["value"] == pytest.approx((0.5 * 3 + 0) / 4)
+    still = np.ones((2, 3))
+    numbers = path_numbers([{"homogeneous, degree 2": one} for one in (path, path, still)])
+    assert numbers["homogeneous", "range", "degree 2"]["value"] == pytest.approx(2 ** (2 / 3))
+    assert numbers["homogeneous", "steadiness", "degree 2"]["value"] == pytest.approx(2 ** (-2 / 3))
 
 
 def test_formulas_are_those_of_small_steps(problem):

@@ -70,14 +70,19 @@ def gate_flow(times: ArrayLike, initial: Array, points: Array, targets: Array) -
         path[times >= start] = piece(times[times >= start])
         fastest = np.linalg.norm(open_points, 2) ** 2 / len(points)
         grid = np.linspace(start, times[-1], 2 + int(20 * fastest * (times[-1] - start)))
-        flipped = (piece(grid) @ points.T > 0) != gates
+        outputs = piece(grid) @ points.T
+        # an output that decays to 0, and never gets there, ends as rounding of either sign
+        edge = np.where(gates, -1e-13, 1e-13) * np.abs(outputs).max()
+        flipped = np.where(gates, outputs < edge, outputs > edge)
         flipped[0] = False  # where the last flip was
         if not flipped.any():
             return path
         k = int(np.argmax(flipped.any(axis=1)))
         roots = {
             int(i): brentq(
-                lambda t, x=points[i], w=piece: w(t)[0] @ x, grid[k - 1], grid[k], xtol=1e-15
+                lambda t, x=points[i], at=edge[i], w=piece: w(t)[0] @ x - at,
+                *grid[k - 1 : k + 1],
+                xtol=1e-15,
             )
             for i in np.flatnonzero(flipped[k])
         }
@@ -148,7 +153,9 @@ def deep_linear_similarity(slope: Array, x: Array, other: Array, *, depth: int) 
 
     Θ(x, x′) = ‖β‖^(2−2/L) (x·x′ + (L−1) (b·x)(b·x′)) with b = β/‖β‖, so that S_rel depends on the
     direction of β alone, and not at all for L = 1. Balanced means W_(l+1)ᵀ W_(l+1) = W_l W_lᵀ,
-    which gradient flow preserves and small random weights nearly are (Arora, Cohen & Hazan, 2018).
+    which gradient flow preserves (Arora, Cohen & Hazan, 2018). Independent random weights are not
+    balanced, and their S_rel is another one, however small they are. What they lack stays as it
+    was while the weights grow, so that the formula holds at the end of training from small ones.
 
     Args:
         slope: β, shape (…, d).

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lecore.studies.dan.shapes import smooth_explained, two_lines
+
 Array = NDArray[np.float64]
 
 GRID = 201
@@ -15,20 +17,51 @@ class Phases(NamedTuple):
     """What "elastic, then inelastic" says about a curve, in numbers.
 
     Attributes:
-        rate_ratio: Net rate of change in the first tenth of the time over that in the last half; 1
-            for a curve that does not change at all, and 5 is usual for noise.
-        plateau_height: Median of the last half over the maximum.
         change: Largest less smallest value, over the first one.
-        change_point: Where the two lines of :func:`broken_line` meet, as a part of the time; NaN
-            for a curve that does not change.
-        explained: Part of the variance that the broken line explains; 1 without variance.
+        plateau_height: Median of the last half over the maximum.
+        change_point: Where two lines meet that fit it best, as a part of the time; NaN for a curve
+            that does not change.
+        slope_ratio: Rate of change before that over the one after; 1 for a curve that does not
+            change.
+        lines_explain: Part of the variance that these lines explain; 1 without variance.
+        smooth_explains: The part that the best curve without a corner explains, which has as many
+            free parameters; 1 without variance.
     """
 
-    rate_ratio: float
-    plateau_height: float
     change: float
+    plateau_height: float
     change_point: float
-    explained: float
+    slope_ratio: float
+    lines_explain: float
+    smooth_explains: float
+
+    @property
+    def levels_off(self) -> bool:
+        """Whether the curve moves first, then stays, and stays high.
+
+        It changes by a tenth or more, two lines explain 90 % of its variance, the second has at
+        most a tenth of the first one's slope, and the last half is above half the maximum. A
+        smooth relaxation to a plateau passes.
+        """
+        return (
+            self.change >= 0.1
+            and self.plateau_height >= 0.5
+            and self.slope_ratio >= 10
+            and self.lines_explain >= 0.9
+        )
+
+    @property
+    def two_phases(self) -> bool:
+        """Whether, besides, two lines leave less unexplained than the best smooth curve."""
+        return self.levels_off and self.lines_explain > self.smooth_explains
+
+    @property
+    def left_ratio(self) -> float:
+        """What two lines leave unexplained over what the smooth curve does; below 1 for a corner.
+
+        Both are at least 1e-6; 1 without variance.
+        """
+        return max(1 - self.lines_explain, 1e-6) / max(1 - self.smooth_explains, 1e-6)
 
 
 def phases(times: ArrayLike, values: ArrayLike) -> Phases:
@@ -44,36 +77,9 @@ def phases(times: ArrayLike, values: ArrayLike) -> Phases:
     times, values = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if times[0] != 0 or (np.diff(times) <= 0).any() or not (values > 0).all():
         raise ValueError("need times that increase from 0, and positive values")
-    grid = np.linspace(0, 1, GRID)
-    curve = np.interp(grid, times / times[-1], values)
-    first = abs(curve[GRID // 10] - curve[0]) / 0.1
-    last = abs(curve[-1] - curve[GRID // 2]) / 0.5
-    still = np.ptp(curve) <= 1e-9 * curve.max()  # rounding
-    meet, explained = (np.nan, 1.0) if still else broken_line(grid, curve)
-    return Phases(
-        1.0 if still else float(first / max(last, 1e-300)),
-        float(np.median(curve[GRID // 2 :]) / curve.max()),
-        float(np.ptp(curve) / curve[0]),
-        meet,
-        explained,
-    )
-
-
-def broken_line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
-    """Fit two lines that meet, by least squares over all inner points as their meeting point.
-
-    Args:
-        x: Increasing, shape (n,).
-        y: Shape (n,).
-
-    Returns:
-        Where they meet, and the part of the variance that they explain.
-    """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    best, where = np.inf, float(x[1])
-    for at in x[1:-1]:
-        design = np.stack([np.ones_like(x), x, np.maximum(x - at, 0)], axis=1)
-        residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-        if residual @ residual < best:
-            best, where = float(residual @ residual), float(at)
-    return where, 1 - best / float(((y - y.mean()) ** 2).sum())
+    curve = np.interp(np.linspace(0, 1, GRID), times / times[-1], values)
+    change = float(np.ptp(curve) / curve[0])
+    height = float(np.median(curve[GRID // 2 :]) / curve.max())
+    if np.ptp(curve) <= 1e-9 * curve.max():  # rounding
+        return Phases(change, height, np.nan, 1.0, 1.0, 1.0)
+    return Phases(change, height, *two_lines(curve), smooth_explained(curve))

@@ -6,7 +6,7 @@ A ReLU gate, predictors homogeneous in their weights, deep linear networks
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from lecore.theory.closed_forms import (
     homogeneous_similarity,
 )
 from lecore.theory.one_step import change_by_steps
-from lecore.uncertainty import Interval, over_runs
+from lecore.uncertainty import over_ratios, over_runs
 
 Array = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def within_and_between(similarity: Callable[[Array, Array], Array], x: Array, y:
     return np.stack([np.nanmean(of_kind, axis=0) for of_kind in pairs])
 
 
-def path_numbers(runs: Sequence[dict[str, Array]]) -> dict[tuple[str, ...], float | Interval]:
+def path_numbers(runs: Sequence[dict[str, Array]]) -> dict[tuple[str, ...], Any]:
     """How steady S_rel is, and its share within the class, by words of the record.
 
     The share is the mean within classes over the sum of both. Data sets on which it is undefined,
@@ -107,22 +107,29 @@ def path_numbers(runs: Sequence[dict[str, Array]]) -> dict[tuple[str, ...], floa
     Args:
         runs: From :func:`similarity_paths`, one a data set.
     """
-    numbers: dict[tuple[str, ...], float | Interval] = {}
+    numbers: dict[tuple[str, ...], Any] = {}
     for model in runs[0]:
         paths = np.array([run[model] for run in runs])
         family, _, number = model.partition(", ")
         low, high = np.nanquantile(paths.mean(axis=1), [0, 1], axis=1)
-        numbers[family, "steadiness", number] = over_runs(low / high, bounds=(0, 1))
+        if (low > 0).all():
+            numbers[family, "steadiness", number] = over_ratios(low / high)._asdict()
+        else:  # all gates but one may close
+            numbers[family, "steadiness", number] = over_runs(low / high, bounds=(0, 1))._asdict()
         if family == "homogeneous":
-            numbers[family, "range", number] = over_runs(high / low, bounds=(1, np.inf))
+            numbers[family, "range", number] = over_ratios(high / low)._asdict()
         ends = paths[:, :, [0, -1]]
         with np.errstate(invalid="ignore"):
             shares = ends[:, 0] / ends.sum(axis=1)
         shares = shares[np.isfinite(shares).all(axis=1)]
         numbers[family, "undefined shares", number] = len(runs) - len(shares)
         for when, values in zip(("start", "end"), shares.T, strict=True):
-            numbers[family, "class share", number, when] = over_runs(values, bounds=(0, 1))
-        numbers[family, "class share gain", number] = over_runs(shares[:, 1] - shares[:, 0])
+            numbers[family, "class share", number, when] = over_runs(
+                values, bounds=(0, 1)
+            )._asdict()
+        numbers[family, "class share gain", number] = over_runs(
+            shares[:, 1] - shares[:, 0]
+        )._asdict()
     return numbers
 
 

@@ -67,6 +67,44 @@ def ridge_similarities(
     return fig
 
 
+def ridge_draws(drawn: Mapping[int, Mapping[str, Array]], paper: Mapping[str, Any]) -> Any:
+    """Histograms over draws of pairs: end and flatness as coded, range with one factor.
+
+    Args:
+        drawn: By number of features, from :func:`lecore.studies.dan.ridge_draws.draw_numbers`.
+        paper: The released numbers.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(10, 3.4))
+    for (p, numbers), colour in zip(drawn.items(), COLOURS.values(), strict=False):
+        shown = (
+            (axes[0], "as coded end", f"{p} features", "-"),
+            (axes[1], "as coded late change", f"{p} features", "-"),
+            (axes[2], "consistent mean range", f"{p} features, mean", "-"),
+            (axes[2], "consistent median range", f"{p} features, median", ":"),
+        )
+        for ax, name, label, dashes in shown:
+            values = numbers[name]
+            bins = np.geomspace(values.min(), values.max() * (1 + 1e-9), 25)
+            style = {"histtype": "step", "color": colour, "linestyle": dashes, "label": label}
+            ax.hist(values, bins=bins, **style)
+        axes[0].axvline(paper["end"][f"{p} features, interclass"], color=colour, alpha=0.5)
+    axes[1].axvspan(0.9, 1.1, color=PAPER, alpha=0.2)
+    axes[2].axvline(2, color=PAPER, linestyle=":")
+    labels = (
+        "end / 20, as coded",
+        "end over $t = 6000$, as coded",
+        "largest / smallest, one factor",
+    )
+    for ax, label in zip(axes, labels, strict=True):
+        ax.set(xlabel=label)
+        ax.legend(fontsize=7)
+    axes[2].set_xscale("log")
+    axes[2].set(xticks=(ticks := [1, 2, 5, 10]), xticklabels=[str(tick) for tick in ticks])
+    axes[2].minorticks_off()
+    axes[0].set_ylabel("draws of pairs")
+    return fig
+
+
 def small_models(runs: Sequence[Mapping[str, Array]]) -> Any:
     """Mean S_rel within and between classes over its value at the start.
 
