@@ -1,12 +1,18 @@
 """Sets of Figure 1 in other places: the closed form of linear networks, and invariances."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lecore.data.manifolds import MANIFOLDS, torus
 from lecore.similarity import correlation_with_distance
 from lecore.studies.he_su import figure1_placements as placements
-from lecore.studies.he_su.figure1_runs import Figure1Run
+from lecore.studies.he_su.figure1_runs import (
+    Figure1Run,
+    step_on_each_point,
+    synthetic_problem,
+)
 
 SMALL = {"points": 20, "width": 4096, "boxes_width": 8}
 
@@ -47,9 +53,11 @@ def test_each_place_has_a_column_for_each_seed():
     run = Figure1Run(
         name="boxes", activation="tanh", seed=5, points=12, width=8, boxes_width=4, steps=0
     )
-    assert table.loc[[("boxes", "tanh")], ("as it is", 5)].item() == placements.correlation(run)
-    values = placements.of_place(table, ("boxes", "tanh"), "as it is")
-    assert values[1] == placements.correlation(run)
+    shifted = replace(run, shift=placements.radius(run))
+    for where, one in (("as it is", run), ("moved", shifted)):
+        found = step_on_each_point(synthetic_problem(one), run.probe_rate)
+        alone = correlation_with_distance(found.similarity, found.distance)
+        assert placements.of_place(table, ("boxes", "tanh"), where)[1] == pytest.approx(alone)
 
 
 def test_along_starts_where_the_set_is():

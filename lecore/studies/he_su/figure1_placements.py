@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lecore.data.manifolds import MANIFOLDS
+from lecore.data.manifolds import MANIFOLDS, placed
 from lecore.similarity import correlation_with_distance
 from lecore.studies.he_su.figure1_runs import Figure1Run, step_on_each_point, synthetic_problem
 
@@ -36,10 +36,30 @@ def radius(run: Figure1Run) -> float:
     return float(np.linalg.norm(manifold.points[manifold.primary], axis=1).max())
 
 
-def correlation(run: Figure1Run, device: str = "cpu") -> float:
-    """Correlation of S_rel with distance at random weights, self-pairs among them."""
-    found = step_on_each_point(synthetic_problem(run, device), run.probe_rate)
-    return correlation_with_distance(found.similarity, found.distance)
+def correlations_in(
+    run: Figure1Run, places: Mapping[Any, Mapping[str, Any]], device: str = "cpu"
+) -> dict[Any, float]:
+    """Correlation of S_rel with distance at random weights, the same wherever the set lies.
+
+    Args:
+        run: The set, and the network.
+        places: Changed settings of the run by name of the place.
+        device: Where to compute.
+
+    Returns:
+        By name, self-pairs among the pairs.
+    """
+    problem, found = synthetic_problem(run, device), {}
+    for name, changes in places.items():
+        there = replace(run, **changes)
+        manifold = placed(
+            MANIFOLDS[run.name](run.points, run.seed),
+            scale=there.scale, shift=there.shift, turn=there.turn,
+        )  # fmt: skip
+        x = problem.inputs.new_tensor(manifold.points)
+        measured = step_on_each_point(problem._replace(manifold=manifold, inputs=x), run.probe_rate)
+        found[name] = correlation_with_distance(measured.similarity, measured.distance)
+    return found
 
 
 def placed_correlations(
@@ -60,14 +80,12 @@ def placed_correlations(
     Returns:
         Shape (cases, placements · seeds), columns by placement and seed.
     """
-    rows = {
-        case: {
-            (where, run.seed): correlation(_placed(run, where), device)
-            for run in _runs(case, seeds, settings)
-            for where in PLACEMENTS
-        }
-        for case in cases
-    }
+    rows: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
+    for case in cases:
+        rows[case] = {}
+        for run in _runs(case, seeds, settings):
+            places = {(where, run.seed): placement(run, where) for where in PLACEMENTS}
+            rows[case] |= correlations_in(run, places, device)
     found = pd.DataFrame.from_dict(rows, orient="index")
     return found.set_axis(pd.MultiIndex.from_tuples(found.columns), axis=1)
 
@@ -97,15 +115,13 @@ def along(
     Returns:
         ``shift`` and ``scale``: a line for each, a column for each seed.
     """
-    runs = list(_runs(case, seeds, settings))
-    moved = {
-        t: {r.seed: correlation(replace(r, shift=t * radius(r))) for r in runs} for t in shifts
-    }
-    sized = {t: {r.seed: correlation(replace(r, scale=t)) for r in runs} for t in scales}
-    return {
-        name: pd.DataFrame.from_dict(found, orient="index")
-        for name, found in (("shift", moved), ("scale", sized))
-    }
+    found: dict[str, dict[int, dict[float, float]]] = {"shift": {}, "scale": {}}
+    for run in _runs(case, seeds, settings):
+        moved = {t: {"shift": t * radius(run)} for t in shifts}
+        sized = {t: {"scale": t} for t in scales}
+        for name, places in (("shift", moved), ("scale", sized)):
+            found[name][run.seed] = correlations_in(run, places)
+    return {name: pd.DataFrame(by_seed) for name, by_seed in found.items()}
 
 
 def _runs(
@@ -116,7 +132,3 @@ def _runs(
         Figure1Run(name=name, activation=activation, seed=s, **{**settings, "steps": 0})
         for s in seeds
     )
-
-
-def _placed(run: Figure1Run, where: str) -> Figure1Run:
-    return replace(run, **placement(run, where))
