@@ -130,16 +130,6 @@ def test_the_analogue_has_the_paper_s_roles():
     assert accuracy["random"] < 20 < min(accuracy["trained"], accuracy["linear"])
 
 
-def test_photographs_are_named_by_the_network(monkeypatch):
-    photographs = dict(zip(("a", "b", "c", "d"), torch.eye(5)[:4, None], strict=True))
-    monkeypatch.setattr(pretrained, "folder_images", lambda folder: photographs)
-    monkeypatch.setattr(pretrained, "pretrained_resnet152", lambda: nn.Flatten())
-    problem = pretrained.own_photographs("somewhere")
-    assert [y.tolist() for y in problem.labels] == [[0], [1], [2], [3]]
-    assert problem.class_names == ("a", "b", "c", "d")
-    assert problem.roles == (0, 1, 2, 3)
-
-
 def moved(p_value, log_ratio, *relative):
     values = np.array([1e-3, 1e-2])
     return measures.Moved(values, values / 10, p_value, log_ratio, relative)

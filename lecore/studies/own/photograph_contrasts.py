@@ -107,7 +107,7 @@ def permutation_p_value(near: Array, far: Array, *, seed: int = 0) -> float:
 
 
 def over_images(
-    statistic: Callable[..., float], sizes: Sequence[int], *, resamples: int = 2000, seed: int = 0
+    statistic: Callable[..., float], sizes: Sequence[int], *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """95 % interval of a statistic of several independent sets of images, percentile bootstrap.
 
