@@ -132,6 +132,20 @@ def test_tables_3_to_8_have_the_paper_s_rows_and_columns():
     assert AUXILIARY_TO_5V8["3,9"] == MNIST_PAIRS["5v8"][1]
 
 
+def test_a_pretrained_network_has_a_row_of_table_4_where_it_ran():
+    table = features([[90.0], [80.0]], method="efficientnet-lite2")
+    rows = tables.table_4(table)
+    assert rows["EfficientNet-Lite2"].tolist() == [90, 80]
+    assert not {"ResNet-152", "EfficientNet-Lite0"} & set(rows)
+    rows["squared, kernelized (CNN)"] = row([60, 95])
+    rows["AutoEncoder"] = row([50, 50])
+    found = findings.of_table_4(rows)
+    assert found["pairs-efficientnet-lite2-over-kernelized"].value == 1
+    assert found["pairs-kernelized-over-efficientnet-lite2"].value == 1
+    rows["ResNet-152"] = row([70, 99])
+    assert findings.of_table_4(rows)["pairs-pretrained-over-kernelized"].value == 2
+
+
 def test_table_6_has_the_auxiliary_classes_as_columns():
     runs = [he_su_run("digits", (5, 8), classes) for classes in AUXILIARY_TO_5V8.values()]
     runs += [he_su_run("digits", *MNIST_PAIRS["4v9"])]

@@ -124,7 +124,7 @@ def of_table_4(rows: Rows) -> Findings:
     """
     cnn = [rows["squared, kernelized (CNN)"]]
     found = {"pairs-kernelized-over-autoencoder": pairs_won(cnn, [rows["AutoEncoder"]])}
-    for title in PRETRAINED_ROWS.keys() & rows.keys():
+    for title in [t for t in PRETRAINED_ROWS if t in rows]:
         name = "pretrained" if title == "ResNet-152" else title.lower()
         found[f"pairs-{name}-over-kernelized"] = pairs_won([rows[title]], cnn)
         found[f"pairs-kernelized-over-{name}"] = pairs_won(cnn, [rows[title]])
