@@ -13,8 +13,6 @@ from lecore.errors import LecoreError
 from lecore.pretrained import ImageNetInput, last_features, pretrained, without_weights
 from lecore.seeding import seeded
 
-LITE_INPUT = ImageNetInput(2, "bicubic", (127.0,), (128.0,))
-
 
 def tiny() -> nn.Module:
     with seeded(3):
@@ -40,11 +38,12 @@ def lite(monkeypatch, tmp_path):
     return path, weights
 
 
-def test_a_lite_network_sees_pixels_less_127_over_128():
+def test_a_lite_network_sees_pixels_less_127_over_128(lite):
+    network = pretrained("efficientnet-lite2")
     white, black, middle = (torch.full((1, 1, 2, 2), v) for v in (1.0, -1.0, 0.0))
     for image, pixel in ((white, 255), (black, 0), (middle, 127.5)):
-        expected = torch.full((1, 3, 2, 2), (pixel - 127) / 128)
-        torch.testing.assert_close(LITE_INPUT(image), expected)
+        expected = torch.full((1, 3, 260, 260), (pixel - 127) / 128)
+        torch.testing.assert_close(network[0](image), expected)
 
 
 def test_resizing_is_bicubic_and_leaves_no_pixel_beyond_255():
