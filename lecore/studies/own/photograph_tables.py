@@ -79,7 +79,7 @@ def of_each_run(
             entry = {"value": float(moved[kind].mean()), "updates": updates, "tests": tests}
             numbers[*name, kind] = entry
         for folder, percent in zip(CLASSES, moved["named right"], strict=True):
-            numbers[*name, "named", folder] = {"value": percent, "unit": "%"}
+            numbers[*name, "named", folder] = {"value": round(float(percent), 4), "unit": "%"}
     return numbers
 
 
