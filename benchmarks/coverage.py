@@ -17,6 +17,7 @@ from lecore.companion.project import project_root
 from lecore.companion.records import write_json
 from lecore.data.manifolds import torus
 from lecore.similarity import correlation_with_distance
+from lecore.studies.he_su.comparisons import total_of_shares
 from lecore.theory.wide_networks import infinite_width_ntk
 from lecore.uncertainty import (
     Interval,
@@ -24,7 +25,6 @@ from lecore.uncertainty import (
     over_ratios,
     over_runs,
     proportion,
-    total_of_shares,
 )
 
 Array = NDArray[np.float64]

@@ -200,21 +200,3 @@ def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:
             norm_layer=nn.Identity, num_classes=outputs
         )
     return network
-
-
-def pretrained_resnet152() -> torch.nn.Module:
-    """The ResNet-152 of torchvision with its first ImageNet weights, the paper's, in eval mode.
-
-    Raises:
-        ConnectionError: If the weights are neither in torch's cache nor can be downloaded.
-    """
-    torchvision = import_torchvision()
-    weights = torchvision.models.ResNet152_Weights.IMAGENET1K_V1
-    try:
-        model: torch.nn.Module = torchvision.models.resnet152(weights=weights)
-    except OSError as error:
-        raise ConnectionError(
-            f"no ResNet-152 weights: {error}; fetch {weights.url} into torch's cache "
-            f"({torch.hub.get_dir()}/checkpoints)"
-        ) from error
-    return model.eval()

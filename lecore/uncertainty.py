@@ -1,7 +1,7 @@
 """Intervals, each for one kind of number: means, ratios, shares, counts, statistics of pairs.
 
-Each says what it covers; ``python -m benchmarks.coverage`` simulates how often it does. Fewer than
-three runs have no interval: its ends are NaN, and records leave them out.
+Each says what it covers; ``python -m benchmarks.coverage`` simulates how often. Fewer than three
+runs have no interval: its ends are NaN.
 """
 
 import math
@@ -38,7 +38,7 @@ def over_runs(
     """Mean of repeated runs with Student's t interval.
 
     Covers the expectation of a run, if runs are independent and about normal. For ratios take
-    :func:`over_ratios`, for shares of runs :func:`proportion`, for counts :func:`total_of_shares`.
+    :func:`over_ratios`, for shares of runs :func:`proportion`.
 
     Args:
         values: One number a run, shape (runs,).
@@ -80,8 +80,7 @@ def over_ratios(values: ArrayLike, confidence: float = 0.95) -> Interval:
 def proportion(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Share of successes in independent trials with the exact interval of Clopper & Pearson (1934).
 
-    Covers the chance of a success at least as often as it says; of 0 or n successes, too, it has
-    a width.
+    Covers the chance of a success at least as often as it says; of 0 or n, too, it has a width.
 
     Args:
         successes: 0 to n.
@@ -98,40 +97,10 @@ def proportion(successes: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(float(found.statistic), float(low), float(high), int(n))
 
 
-def total_of_shares(successes: ArrayLike, n: int | ArrayLike, confidence: float = 0.95) -> Interval:
-    """Sum of the shares of several kinds of trial, such as the pairs of digits that are won.
-
-    Covers the sum of their chances. Each share has its exact interval, and the distances of their
-    ends add like standard errors (MOVER; Zou & Donner, 2008), so that a method that won every
-    trial has an interval that reaches below all.
-
-    Args:
-        successes: Of each kind, shape (kinds,).
-        n: Trials of each kind.
-        confidence: Coverage in (0, 1).
-
-    Raises:
-        ValueError: As :func:`proportion`, or if there are no kinds.
-    """
-    won = np.atleast_1d(np.asarray(successes, dtype=np.int64))
-    trials = np.broadcast_to(np.asarray(n, dtype=np.int64), won.shape)
-    if not len(won):
-        raise ValueError("need at least one kind of trial")
-    parts = [proportion(k, m, confidence) for k, m in zip(won, trials, strict=True)]
-    value, low, high, _ = np.array(parts).T
-    total, fewest = float(value.sum()), int(trials.min())
-    if fewest < FEWEST:
-        return Interval(total, math.nan, math.nan, fewest)
-    below, above = np.linalg.norm(value - low), np.linalg.norm(high - value)
-    ends = max(total - float(below), 0.0), min(total + float(above), float(len(won)))
-    return Interval(total, *ends, fewest)
-
-
 def median_range(values: ArrayLike) -> Interval:
     """Median of repeated runs with their range, from one number a run, shape (runs,).
 
-    The range is no interval of confidence: one more run falls inside with probability
-    (n − 1)/(n + 1).
+    The range is no interval: one more run falls inside with probability (n − 1)/(n + 1).
     """
     runs = _runs(values)
     median = float(np.median(runs))
@@ -150,20 +119,16 @@ def over_points(
 
     Pairs that share a point are not independent, so points are left out one by one, rows and
     columns together, and never pairs (Tukey, 1958; Arvesen, 1969, for statistics of pairs). It
-    covers the expectation of the statistic over sets of n points drawn anew, rather too often
-    than too rarely. Pairs of a point with itself are one in n, so that with them this expectation
-    differs from that of a larger set: leave them out to speak of the population.
+    covers the expectation over sets of n points drawn anew, rather too often than too rarely. Pairs
+    of a point with itself are one in n: without them it is about that of the population.
 
     Args:
         statistic: Function of the matrices.
         matrices: Square matrices of one shape (n, n).
         confidence: Coverage in (0, 1).
 
-    Returns:
-        The statistic of the full matrices, which lies in the middle.
-
     Raises:
-        ValueError: If the matrices are not of one square shape, or there are fewer than 6 points.
+        ValueError: If the matrices are not of one square shape, of 6 points or more.
     """
     n = len(matrices[0])
     if n < 6 or any(m.shape != (n, n) for m in matrices):

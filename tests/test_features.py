@@ -5,9 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lecore.data.photographs import folder_images, imagenet_inputs
-from lecore.data.torchvision_import import import_torchvision
-from lecore.models import pretrained_resnet152
+from lecore.data.photographs import folder_images
 from lecore.studies.he_su import features
 
 
@@ -38,32 +36,13 @@ def test_images_are_stretched_to_28_or_refused():
             features.at_size_28(torch.zeros(shape))
 
 
-def test_imagenet_inputs_are_standardised_and_have_three_channels():
-    x = imagenet_inputs(torch.ones(2, 1, 8, 8))  # white
-    assert x.shape == (2, 3, 224, 224)
-    white = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
-    torch.testing.assert_close(x[0, :, 0, 0], white)
-
-
-@pytest.fixture
-def tiny_resnet(monkeypatch):
-    models = import_torchvision().models
-    monkeypatch.setattr(models, "resnet152", lambda weights: models.resnet18(weights=None))
-
-
-def test_pretrained_features_come_from_before_the_last_layer(tiny_resnet):
-    found = features.resnet152_features(torch.zeros(3, 1, 8, 8), batch_size=2)
-    assert found.shape == (3, 512)
-    assert not pretrained_resnet152().training
-
-
-def test_missing_weights_are_said_in_one_line(monkeypatch):
-    def offline(weights):
-        raise OSError("no network")
-
-    monkeypatch.setattr(import_torchvision().models, "resnet152", offline)
-    with pytest.raises(ConnectionError, match=r"fetch https://.*resnet152.*into torch's cache"):
-        pretrained_resnet152()
+def test_pretrained_features_come_from_before_the_last_layer(monkeypatch):
+    linear = torch.nn.Linear(64, 3)
+    network = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Flatten(), linear)
+    monkeypatch.setattr(features, "pretrained", {"efficientnet-lite0": network}.get)
+    images = torch.rand(3, 1, 8, 8)
+    found = features.pretrained_features(images, "efficientnet-lite0")
+    np.testing.assert_allclose(found, images.flatten(1))
 
 
 def test_a_folder_of_photographs_is_read_class_by_class(tmp_path):
@@ -72,10 +51,19 @@ def test_a_folder_of_photographs_is_read_class_by_class(tmp_path):
         for i in range(3):
             Image.new("RGB", (9, 7), (value,) * 3).save(tmp_path / name / f"{i}.png")
     found = folder_images(tmp_path, most=2)
-    assert {name: x.shape for name, x in found.items()} == dict.fromkeys(
-        ("cat", "plane"), (2, 3, 224, 224)
-    )
-    assert found["cat"].max() < 0 < found["plane"].min()
+    for name, value in (("cat", -1.0), ("plane", 1.0)):
+        torch.testing.assert_close(found[name], torch.full((2, 3, 300, 300), value))
     for bad in (tmp_path / "cat", tmp_path / "none"):
         with pytest.raises(ValueError, match="folder of images for each class"):
             folder_images(bad)
+
+
+def test_the_middle_of_a_photograph_is_what_counts(tmp_path):
+    """Of 16 × 32 pixels the 14 × 14 in the middle: rows 1 to 14, columns 9 to 22."""
+    pixels = np.zeros((16, 32, 3), dtype=np.uint8)
+    pixels[1:15, 9:23] = np.arange(14)[:, None] + 100
+    (tmp_path / "class").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "class" / "one.png")
+    found = folder_images(tmp_path, size=14)["class"][0]
+    expected = torch.tensor(pixels[1:15, 9:23]).permute(2, 0, 1) / 127.5 - 1
+    torch.testing.assert_close(found, expected)

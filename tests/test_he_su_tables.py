@@ -8,10 +8,11 @@ from scipy.stats import spearmanr
 
 from lecore.companion.published import published_table
 from lecore.studies.he_su import comparisons, elasticity, findings, sources, tables
+from lecore.studies.he_su.comparisons import total_of_shares
 from lecore.studies.he_su.figures import clusterings as figures
 from lecore.studies.he_su.problems import AUXILIARY_TO_5V8, MNIST_PAIRS
 from lecore.studies.he_su.runs import he_su_run
-from lecore.uncertainty import median_range, over_runs, proportion, total_of_shares
+from lecore.uncertainty import median_range, over_runs, proportion
 
 PAIRS = ["5v8", "4v9"]
 BOTH_PAIRS = [MNIST_PAIRS[pair] for pair in PAIRS]
@@ -130,6 +131,20 @@ def test_tables_3_to_8_have_the_paper_s_rows_and_columns():
         ours = {name for name in rows if not name.endswith(" normalized")}  # the control
         assert ours == set(published_table(f"table {number}")) - {"ResNet-152", "aux"}
     assert AUXILIARY_TO_5V8["3,9"] == MNIST_PAIRS["5v8"][1]
+
+
+def test_a_pretrained_network_has_a_row_of_table_4_where_it_ran():
+    table = features([[90.0], [80.0]], method="efficientnet-lite2")
+    rows = tables.table_4(table)
+    assert rows["EfficientNet-Lite2"].tolist() == [90, 80]
+    assert not {"ResNet-152", "EfficientNet-Lite0"} & set(rows)
+    rows["squared, kernelized (CNN)"] = row([60, 95])
+    rows["AutoEncoder"] = row([50, 50])
+    found = findings.of_table_4(rows)
+    assert found["pairs-efficientnet-lite2-over-kernelized"].value == 1
+    assert found["pairs-kernelized-over-efficientnet-lite2"].value == 1
+    rows["ResNet-152"] = row([70, 99])
+    assert findings.of_table_4(rows)["pairs-pretrained-over-kernelized"].value == 2
 
 
 def test_table_6_has_the_auxiliary_classes_as_columns():

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lecore.studies.he_su.comparisons import total_of_shares
 from lecore.uncertainty import (
     median_range,
     over_points,
     over_ratios,
     over_runs,
     proportion,
-    total_of_shares,
 )
 
 

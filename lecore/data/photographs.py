@@ -1,32 +1,30 @@
-"""Photographs as networks trained on ImageNet take them."""
+"""A user's own photographs."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lecore.data.torchvision_import import import_torchvision
 
+BICUBIC = 3
+"""Pillow's number of this way to resize."""
 
-def imagenet_inputs(images: Tensor) -> Tensor:
-    """Images in [−1, 1] as ImageNet networks want them: three channels, 224 × 224, standardised."""
-    x = F.interpolate((images + 1) / 2, size=(224, 224), mode="bilinear", align_corners=False)
-    x = x.expand(-1, 3, -1, -1)
-    mean = x.new_tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
-    deviation = x.new_tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
-    return (x - mean) / deviation
+SHARE = 7 / 8
+"""Side of the square in the middle that is kept, of the shorter side, as ImageNet is tested."""
 
 
-def folder_images(path: str | Path, *, most: int = 50) -> dict[str, Tensor]:
-    """A user's own photographs, one folder a class, as :func:`imagenet_inputs`.
+def folder_images(path: str | Path, *, most: int = 50, size: int = 300) -> dict[str, Tensor]:
+    """A user's own photographs, one folder a class, as images in [−1, 1].
 
     Args:
         path: Folder of the class folders.
         most: Images of each class, in the order of their names.
+        size: Height and width to which the middle of each is resized, bicubic.
 
     Returns:
-        By class, shape (images, 3, 224, 224).
+        By class, shape (images, 3, size, size).
 
     Raises:
         ValueError: If there is no class folder with an image.
@@ -36,10 +34,20 @@ def folder_images(path: str | Path, *, most: int = 50) -> dict[str, Tensor]:
         found = torchvision.datasets.ImageFolder(str(path))
     except OSError as error:
         raise ValueError(f"{path} must hold a folder of images for each class: {error}") from error
-    to_tensor = torchvision.transforms.functional.pil_to_tensor
-    images: dict[str, list[Tensor]] = {name: [] for name in found.classes}
-    for photograph, label in found:
-        chosen = images[found.classes[label]]
-        if len(chosen) < most:
-            chosen.append(imagenet_inputs(to_tensor(photograph)[None] / 127.5 - 1)[0])
-    return {name: torch.stack(chosen) for name, chosen in images.items()}
+    paths: dict[str, list[str]] = {name: [] for name in found.classes}
+    for file, label in found.samples:
+        paths[found.classes[label]].append(file)
+    return {
+        name: torch.stack([_middle(found.loader(file), size) for file in files[:most]])
+        for name, files in paths.items()
+    }
+
+
+def _middle(photograph: Any, size: int) -> Tensor:
+    """The square in the middle of a photograph, shape (3, size, size)."""
+    width, height = photograph.size
+    side = SHARE * min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    square = photograph.resize((size, size), BICUBIC, box=(left, top, left + side, top + side))
+    pixels: Tensor = import_torchvision().transforms.functional.pil_to_tensor(square)
+    return pixels / 127.5 - 1

@@ -1,13 +1,14 @@
 """Rows of He & Su's tables against each other, and against the printed numbers."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lecore.studies.he_su.tables import OURS, Rows
-from lecore.uncertainty import Interval, over_runs, total_of_shares
+from lecore.uncertainty import FEWEST, Interval, over_runs, proportion
 
 
 def pairs_won(
@@ -26,6 +27,35 @@ def pairs_won(
     """
     by_pair = wins(better, worse, ties=ties).groupby(level=0)
     return total_of_shares(by_pair.sum(), by_pair.size())
+
+
+def total_of_shares(successes: ArrayLike, n: int | ArrayLike, confidence: float = 0.95) -> Interval:
+    """Sum of the shares of several kinds of trial, such as the pairs of digits that are won.
+
+    Covers the sum of their chances. Each share has its exact interval, and the distances of their
+    ends add like standard errors (MOVER; Zou & Donner, 2008), so that a method that won every
+    trial has an interval that reaches below all.
+
+    Args:
+        successes: Of each kind, shape (kinds,).
+        n: Trials of each kind.
+        confidence: Coverage in (0, 1).
+
+    Raises:
+        ValueError: As :func:`proportion`, or if there are no kinds.
+    """
+    won = np.atleast_1d(np.asarray(successes, dtype=np.int64))
+    trials = np.broadcast_to(np.asarray(n, dtype=np.int64), won.shape)
+    if not len(won):
+        raise ValueError("need at least one kind of trial")
+    parts = [proportion(k, m, confidence) for k, m in zip(won, trials, strict=True)]
+    value, low, high, _ = np.array(parts).T
+    total, fewest = float(value.sum()), int(trials.min())
+    if fewest < FEWEST:
+        return Interval(total, math.nan, math.nan, fewest)
+    below, above = np.linalg.norm(value - low), np.linalg.norm(high - value)
+    ends = max(total - float(below), 0.0), min(total + float(above), float(len(won)))
+    return Interval(total, *ends, fewest)
 
 
 def chance_of_all(rows: Rows, ours: Sequence[str] = OURS) -> float:

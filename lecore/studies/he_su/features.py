@@ -8,9 +8,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor
 
-from lecore.data.photographs import imagenet_inputs
+from lecore.data.pretrained import last_features, pretrained
 from lecore.losses import squared_error
-from lecore.models import pretrained_resnet152
 from lecore.studies.he_su.autoencoder import autoencoder
 from lecore.training import train
 
@@ -62,21 +61,19 @@ def autoencoder_features(
     return codes
 
 
-def resnet152_features(images: Tensor, *, batch_size: int = 50) -> Array:
-    """The 2,048 last features of torchvision's ResNet-152 with ImageNet weights.
+def pretrained_features(images: Tensor, name: str) -> Array:
+    """The last features of a network that ImageNet has trained: 2,048 of ResNet-152.
 
     Args:
-        images: In [−1, 1], shape (n, 1 or 3, h, w); they are resized to 224 × 224.
-        batch_size: Images at a time.
+        images: In [−1, 1], shape (n, 1 or 3, h, w); the network resizes them.
+        name: A key of :data:`lecore.data.pretrained.PRETRAINED`.
 
     Raises:
-        ConnectionError: If the weights are neither in torch's cache nor can be downloaded.
+        LecoreError: If the extra ``pretrained`` is missing.
+        ConnectionError: If torchvision's weights are neither in torch's cache nor can be fetched.
     """
-    model = pretrained_resnet152().to(images.device)
-    model.fc = torch.nn.Identity()
-    with torch.no_grad():
-        parts = [model(imagenet_inputs(x)) for x in images.split(batch_size)]
-    features: Array = torch.cat(parts).double().cpu().numpy()
+    network = pretrained(name).to(images.device)
+    features: Array = last_features(network, images).double().cpu().numpy()
     return features
 
 

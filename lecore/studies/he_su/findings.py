@@ -15,7 +15,14 @@ from lecore.studies.he_su.comparisons import (
     over_replicates,
     pairs_won,
 )
-from lecore.studies.he_su.tables import BOTH, OURS, Rows, mean_over_pairs, numbers_of
+from lecore.studies.he_su.tables import (
+    BOTH,
+    OURS,
+    PRETRAINED_ROWS,
+    Rows,
+    mean_over_pairs,
+    numbers_of,
+)
 from lecore.uncertainty import Interval, median_range, over_runs, proportion
 
 Findings = dict[str, Any]
@@ -129,9 +136,17 @@ def of_table_3(rows: Rows) -> Findings:
 
 
 def of_table_4(rows: Rows) -> Findings:
-    """The kernelized CNN against the autoencoder."""
-    won = pairs_won([rows["squared, kernelized (CNN)"]], [rows["AutoEncoder"]])
-    return {"pairs-kernelized-over-autoencoder": won}
+    """The kernelized CNN against the autoencoder, and against ResNet-152 where its row is there.
+
+    Other pretrained networks have records of their own, by the last word of their name.
+    """
+    cnn = [rows["squared, kernelized (CNN)"]]
+    found = {"pairs-kernelized-over-autoencoder": pairs_won(cnn, [rows["AutoEncoder"]])}
+    for title in [t for t in PRETRAINED_ROWS if t in rows]:
+        name = "pretrained" if title == "ResNet-152" else title.lower()
+        found[f"pairs-{name}-over-kernelized"] = pairs_won([rows[title]], cnn)
+        found[f"pairs-kernelized-over-{name}"] = pairs_won(cnn, [rows[title]])
+    return found
 
 
 def of_table_5(rows: Rows) -> Findings:

@@ -18,6 +18,7 @@ from lecore.clustering.scores import (
     within_over_between,
 )
 from lecore.data.images import Images, load, scaled
+from lecore.data.pretrained import PRETRAINED
 from lecore.errors import DivergenceError, LecoreError
 from lecore.losses import Loss, binary_cross_entropy, squared_error
 from lecore.names import Choices
@@ -158,8 +159,8 @@ def _measure_features(run: Run, problem: Problem) -> Measured:
         found = features.autoencoder_features(
             problem.primary, problem.auxiliary, epochs=run.epochs, seed=run.seed
         )
-    elif run.method == "resnet152":
-        found = features.resnet152_features(problem.primary)
+    elif run.method in PRETRAINED:
+        found = features.pretrained_features(problem.primary, run.method)
     else:
         init = features.seeding_of_2019
         pixels = run.method == "pixels"

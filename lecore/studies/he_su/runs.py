@@ -10,7 +10,10 @@ from lecore.names import check_name
 from lecore.studies.he_su.problems import Pair
 
 Network = Literal["two-layer", "cnn", "skip"]
-Features = Literal["pixels", "principal", "autoencoder", "resnet152"]
+Features = Literal[
+    "pixels", "principal", "autoencoder",
+    "resnet152", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2",
+]  # fmt: skip
 LossName = Literal["squared", "cross-entropy"]
 
 
@@ -24,7 +27,8 @@ class Run:
         auxiliary: The auxiliary classes.
         method: What is clustered: similarities of a network, ``two-layer``, ``cnn`` or ``skip``
             (the paper's "ResNet"), or the features ``pixels``, ``principal`` (PCA),
-            ``autoencoder``, ``resnet152``.
+            ``autoencoder``, or those of a network of
+            :data:`lecore.data.pretrained.PRETRAINED`.
         activation: Of two-layer networks; ``linear`` is the control.
         loss: ``squared`` or ``cross-entropy`` (through a sigmoid).
         width: Hidden units of two-layer and skip networks.

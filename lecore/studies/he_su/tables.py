@@ -19,6 +19,14 @@ WAY_OF_THE_PAPER: dict[LossName, Way] = {"squared": "exact", "cross-entropy": "a
 """How the tables measure similarities; the paper's own steps with the squared loss are exact."""
 
 SHORT = {"linear": "linear", "relu": "ReLU"}
+PRETRAINED_ROWS = {
+    "ResNet-152": "resnet152",
+    "EfficientNet-Lite0": "efficientnet-lite0",
+    "EfficientNet-Lite1": "efficientnet-lite1",
+    "EfficientNet-Lite2": "efficientnet-lite2",
+}
+"""Rows of Table 4 that need ImageNet's weights; the paper has the first."""
+
 OURS = tuple(f"{loss}, {option} (ReLU)" for loss in get_args(LossName) for option in BOTH)
 """The rows of Tables 1 and 2 that the paper calls ours."""
 
@@ -192,8 +200,13 @@ def table_3(trained: pd.DataFrame) -> Rows:
 
 
 def table_4(trained: pd.DataFrame) -> Rows:
-    """Table 4: an autoencoder's features, and similarities of the CNN."""
-    return {"AutoEncoder": accuracies(trained, method="autoencoder")} | {
+    """Table 4: features of an autoencoder and of pretrained networks, similarities of the CNN."""
+    features = {"AutoEncoder": "autoencoder"} | {
+        title: method
+        for title, method in PRETRAINED_ROWS.items()
+        if (trained.method == method).any()
+    }
+    return {title: accuracies(trained, method=method) for title, method in features.items()} | {
         f"squared, {option} (CNN)": network_row(trained, option, method="cnn") for option in BOTH
     }
 

@@ -1,7 +1,6 @@
-"""Networks and images in the roles of He & Su's ResNet-152 and its cats and warplanes."""
+"""Small networks and images in the roles of He & Su's ResNet-152, its cats and warplanes."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lecore.data.images import load, scaled
-from lecore.data.photographs import folder_images
 from lecore.losses import cross_entropy
-from lecore.models import fully_connected, image_cnn, pretrained_resnet152
+from lecore.models import fully_connected, image_cnn
 from lecore.training import train
 
 ROLES = ("tabby", "tiger", "warplane", "frog")
@@ -37,28 +35,6 @@ class Problem(NamedTuple):
     labels: list[Tensor]
     class_names: tuple[str, ...]
     roles: tuple[int, ...]
-
-
-def own_photographs(folder: str | Path, device: str = "cpu") -> Problem:
-    """A ResNet-152 that ImageNet has trained, with a user's photographs.
-
-    Labels are ImageNet's, as the network itself names the photographs.
-
-    Args:
-        folder: With one folder of photographs for each of :data:`ROLES`, in this order of names.
-        device: Where to compute.
-
-    Raises:
-        ConnectionError: If there are no weights, see :func:`lecore.models.pretrained_resnet152`.
-        ValueError: If there are no photographs.
-    """
-    photographs = folder_images(folder)
-    images = [x.to(device) for x in photographs.values()]
-    resnet = pretrained_resnet152().to(device)
-    with torch.no_grad():
-        labels = [resnet(x).argmax(dim=1) for x in images]
-    roles = tuple(range(len(ROLES)))
-    return Problem({"trained": [resnet]}, images, labels, tuple(photographs), roles)
 
 
 def analogue(

@@ -44,7 +44,12 @@ class Moved(NamedTuple):
 
 
 def divergences(
-    network: nn.Module, updates: Labelled, tests: Tensor, *, learning_rate: float
+    network: nn.Module,
+    updates: Labelled,
+    tests: Tensor,
+    *,
+    learning_rate: float,
+    dtype: torch.dtype = torch.float64,
 ) -> Array:
     """KL(p⁺ ‖ p) at test images after a step on each update image.
 
@@ -53,17 +58,17 @@ def divergences(
         updates: Images and classes of the steps.
         tests: Shape (m, …).
         learning_rate: Of the step.
+        dtype: torch.dtype of the step.
 
     Returns:
         Shape (n, m), steps as rows.
     """
     change = prediction_change(
-        network, *updates, tests, learning_rate=learning_rate, loss=cross_entropy
+        network, *updates, tests, learning_rate=learning_rate, loss=cross_entropy, dtype=dtype
     )
     with torch.no_grad():
-        logits = copy.deepcopy(network).double()(tests.double())
-    divergence: Array = prediction_divergence(logits, change).cpu().numpy()
-    return divergence
+        logits = copy.deepcopy(network).to(dtype)(tests.to(dtype))
+    return _divergence(logits, change)
 
 
 def similar_and_distant(
@@ -98,6 +103,44 @@ def similar_and_distant(
     )
 
 
+def batch_divergences(
+    network: nn.Module,
+    first: Labelled,
+    second: Labelled,
+    tests: Tensor,
+    *,
+    learning_rate: float,
+    dtype: torch.dtype = torch.float64,
+) -> Array:
+    """KL(p⁺ ‖ p) at test images after steps on batches of two, as in He & Su's appendix.
+
+    Args:
+        network: In eval mode, with logits as outputs.
+        first: Images and classes of one class of the batches.
+        second: Of the other; the i-th of both are the i-th batch, as long as there are both.
+        tests: Shape (m, …).
+        learning_rate: Of the step on the mean loss of a batch.
+        dtype: torch.dtype of the step.
+
+    Returns:
+        Shape (batches, m).
+    """
+    network, tests = copy.deepcopy(network).to(dtype), tests.to(dtype)
+    with torch.no_grad():
+        before = network(tests)
+    changes = []
+    for *images, one, other in zip(first[0], second[0], first[1], second[1], strict=False):
+        moved = copy.deepcopy(network)
+        loss = F.cross_entropy(moved(torch.stack(images).to(dtype)), torch.stack([one, other]))
+        weights = list(moved.parameters())
+        gradients = torch.autograd.grad(loss, weights)
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.sub_(learning_rate * gradient)
+            changes.append(moved(tests) - before)
+    return _divergence(before, torch.stack(changes))
+
+
 def batch_changes(
     network: nn.Module,
     first: Labelled,
@@ -106,39 +149,12 @@ def batch_changes(
     *,
     learning_rate: float,
 ) -> Array:
-    """Mean KL at test images after steps on batches of two, as in He & Su's appendix.
-
-    Args:
-        network: In eval mode, with logits as outputs.
-        first: Images and classes of one class of the batches.
-        second: Of the other; the i-th of both are the i-th batch, as long as there are both.
-        tests: Sets of test images, each of shape (m, …).
-        learning_rate: Of the step on the mean loss of a batch.
-
-    Returns:
-        Mean over batches and images of a set, shape (sets,).
-    """
-    network = copy.deepcopy(network).double()
-    with torch.no_grad():
-        before = [network(x.double()) for x in tests]
-    found = []
-    for *images, one, other in zip(first[0], second[0], first[1], second[1], strict=False):
-        moved = copy.deepcopy(network)
-        logits = moved(torch.stack(images).double())
-        loss = F.cross_entropy(logits, torch.stack([one, other]))
-        weights = list(moved.parameters())
-        gradients = torch.autograd.grad(loss, weights)
-        with torch.no_grad():
-            for weight, gradient in zip(weights, gradients, strict=True):
-                weight.sub_(learning_rate * gradient)
-            changes = [moved(x.double()) - z for x, z in zip(tests, before, strict=True)]
-        found.append(
-            [
-                float(prediction_divergence(z, change[None]).mean())
-                for z, change in zip(before, changes, strict=True)
-            ]
-        )
-    means: Array = np.mean(found, axis=0)
+    """Means of :func:`batch_divergences` over batches and the images of each set, shape (sets,)."""
+    moved = batch_divergences(
+        network, first, second, torch.cat(list(tests)), learning_rate=learning_rate
+    )
+    parts = np.split(moved, np.cumsum([len(x) for x in tests])[:-1], axis=1)
+    means: Array = np.array([part.mean() for part in parts])
     return means
 
 
@@ -194,3 +210,9 @@ def accuracy(network: nn.Module, images: Sequence[Tensor]) -> float:
     with torch.no_grad():
         right = [(network(x).argmax(dim=1) == k).float().mean() for k, x in enumerate(images)]
     return 100 * float(np.mean([float(share) for share in right]))
+
+
+def _divergence(logits: Tensor, change: Tensor) -> Array:
+    """KL of the changed predictions from the others, in double precision from here on."""
+    found: Array = prediction_divergence(logits.double(), change.double()).cpu().numpy()
+    return found
