@@ -51,22 +51,22 @@ def test_ranked_definitions_are_looked_up(followed):
 
 
 def test_chances_on_training_points_leave_out_self_pairs():
-    values = np.zeros((2, 3, 4, 8))
+    values = np.zeros((3, 3, 4, 8))
     values[:, :, range(4), range(4)] = 9.0
     values[:, 1, :, :4] -= PAIRS.apart
     values[:, 2, :, 4:] += PAIRS.same
     curves = ranks.superiority_curves(values, PAIRS)
-    np.testing.assert_allclose(curves["training"], [[0.5, 0, 0.5]] * 2)
-    np.testing.assert_allclose(curves["held-out"], [[0.5, 0.5, 1]] * 2)
+    np.testing.assert_allclose(curves["training"], [[0.5, 0, 0.5]] * 3)
+    np.testing.assert_allclose(curves["held-out"], [[0.5, 0.5, 1]] * 3)
     numbers = ranks.superiority_numbers(curves, {"start": 0, "end": 2})
-    assert numbers["held-out", "end"] == (1, 1, 1)
+    assert numbers["held-out", "end"] == (1, 1, 1, 3)
     assert numbers["training", "start"].value == 0.5
 
 
 def test_ratio_and_signs_of_known_matrices():
-    kernel = np.where(PAIRS.same, 0.6, 0.2)[None].repeat(2, axis=0)
+    kernel = np.where(PAIRS.same, 0.6, 0.2)[None].repeat(3, axis=0)
     kernel[:, range(4), range(4)] = 1.0
-    assert ranks.intraclass_ratio(kernel, PAIRS) == pytest.approx((75, 75, 75))
+    assert ranks.intraclass_ratio(kernel, PAIRS) == pytest.approx((75, 75, 75, 3))
     signs = ranks.stiffness_signs(kernel - 0.4, PAIRS)
     assert signs["within"].value == 1
     assert signs["between"].value == -1

@@ -15,7 +15,7 @@ CASES = {(case.interval, case.data, case.n): case for case in of_runs()}
     ("interval", "data"), [("over_runs", "normal"), ("over_ratios", "lognormal, σ = 1")]
 )
 def test_means_and_ratios_are_covered_in_95_of_100(interval, data, n):
-    assert coverage(CASES[interval, data, n], 1500) == pytest.approx(0.95, abs=0.02)
+    assert coverage(CASES[interval, data, n], 600) == pytest.approx(0.95, abs=0.03)
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
@@ -25,20 +25,20 @@ def test_a_chance_is_covered_at_least_so_often(chance, n):
     assert stats.binom.pmf(range(n + 1), n, chance) @ held >= 0.95
 
 
-@pytest.mark.parametrize("data", ["six alike, 0.95", "six alike, 0.7", "sure and doubtful pairs"])
+@pytest.mark.parametrize("data", ["six alike, 0.95", "sure and doubtful pairs"])
 def test_a_number_of_pairs_is_covered(data):
-    assert coverage(CASES["total_of_shares", data, 5], 150) > 0.88  # 0.93 and more, of 150
+    assert coverage(CASES["total_of_shares", data, 5], 80) > 0.86  # 0.93 and more, of 80
 
 
 def test_two_modes_are_not_covered_by_the_mean_of_three():
     case = CASES["over_runs", "two modes, 60 and 95 in one of two", 3]
-    assert coverage(case, 1000) == pytest.approx(0.75, abs=0.05)
+    assert coverage(case, 500) == pytest.approx(0.75, abs=0.06)
 
 
 def test_a_statistic_of_pairs_is_covered_where_pairs_share_points():
     hits = 0
-    for seed in range(200):
+    for seed in range(120):
         x = np.random.default_rng(seed).normal(size=20)
         _, low, high, _ = over_points(lambda m: m.mean(), [x[:, None] + x])
         hits += low <= 0 <= high
-    assert hits / 200 == pytest.approx(0.95, abs=0.04)
+    assert hits / 120 == pytest.approx(0.95, abs=0.05)
