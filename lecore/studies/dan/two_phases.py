@@ -31,7 +31,7 @@ def phase_numbers(paths: Paths) -> dict[str, dict[str, Any]]:
         paths: Its runs, at least three seeds, all of different data and weights.
 
     Returns:
-        Records by quantity: the numbers of :class:`~lecore.studies.dan.phases.Phases`, averaged
+        Records by quantity, the numbers of :class:`~lecore.studies.dan.phases.Phases`, averaged
         over targets, with intervals over seeds (``slope ratio`` and ``left ratio``: geometric
         means; ``change point`` only where every curve has one); the shares of runs that ``levels
         off`` and show ``two phases``; ``trained end over start`` and ``held out end over start``.
@@ -67,7 +67,7 @@ def corner_numbers(paths: Paths) -> dict[str, dict[str, Any]]:
         paths: Runs by kind and target, and seed.
 
     Returns:
-        Means over kinds and targets, with intervals over seeds: ``corner difference``, the change
+        Means over kinds and targets with intervals over seeds, of ``corner difference``, the change
         point of S_rel less that of the loss, as parts of the time; ``similarity lines explain``
         and ``loss lines explain``, the part of the variance that the lines explain.
     """

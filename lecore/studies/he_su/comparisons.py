@@ -42,7 +42,7 @@ def total_of_shares(successes: ArrayLike, n: int | ArrayLike, confidence: float 
         confidence: Coverage in (0, 1).
 
     Raises:
-        ValueError: As :func:`proportion`, or if there are no kinds.
+        ValueError: As :func:`lecore.uncertainty.proportion`, or if there are no kinds.
     """
     won = np.atleast_1d(np.asarray(successes, dtype=np.int64))
     trials = np.broadcast_to(np.asarray(n, dtype=np.int64), won.shape)
