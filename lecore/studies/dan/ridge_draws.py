@@ -80,7 +80,7 @@ def draw_records(
         published: End of the published curve.
 
     Returns:
-        Records by words: each number; the ``spread`` of two, median and central 95 % of single
+        Records by words, of each number; the ``spread`` of two, median and central 95 % of single
         draws; shares of draws with the ``end near`` the published one, within a factor of two,
         ``late flat``, within a tenth, and both, ``near and flat``.
     """
