@@ -4,7 +4,6 @@ Draws data whose truth is known, thousands of times, and counts. The table is co
 on the page *Intervals*.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -142,7 +141,7 @@ def main(repeats: int, points_repeats: int) -> None:
         row = case._asdict() | {"held": coverage(case, times), "repeats": times}
         rows.append({key: value for key, value in row.items() if key not in ("draw", "truth")})
         click.echo(line(rows[-1]))
-    write_json(project_root() / "book" / "coverage.json", json.loads(json.dumps(rows)))
+    write_json(project_root() / "book" / "coverage.json", rows)
 
 
 if __name__ == "__main__":

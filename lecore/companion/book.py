@@ -146,7 +146,14 @@ def scorecard(root: Path, build: Path) -> str:
         name = f"[{r.id}]({r.chapter}.ipynb)" if r.chapter in written else r.id
         run, last = reference.get(r.id), final[r.id]
         says = plain(f"{r.claim} ({r.place})") + (" *Our own question.*" if r.ours else "")
-        cells = (name, says, plain(number(r.paper)), _criteria(run), _criteria(r), _verdict(last))
+        cells = (
+            name,
+            says,
+            plain(number(r.paper)),
+            _criteria(run),
+            _criteria(r),
+            _verdict(last, last is run),
+        )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, *_history(root)]) + "\n"
 
@@ -165,12 +172,12 @@ def _criteria(result: Result | None) -> str:
     return "<br>".join(parts)
 
 
-def _verdict(result: Result) -> str:
+def _verdict(result: Result, by_reference: bool) -> str:
     """The verdict, where it comes from, and what would settle it."""
     state = f"**{result.verdict}**"
     if result.outcome == NOT_RUN:
         return f"{state}: {plain(result.reason)}"
-    source = "this build" if result.profile != "paper" else "reference run"
+    source = "reference run" if by_reference else "this build"
     if result.analogue:
         state += f"; an analogue is {result.outcome}: {plain(result.analogue)}"
     if result.tried:

@@ -14,17 +14,7 @@ from lecore.uncertainty import FEWEST, Interval, over_runs, proportion
 def pairs_won(
     better: Sequence[pd.Series], worse: Sequence[pd.Series], *, ties: bool = False
 ) -> Interval:
-    """On how many pairs the best of some rows is above the best of others, from :func:`wins`.
-
-    Args:
-        better: Rows, as :func:`~lecore.studies.he_su.tables.accuracies` gives them: accuracies by
-            pair and replicate.
-        worse: Rows that they are compared with.
-        ties: Whether a tie counts as won.
-
-    Returns:
-        The number of pairs won, summed from the share of replicates in which each is.
-    """
+    """Number of pairs won, summed from the share of replicates in which each is; see :func:`wins`."""
     by_pair = wins(better, worse, ties=ties).groupby(level=0)
     return total_of_shares(by_pair.sum(), by_pair.size())
 
@@ -60,9 +50,7 @@ def total_of_shares(successes: ArrayLike, n: int | ArrayLike, confidence: float 
 
 def chance_of_all(rows: Rows, ours: Sequence[str] = OURS) -> float:
     """Chance that one run wins every pair, if each is won as often as here, independently."""
-    better = [values for name, values in rows.items() if name in ours]
-    worse = [values for name, values in rows.items() if name not in ours]
-    return float(wins(better, worse).groupby(level=0).mean().prod())
+    return float(wins(*_split(rows, ours)).groupby(level=0).mean().prod())
 
 
 def wins(
@@ -95,8 +83,15 @@ def wins(
 
 def against_the_rest(rows: Rows, ours: Sequence[str] = OURS, *, ties: bool = False) -> Interval:
     """:func:`pairs_won` of some rows of a table, by name, against all others."""
-    better = [values for name, values in rows.items() if name in ours]
-    return pairs_won(better, [v for name, v in rows.items() if name not in ours], ties=ties)
+    return pairs_won(*_split(rows, ours), ties=ties)
+
+
+def _split(rows: Rows, ours: Sequence[str]) -> tuple[list[pd.Series], list[pd.Series]]:
+    """Rows by those names, and all others."""
+    return (
+        [values for name, values in rows.items() if name in ours],
+        [values for name, values in rows.items() if name not in ours],
+    )
 
 
 def off_printed(
