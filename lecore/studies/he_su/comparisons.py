@@ -14,7 +14,7 @@ from lecore.uncertainty import FEWEST, Interval, over_runs, proportion
 def pairs_won(
     better: Sequence[pd.Series], worse: Sequence[pd.Series], *, ties: bool = False
 ) -> Interval:
-    """Number of pairs won, summed from the share of replicates in which each is; see :func:`wins`."""
+    """Number of pairs won, by :func:`wins`: the sum of their shares of the replicates."""
     by_pair = wins(better, worse, ties=ties).groupby(level=0)
     return total_of_shares(by_pair.sum(), by_pair.size())
 
