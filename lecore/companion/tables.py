@@ -72,7 +72,7 @@ def side_by_side(
         for source, records in (("reference run", reference), ("this build", here)):
             cells = [records.get(key(table, row, column)) for column in columns]
             if any(cells):
-                shown[row, source] = [_text(cell) for cell in cells]
+                shown[row, _with_n(source, cells)] = [_text(cell) for cell in cells]
     index = pd.MultiIndex.from_tuples(shown, names=[None, None])
     return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
 
@@ -99,7 +99,7 @@ def interval_table(
         for source, records in (("reference run", reference), ("this build", here)):
             cells = [records.get(name_of(row, column)) for column in columns]
             if any(cells):
-                shown[row, source] = [_with_interval(cell) for cell in cells]
+                shown[row, _with_n(source, cells)] = [_with_interval(cell) for cell in cells]
     index = pd.MultiIndex.from_tuples(shown, names=[None, None])
     return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
 
@@ -154,6 +154,12 @@ def _arrow(published: float, cell: Mapping[str, Any] | None) -> str:
         return ""
     low, high = round(cell["low"], 1), round(cell["high"], 1)
     return " ↑" if published > high else " ↓" if published < low else ""
+
+
+def _with_n(source: str, cells: Iterable[Mapping[str, Any] | None]) -> str:
+    """Where a row is from, with the number of runs of its cells."""
+    numbers = sorted({cell["n"] for cell in cells if cell and "n" in cell})
+    return f"{source}\nn = {' or '.join(map(str, numbers))}" if numbers else source
 
 
 def _with_interval(cell: Mapping[str, Any] | None) -> str:

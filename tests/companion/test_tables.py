@@ -44,8 +44,8 @@ def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None
     )  # fmt: skip
     shown = shown.data
     assert shown.loc[("K-means", "paper")].tolist() == ["50.4", "54.5"]
-    assert shown.loc[("K-means", "reference run")].tolist() == ["—", "61.0\n62.0"]
-    assert shown.loc[("K-means", "this build"), "5v8"] == "53.0\n50.0–58.0"
+    assert shown.loc[("K-means", "reference run\nn = 2")].tolist() == ["—", "61.0\n62.0"]
+    assert shown.loc[("K-means", "this build\nn = 3"), "5v8"] == "53.0\n50.0–58.0"
 
 
 def test_numbers_stand_beside_those_of_the_reference_run_if_it_has_them() -> None:
@@ -126,6 +126,16 @@ def test_intervals_stand_below_their_numbers_if_they_have_a_width() -> None:
     ]  # fmt: skip
     assert shown["x"].tolist() == ["0.50\n0.25–1.00", "0.50", "—"]
     assert shown["y"].tolist() == ["—", "0.33", "0.50"]
+
+
+def test_rows_say_of_how_many_runs_their_cells_are() -> None:
+    few, more = {"value": 1.0, "n": 3}, {"value": 1.0, "low": 0.5, "high": 2.0, "n": 5}
+    shown = tables.interval_table(
+        ["a", "b", "c"], ["x", "y"], lambda row, column: f"{row}-{column}", reference={},
+        here={"a-x": more, "a-y": more, "b-x": more, "b-y": few, "c-x": {"value": 1.0}},
+    ).data  # fmt: skip
+    said = [source.partition("\n")[2] for _, source in shown.index]
+    assert said == ["n = 5", "n = 3 or 5", ""]
 
 
 def test_the_figure_has_a_panel_for_each_column(recorded: dict[str, Any]) -> None:
