@@ -107,6 +107,15 @@ def test_first_order_is_measured_against_the_step(followed):
     assert numbers["superiority after training", "first_order"] == pytest.approx(chance)
 
 
+def test_a_step_that_does_not_move_its_own_point_counts_by_the_others():
+    exact = np.random.default_rng(0).normal(size=(4, 8, 2))
+    exact[1, 1] = 0
+    numbers = ranks.first_order_numbers([{"exact": exact, "first_order": exact}], PAIRS)
+    size = np.linalg.norm(exact, axis=2)[:, :4]
+    chance = superiority(size, PAIRS.apart, PAIRS.other).mean()
+    assert numbers["superiority after training", "exact"] == pytest.approx(chance)
+
+
 def test_small_steps_are_taken_to_the_limit():
     rng = np.random.default_rng(1)
     steps = {kind: rng.normal(size=(4, 8, 2)) for kind in ranks.KINDS}

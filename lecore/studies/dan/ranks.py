@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lecore.similarity import own_change, relative_similarity
 from lecore.studies.dan.classification_measures import (
     DEFINITIONS,
     Step,
@@ -226,9 +225,11 @@ def first_order_numbers(followed: Followed, pairs: Pairs) -> dict[str | tuple[st
     ]
     numbers: dict[str | tuple[str, ...], float] = {"sgd-first-order-error": max(errors)}
     for name in ("exact", "first_order"):
-        changes = [torch.tensor(one[name]).double() for one in followed]
-        moved = [relative_similarity(change, own_change(change)).numpy() for change in changes]
-        chances = [superiority(m[:, :points], pairs.apart, pairs.other).mean() for m in moved]
+        # ranks within a row know no denominator, which is 0 where a network is sure of its point
+        moved = [
+            np.linalg.norm(one[name][:, :points].astype(np.float64), axis=-1) for one in followed
+        ]
+        chances = [superiority(m, pairs.apart, pairs.other).mean() for m in moved]
         numbers["superiority after training", name] = float(np.mean(chances))
     return numbers
 
