@@ -190,7 +190,9 @@ def test_every_job_has_tiles_even_if_one_would_hold_all(tmp_path, symmetric):
     assert 4 <= len(calls(tmp_path)) <= 6
 
 
-@pytest.mark.parametrize("backend", ["threads", "processes"])
+@pytest.mark.parametrize(
+    "backend", ["threads", pytest.param("processes", marks=pytest.mark.processes)]
+)
 def test_jobs_give_the_same_matrix(tmp_path, backend):
     tile = Products((2, 2), symmetric=True, calls=tmp_path)
     matrix = compute(tile, 10, 10, Tiles(jobs=2, backend=backend, shape=(3, 3)))
@@ -330,6 +332,7 @@ def test_a_cluster_gives_the_same_matrix(client, tmp_path):
         compute(Products(fails_at=(0, 0)), 4, 4, Tiles(client=client, shape=(2, 2)))
 
 
+@pytest.mark.processes
 def test_a_cluster_writes_to_the_store_itself(client, tmp_path):
     pytest.importorskip("zarr")
     tile = Products(symmetric=True)
@@ -359,6 +362,7 @@ def test_killed_workers_lose_only_their_tiles(client, tmp_path):
     assert len(calls(tmp_path)) <= 16 + 4
 
 
+@pytest.mark.processes
 def test_a_tile_that_kills_its_workers_is_explained(client):
     client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
     with pytest.raises(LecoreError, match="workers died computing tiles"):

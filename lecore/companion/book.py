@@ -19,9 +19,11 @@ from lecore.companion.claims import (
     tally,
 )
 from lecore.companion.documents import CHANGE, COVERAGE, VERDICTS, read_json, write_text
+from lecore.companion.downloads import standalone
+from lecore.companion.executed import executed_path
+from lecore.companion.page_notebooks import for_page, with_prose
 from lecore.companion.provenance import plain
 from lecore.companion.scan import scan
-from lecore.companion.staged import read_staged, staged_path
 from lecore.companion.verdicts import NOT_RUN, UNDECIDED, bounds, measured, number
 from lecore.companion.workspace import workspace
 from lecore.errors import LecoreError
@@ -48,8 +50,10 @@ def build_book(root: Path, build: Path) -> Path:
 
 
 def _build(root: Path, build: Path) -> Path:
+    import nbformat
+
     names = project.chapters(root)
-    if missing := [c for c in names if not staged_path(build, c).exists()]:
+    if missing := [c for c in names if not executed_path(build, c).exists()]:
         raise LecoreError(f"not executed: {', '.join(missing)}", "run `lecore run` first")
     if stale := stale_chapters(root, build):
         raise LecoreError(f"older than the code: {', '.join(stale)}", "run `lecore run` again")
@@ -73,6 +77,9 @@ def _build(root: Path, build: Path) -> Path:
             + (warnings[0].strip() if warnings else output.strip().splitlines()[-1])
         )
     html = sphinx / "_build" / "html"
+    for chapter in names:
+        download = standalone(with_prose(root, build, chapter), root)
+        write_text(html / "_sources" / "book" / f"{chapter}.ipynb", nbformat.writes(download))
     if faults := scan(html):
         raise LecoreError(f"the built book has {len(faults)} faults; the first: {faults[0]}")
     target = build / "html"
@@ -82,53 +89,26 @@ def _build(root: Path, build: Path) -> Path:
 
 
 def _stage_pages(root: Path, build: Path, stage: Path) -> None:
-    """Copy configuration and prose beside the executed notebooks; generate the tables."""
+    """Configuration, prose, chapters as pages, and generated tables, in a folder made anew."""
+    import nbformat
+
+    shutil.rmtree(stage, ignore_errors=True)
     executed = set(project.chapters(root))
+    (stage / "book").mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, stage / name)
     for path in sorted((root / "book").rglob("*")):
         within = path.relative_to(root / "book")
         if path.is_file() and str(within.with_suffix("")) not in executed:
-            (stage / "book" / within).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, stage / "book" / within)
+            place = stage / within if within.parts[0] == "_static" else stage / "book" / within
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
     for chapter in executed:
-        _refresh_prose(root, build, chapter)
-        (stage / "book" / f"{chapter}.md").unlink(missing_ok=True)  # it would win over .ipynb
-    for old in (stage / "book").rglob("*.ipynb"):  # of chapters renamed or removed since
-        if str(old.relative_to(stage / "book").with_suffix("")) not in executed:
-            old.unlink()
+        page = for_page(with_prose(root, build, chapter))
+        write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))
     write_text(stage / "book" / "generated" / "scorecard.txt", scorecard(root, build))
     write_text(stage / "book" / "generated" / "status.txt", status(root, build))
     write_text(stage / "book" / "generated" / "coverage.txt", coverage(root))
-
-
-def _refresh_prose(root: Path, build: Path, chapter: str) -> None:
-    """Give an executed chapter the prose and tags of its source as they are now.
-
-    Prose is no part of a chapter's key, so that mending a sentence costs no execution; an equal
-    key says that the code cells are still the executed ones, in the same order.
-    """
-    import nbformat
-
-    path = staged_path(build, chapter)
-    notebook = read_staged(path)
-    executed = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    cells = []
-    for cell in project.read_notebook(root, chapter).cells:
-        if cell.cell_type != "code":
-            cells.append(cell)
-            continue
-        if not executed:
-            raise LecoreError(
-                "has other cells than its page", f"run `lecore run {chapter} --force`", str(path)
-            )
-        result = executed.pop(0)
-        result.metadata["tags"] = cell.metadata.get("tags", [])
-        cells.append(result)
-        if executed and "injected-parameters" in executed[0].metadata.get("tags", []):
-            cells.append(executed.pop(0))
-    notebook.cells = [*cells, notebook.cells[-1]]  # the last says where the numbers come from
-    write_text(path, nbformat.writes(notebook))
 
 
 def scorecard(root: Path, build: Path) -> str:

@@ -12,9 +12,9 @@ from lecore.companion.documents import (
     read_json,
     write_text,
 )
+from lecore.companion.executed import records_path
 from lecore.companion.execution import current_key
 from lecore.companion.records import write_json
-from lecore.companion.staged import records_path
 from lecore.companion.verdicts import NOT_RUN, NOT_TESTABLE, Judged, judged, verdict
 from lecore.errors import LecoreError
 

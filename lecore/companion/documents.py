@@ -131,7 +131,7 @@ COVERAGE = {
 }  # fmt: skip
 """``book/coverage.json``."""
 
-STAGED = {
+EXECUTED = {
     "type": "object",
     "properties": {
         "metadata": {

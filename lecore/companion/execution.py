@@ -13,11 +13,16 @@ from typing import Any
 
 from lecore.companion import project, provenance
 from lecore.companion.documents import write_text
+from lecore.companion.executed import executed_key, executed_path, read_executed, records_path
 from lecore.companion.kernel_environment import kernel_environment
-from lecore.companion.parameters import check_parameters, effective_parameters, parameters
+from lecore.companion.parameters import (
+    check_parameters,
+    effective_parameters,
+    parameters,
+    with_values,
+)
 from lecore.companion.progress import Progress
 from lecore.companion.records import read_records, read_seconds, write_json
-from lecore.companion.staged import read_staged, records_path, staged_key, staged_path
 from lecore.companion.workspace import workspace
 from lecore.errors import LecoreError
 
@@ -124,7 +129,7 @@ def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> 
     from lecore.companion.kernel import ENGINE  # here: threads that import at once see halves
 
     def current(task: Task) -> bool:
-        return staged_key(build, task.chapter) == task.key and not force
+        return executed_key(build, task.chapter) == task.key and not force
 
     outcome = Outcome(skipped=[task.chapter for task in tasks if current(task)])
     todo = [task for task in tasks if task.chapter not in outcome.skipped]
@@ -178,11 +183,10 @@ def _execute(
     failure: str | None = None
     try:
         running.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(task.notebook, running)
+        nbformat.write(with_values(task.notebook, task.parameters), running)
         papermill.execute_notebook(
             running,
             running,
-            parameters=dict(task.parameters),
             kernel_name="python3",
             engine_name=engine,
             # the kernel's folder alone: `cwd` would move this process, which all threads share
@@ -244,18 +248,15 @@ def _publish(
         "seconds": round(seconds + read_seconds(notebook), 1),
     }
     durations = [c.metadata.get("papermill", {}).get("duration") or 0.0 for c in notebook.cells]
-    for cell in notebook.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata.tags.append("hide-input")
     notebook.cells.append(nbformat.v4.new_markdown_cell(provenance.paragraph(result)))
     notebook.metadata["lecore"] = result | {"cell_seconds": durations}
     write_json(records_path(build, task.chapter), result | {"records": read_records(notebook)})
-    write_text(staged_path(build, task.chapter), nbformat.writes(notebook))
+    write_text(executed_path(build, task.chapter), nbformat.writes(notebook))
 
 
 def _cell_weights(build: Path, task: Task) -> list[float]:
     """Expected seconds of each cell: those of the last run, or a second each."""
-    path = staged_path(build, task.chapter)
+    path = executed_path(build, task.chapter)
     with suppress(LecoreError, FileNotFoundError):
-        return [max(s, 0.01) for s in read_staged(path).metadata["lecore"]["cell_seconds"]]
+        return [max(s, 0.01) for s in read_executed(path).metadata["lecore"]["cell_seconds"]]
     return [1.0] * (len(task.notebook.cells) + 1)

@@ -1,6 +1,7 @@
 """What a chapter's parameters cell declares, and what its parameters may be."""
 
 import ast
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -86,6 +87,29 @@ def check_parameters(
                 raise LecoreError(f"{chapter}: {name} must lie in {least} … {LARGEST}, not {leaf}")
             if isinstance(leaf, float) and not math.isfinite(leaf):
                 raise LecoreError(f"{chapter}: {name} must be finite, not {leaf}")
+
+
+def with_values(notebook: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a chapter whose parameters cell holds these values instead of the page's own.
+
+    So a reader of the executed notebook sees what ran, and papermill changes one parameter of it
+    without losing the others.
+    """
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            lines = cell.source.splitlines()
+            for node in reversed(ast.parse(cell.source).body):
+                if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+                    continue
+                old, new = node.value, values.get(node.target.id)
+                if old is None or new is None or ast.literal_eval(old) == new:
+                    continue
+                last = lines[(old.end_lineno or 0) - 1].encode()[old.end_col_offset :].decode()
+                first = lines[old.lineno - 1].encode()[: old.col_offset].decode()
+                lines[old.lineno - 1 : old.end_lineno] = [f"{first}{new!r}{last}"]
+            cell.source = "\n".join(lines)
+    return notebook
 
 
 def _default(parameter: Parameter) -> Any:

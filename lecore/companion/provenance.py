@@ -30,7 +30,7 @@ def paragraph(result: Mapping[str, Any]) -> str:
         f"device: {plain(result['device'])} · "
         f"seed {result['seed']} · {versions} · commit {plain(result['commit'] or 'unknown')} · "
         f"executed {result['started'][:10]}; {result['seconds']:.0f} s with the runs it reads. "
-        "All parameters of this run stand in the cell below the parameters cell.\n:::\n"
+        "All parameters of this run stand in the parameters cell.\n:::\n"
     )
 
 

@@ -14,6 +14,9 @@ from lecore.errors import LecoreError, extra
 from lecore.files import whole_file
 
 GLUE = "application/papermill.record/"
+VEGA_LITE = "application/vnd.vegalite.v6+json"
+FIGURE = "lecore_figure"
+"""Key of an output's metadata that says which figure it is."""
 SECONDS = "seconds_of_earlier_runs"
 
 
@@ -140,21 +143,30 @@ def read_seconds(notebook: Mapping[str, Any]) -> float:
     return sum(s for s in found if isinstance(s, int | float) and 0 <= s < math.inf)
 
 
-def figure(name: str, fig: Any) -> None:
+def figure(name: str, fig: Any, chart: Mapping[str, Any] | None = None) -> None:
     """Publish one figure of a chapter; ``glue:figure`` places it, with caption and alt text.
+
+    A notebook shows it below the cell, a page where it is placed alone.
 
     Args:
         name: Key, unique in the chapter.
         fig: The matplotlib figure; it is closed afterwards.
+        chart: The same to play with, a Vega-Lite specification.
     """
     with extra("companion"):
         import matplotlib.pyplot as plt
+        from IPython.display import display
 
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Title": name})
+    svg, png = io.BytesIO(), io.BytesIO()
+    with plt.rc_context({"svg.hashsalt": name}):  # the same picture is the same file
+        fig.savefig(svg, format="svg", metadata={"Title": name, "Date": None})
+    fig.savefig(png, format="png", metadata={"Title": name})
     plt.close(fig)
-    image = base64.b64encode(buffer.getvalue()).decode()
-    glue(name, {"image/png": image, "text/plain": f"<figure {name}>"})
+    bundle: dict[str, Any] = {} if chart is None else {VEGA_LITE: dict(chart)}
+    bundle["image/svg+xml"] = svg.getvalue().decode()
+    bundle["image/png"] = base64.b64encode(png.getvalue()).decode()
+    bundle["text/plain"] = f"<figure {name}>"
+    display(bundle, raw=True, metadata={FIGURE: name})
 
 
 def read_records(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from lecore.files import whole_file
 MARKER = ".lecore"
 LAYOUT = {
     ".lock", "book.log", "claims.json", "claims.xml", "failed", "html", "records", "running",
-    "runs", "sphinx", "stage",
+    "executed", "runs", "sphinx", "stage",
 }  # fmt: skip
 
 

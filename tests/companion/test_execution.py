@@ -29,8 +29,8 @@ def records(root: Path, chapter: str) -> dict[str, Any]:
     return result
 
 
-def staged(root: Path, chapter: str) -> Any:
-    return nbformat.read(root / f"_build/stage/book/{chapter}.ipynb", as_version=4)
+def executed(root: Path, chapter: str) -> Any:
+    return nbformat.read(root / f"_build/executed/{chapter}.ipynb", as_version=4)
 
 
 def test_result_says_where_it_comes_from(project: Path) -> None:
@@ -41,14 +41,9 @@ def test_result_says_where_it_comes_from(project: Path) -> None:
     assert {"python", "lecore", "torch", "numpy"} <= set(run["versions"])
     assert run["commit"] is None, "the miniature is no git repository"
     assert run["seconds"] > 0
-    notebook = staged(project, "first/images")
+    notebook = executed(project, "first/images")
     assert notebook.metadata["lecore"]["key"] == run["key"]
     assert run["data_sha256"][:12] in notebook.cells[-1].source
-
-
-def test_injected_parameters_are_folded(project: Path) -> None:
-    tags = [cell.metadata.get("tags", []) for cell in staged(project, "first/mean").cells]
-    assert ["injected-parameters", "hide-input"] in tags
 
 
 def test_unchanged_chapters_are_not_executed(project: Path, command: Command) -> None:
@@ -80,6 +75,13 @@ def test_profile_and_settings_reach_the_page(fresh: Path, command: Command) -> N
     }  # fmt: skip
     assert run["parameters"] == {"seed": 7, "device": "cpu", "points": 5, "rate": 0.001}
     assert run["profile"] == "large"
+    (cell,) = [c for c in executed(fresh, "first/mean").cells if "parameters" in str(c.metadata)]
+    assert cell.source.splitlines() == [
+        "seed: int = 7        # unused",
+        'device: str = "cpu"',
+        "points: int = 5      # how many",
+        "rate: float = 0.001    # as in 1e-3",
+    ]
 
 
 def test_failure_is_told_and_the_others_are_kept(fresh: Path, command: Command) -> None:
@@ -91,7 +93,7 @@ def test_failure_is_told_and_the_others_are_kept(fresh: Path, command: Command) 
     failed = fresh / "_build" / "failed" / "second" / "slow.ipynb"
     assert str(failed) in line
     assert failed.exists()
-    assert not (fresh / "_build" / "stage" / "book" / "second" / "slow.ipynb").exists()
+    assert not (fresh / "_build" / "executed" / "second" / "slow.ipynb").exists()
     assert records(fresh, "first/mean")["records"]["mean"]["value"] == 1.0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lecore.companion import staged
+from lecore.companion import executed
 
 from .conftest import Command
 from .test_execution import records
@@ -95,7 +95,7 @@ def test_odd_chapters_fail_for_their_own_reason_and_the_others_go_on(
 def test_a_flood_of_output_is_bounded(fresh: Path, command: Command) -> None:
     change(fresh, "for _ in range(100): print(10**6 * 'x')")
     assert command("run", "second").exit_code == 0
-    staged = fresh / "_build" / "stage" / "book" / "second" / "slow.ipynb"
+    staged = fresh / "_build" / "executed" / "second" / "slow.ipynb"
     assert staged.stat().st_size < 4e6
     assert "left out" in staged.read_text(encoding="utf-8")
     assert records(fresh, "second/slow")["records"]["pause"]["value"] == 0.0
@@ -111,18 +111,18 @@ def test_a_lone_surrogate_is_shown_as_a_question_mark(fresh: Path, command: Comm
     change(fresh, "print('a\\ud800b'); display('c\\udfffd')")
     done = command("run", "second")
     assert done.exit_code == 0, done.output
-    staged = nbformat.read(fresh / "_build/stage/book/second/slow.ipynb", as_version=4)
+    staged = nbformat.read(fresh / "_build/executed/second/slow.ipynb", as_version=4)
     assert "?" in json.dumps(staged.cells[-2].outputs)
 
 
-@pytest.mark.parametrize("file", ["stage/book/first/mean.ipynb", "records/first/mean.json"])
+@pytest.mark.parametrize("file", ["executed/first/mean.ipynb", "records/first/mean.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"{}", b"\xff", b'{"metadata": 3}'])
 def test_what_cannot_be_read_counts_as_absent(
     project: Path, capsys: pytest.CaptureFixture[str], file: str, content: bytes
 ) -> None:
     path = project / "_build" / file
     path.write_bytes(content)
-    assert staged.staged_key(project / "_build", "first/mean") is None
+    assert executed.executed_key(project / "_build", "first/mean") is None
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"lecore: {path}: ")
     assert "first/mean is executed again" in line
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_counts_as_absent(
 def test_what_cannot_be_read_is_computed_again(
     project: Path, command: Command, force: bool
 ) -> None:
-    for place in ("stage/book/first/mean.ipynb", "records/second/slow.json"):
+    for place in ("executed/first/mean.ipynb", "records/second/slow.json"):
         path = project / "_build" / place
         path.write_bytes(path.read_bytes()[:200])
     done = command("run", *["--force"] * force)
@@ -154,7 +154,7 @@ def test_nothing_stays_in_the_temporary_folder(
 
 
 def test_a_truncated_notebook_is_named_by_the_build(project: Path, command: Command) -> None:
-    path = project / "_build" / "stage" / "book" / "first" / "mean.ipynb"
+    path = project / "_build" / "executed" / "first" / "mean.ipynb"
     path.write_bytes(path.read_bytes()[:500])
     done = command("build")
     assert done.exit_code == 2

@@ -68,7 +68,7 @@ def test_folders_made_before_there_were_marks_are_ours(project: Path, command: C
     assert "0 executed, 3 up to date" in command("run").output
     (build / ".lecore").unlink()
     (build / "records").rename(project / "records")
-    (build / "stage").rename(project / "stage")
+    (build / "executed").rename(project / "executed")
     old = build / "runs" / "digits" / "0123456789abcdef.json"
     old.parent.mkdir(parents=True)
     old.write_text("{}", encoding="utf-8")

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lecore.companion.documents import RUN, STAGED, read_json, read_text
+from lecore.companion.documents import EXECUTED, RUN, read_json, read_text
 from lecore.errors import LecoreError
 
 
-def staged_path(build: Path, chapter: str) -> Path:
+def executed_path(build: Path, chapter: str) -> Path:
     """Where a chapter's executed notebook lies."""
-    return build / "stage" / "book" / f"{chapter}.ipynb"
+    return build / "executed" / f"{chapter}.ipynb"
 
 
 def records_path(build: Path, chapter: str) -> Path:
@@ -18,23 +18,23 @@ def records_path(build: Path, chapter: str) -> Path:
     return build / "records" / f"{chapter}.json"
 
 
-def staged_key(build: Path, chapter: str) -> str | None:
-    """Key of the staged result, or None if there is none.
+def executed_key(build: Path, chapter: str) -> str | None:
+    """Key of the result that lies there, or None if there is none.
 
     What cannot be read counts as absent, and the file is named on standard error.
     """
-    notebook, records = staged_path(build, chapter), records_path(build, chapter)
+    notebook, records = executed_path(build, chapter), records_path(build, chapter)
     if not (notebook.exists() and records.exists()):
         return None
     try:
-        key: str = read_staged(notebook).metadata["lecore"]["key"]
+        key: str = read_executed(notebook).metadata["lecore"]["key"]
         return key if read_json(records, RUN)["key"] == key else None
     except LecoreError as error:
         print(f"lecore: {error}; {chapter} is executed again", file=sys.stderr)
         return None
 
 
-def read_staged(path: Path) -> Any:
+def read_executed(path: Path) -> Any:
     """An executed notebook.
 
     Raises:
@@ -42,7 +42,7 @@ def read_staged(path: Path) -> Any:
     """
     import nbformat
 
-    read_json(path, STAGED)
+    read_json(path, EXECUTED)
     try:
         notebook = nbformat.reads(read_text(path), as_version=4)
         nbformat.validate(notebook)

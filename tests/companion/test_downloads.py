@@ -1,0 +1,96 @@
+"""Notebooks that stand alone: numbers and references in words, figures inside."""
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from lecore.companion.downloads import standalone
+from lecore.companion.page_notebooks import for_page
+from lecore.companion.records import FIGURE, GLUE
+from lecore.errors import LecoreError
+
+new = nbformat.v4
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    book = tmp_path / "book"
+    (book / "first").mkdir(parents=True)
+    (book / "first" / "other.md").write_text("# The other *page*\n\n:label: def-far\n")
+    (book / "card.md").write_text("# Scores\n")
+    (book / "references.bib").write_text(
+        "@article{a1, author = {Ba, C. and De, F.}, title = {T}, journal = {J}, year = {2001}}\n"
+        "@article{a2, author = {Ba, C. and De, F. and Go, H.}, title = {T}, journal = {J},"
+        " year = {2002}}\n"
+    )
+    return tmp_path
+
+
+def glued(name: str, shown: str) -> Any:
+    metadata = {"scrapbook": {"name": name, "mime_prefix": GLUE}}
+    data = {f"{GLUE}text/plain": shown}
+    return new.new_output("display_data", data=data, metadata=metadata)
+
+
+def picture(name: str) -> Any:
+    data = {"image/svg+xml": "<svg/>", "image/png": "AAAA", "text/plain": "<figure>"}
+    return new.new_output("display_data", data=data, metadata={FIGURE: name})
+
+
+def notebook(text: str, *outputs: Any) -> Any:
+    cells = [new.new_code_cell("1", outputs=list(outputs)), new.new_markdown_cell(text)]
+    metadata = {"lecore": {"chapter": "first/page"}}
+    return new.new_notebook(cells=cells, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("{glue:text}`x:.2f` and {glue:text}`x-interval`", "0.12 and 0.1 to 0.2, n = 3"),
+        ("see {doc}`../card` and {doc}`this <other>`", "see *Scores* and this"),
+        ("{cite}`a1`, {cite}`a1,a2`", "(Ba and De, 2001), (Ba and De, 2001; Ba et al., 2002)"),
+        ("{func}`~lecore.similarity.own_change`", "`own_change`"),
+        ("{mod}`lecore.losses`", "`lecore.losses`"),
+        ("{ref}`the fold <fig-fold>`", "the fold"),
+        ("(anchor)=\n## Title", "## Title"),
+        ("$$\nx = 1\n$$ (one)\n\nas {eq}`one`", "$$\nx = 1\n\\tag{1}\n$$\n\nas (1)"),
+        ("{prf:ref}`def-far`", "a definition of *The other *page**"),
+    ],
+)
+def test_roles_become_words(root: Path, said: str, text: str) -> None:
+    outputs = [glued("x", "0.1234"), glued("x-interval", "'0.1 to 0.2, n = 3'")]
+    assert standalone(notebook(said, *outputs), root).cells[1].source == text
+
+
+def test_directives_become_markdown(root: Path) -> None:
+    text = (
+        "```{prf:definition} Change\n:label: def-change\n\nIt is {glue:text}`x:.1f`.\n```\n\n"
+        "```{glue:figure} f\n:name: fig-f\n:alt: Falls.\n\nA curve\nthat falls.\n```\n\n"
+        ":::{note} Mind\nThis.\n:::\n\n{prf:ref}`def-change`, {numref}`fig-f`"
+    )
+    found = standalone(notebook(text, glued("x", "0.1")), root).cells[1].source
+    assert found == (
+        "> **Definition 1 (Change)**\n>\n> It is 0.1.\n\n\n*Figure 1. A curve that falls.*\n\n\n"
+        "> **Mind**\n>\n> This.\n\n\ndefinition 1, figure 1"
+    )
+
+
+@pytest.mark.parametrize("text", ["{glue:text}`gone:.1f`", "{doc}`gone`", "{odd}`x`", "{eq}`no`"])
+def test_what_cannot_be_said_is_refused(root: Path, text: str) -> None:
+    with pytest.raises(LecoreError, match="cannot be said outside the book"):
+        standalone(notebook(text), root)
+
+
+def test_figures_stay_and_what_feeds_the_text_goes(root: Path) -> None:
+    shown = standalone(notebook("", glued("x", "1"), picture("f")), root)
+    assert [o.metadata for o in shown.cells[0].outputs] == [{FIGURE: "f"}]
+
+
+def test_a_page_shows_figures_where_they_are_placed() -> None:
+    executed = notebook("", picture("f"))
+    (output,) = for_page(executed).cells[0].outputs
+    assert output.data == {f"{GLUE}image/svg+xml": "<svg/>"}
+    assert output.metadata["scrapbook"] == {"name": "f", "mime_prefix": GLUE}
+    assert executed.cells[0].outputs == [picture("f")], "the executed one is left alone"
