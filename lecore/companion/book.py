@@ -23,6 +23,7 @@ from lecore.companion.claims import (
 from lecore.companion.documents import CHANGE, COVERAGE, VERDICTS, read_json, write_text
 from lecore.companion.downloads import glued_values, standalone
 from lecore.companion.executed import executed_path
+from lecore.companion.meanings import show_meanings
 from lecore.companion.page_notebooks import for_page, with_prose
 from lecore.companion.provenance import plain
 from lecore.companion.scan import scan
@@ -84,6 +85,7 @@ def _build(root: Path, build: Path) -> Path:
     html = sphinx / "_build" / "html"
     for chapter, download in downloads.items():
         write_text(html / "_sources" / "book" / f"{chapter}.ipynb", nbformat.writes(download))
+    show_meanings(html)
     if faults := scan(html):
         raise LecoreError(f"the built book has {len(faults)} faults; the first: {faults[0]}")
     target = build / "html"
