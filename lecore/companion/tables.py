@@ -105,8 +105,8 @@ def side_by_side(
         best_first: Sort by the mean over the columns, of the reference run if there is one.
 
     Returns:
-        What a notebook shows: the median above the range, or the paper's number, with an arrow if
-        it lies above or below the range of the reference run.
+        The table as a notebook shows it, with the median above the range, or the paper's number,
+        and an arrow if that lies above or below the range of the reference run.
     """
 
     def of(records: Records, row: str) -> list[Record | None]:
