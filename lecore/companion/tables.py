@@ -8,21 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from lecore.companion import table_cells
 from lecore.companion.documents import RUN, read_json
-from lecore.companion.html_tables import ARROWS, Line, fold, html_table
+from lecore.companion.html_tables import ARROWS, Cell, Line, fold, html_table
 from lecore.companion.project import chapters, project_root, reference_paths
 from lecore.companion.records import glue_record, key, record
-from lecore.companion.table_cells import (
-    PER_CENT,
-    SHARE,
-    Record,
-    interval_cell,
-    mean_of,
-    median_cell,
-    number_cell,
-    published_cell,
-    runs_of,
-)
+from lecore.companion.table_cells import PER_CENT, SHARE, Record
 from lecore.errors import extra
 from lecore.names import check_name
 from lecore.uncertainty import median_range, over_runs
@@ -114,17 +105,26 @@ def side_by_side(
 
     rows = list(dict.fromkeys([*rows, *published]))
     if best_first:
-        rows.sort(key=lambda row: -mean_of(of(reference or here, row)))
+        rows.sort(key=lambda row: -table_cells.mean_of(of(reference or here, row)))
     lines, build = [], []
     for row in rows:
         known, ours = of(reference, row), of(here, row)
         if row in published:
             pairs = zip(published[row], known, strict=True)
-            lines.append(Line(row, [published_cell(*pair) for pair in pairs], "paper"))
+            lines.append(Line(row, [table_cells.published_cell(*pair) for pair in pairs], "paper"))
         if any(known):
-            lines.append(Line(row, list(map(median_cell, known)), "reference run", runs_of(known)))
+            lines.append(
+                Line(
+                    row,
+                    list(map(table_cells.median_cell, known)),
+                    "reference run",
+                    table_cells.runs_of(known),
+                )
+            )
         if any(ours):
-            build.append(Line(row, list(map(median_cell, ours)), below=runs_of(ours)))
+            build.append(
+                Line(row, list(map(table_cells.median_cell, ours)), below=table_cells.runs_of(ours))
+            )
     caption, corner = f"{table.capitalize()}: accuracy in per cent", "clusters from"
     shown = [labels.get(column, column) for column in columns]
     note = f"This build: {MEDIANS}"
@@ -165,8 +165,8 @@ def interval_table(
         for row in rows:
             cells = [records.get(name_of(row, column)) for column in columns]
             if any(cells):
-                shown = [interval_cell(cell, heat) for cell in cells]
-                lines.append(Line(row, shown, below=runs_of(cells)))
+                shown = [table_cells.interval_cell(cell, heat) for cell in cells]
+                lines.append(Line(row, shown, below=table_cells.runs_of(cells)))
         note = f"Small: 95 % interval; n: number of runs. {_shaded(heat)}"
         return html_table(f"{caption}{words}", "measure", columns, lines, note)
 
@@ -196,13 +196,22 @@ def beside_reference(caption: str, numbers: pd.DataFrame, reference: Records, ab
     def html(of: pd.DataFrame, words: str) -> str:
         of = of.dropna(how="all").sort_values(columns[0], ascending=False, kind="stable")
         lines = [
-            Line(row, [number_cell(of.loc[row, c], per_cent="%" in c) for c in columns])
+            Line(row, [table_cells.number_cell(of.loc[row, c], per_cent="%" in c) for c in columns])
             for row in of.index
         ]
         note = f"The best row comes first. {_shaded(PER_CENT)}"
         return html_table(caption + words, "clusters from", columns, lines, note)
 
     return _shown(html(known, ""), html(numbers, ", this build"), about, reference)
+
+
+def number_table(caption: str, numbers: pd.DataFrame, digits: int = 2) -> Any:
+    """A table of plain numbers, its rows named by the words of their index."""
+    flat = [", ".join(map(str, np.atleast_1d(row))) for row in numbers.index]
+    rows = zip(flat, numbers.to_numpy(), strict=True)
+    lines = [Line(row, [Cell(f"{v:.{digits}f}") for v in values]) for row, values in rows]
+    corner = ", ".join(map(str, numbers.index.names))
+    return _shown(html_table(caption, corner, list(numbers), lines), "", "", {})
 
 
 def run_to_show(

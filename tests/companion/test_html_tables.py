@@ -201,6 +201,17 @@ def test_cells_know_their_columns_for_the_cards_of_a_phone():
     assert [a["data-label"] for tag, a in attributes if tag == "td"] == PAIRS * 4
 
 
+def test_plain_numbers_stand_under_the_words_of_their_index():
+    index = pd.MultiIndex.from_tuples([("torus", "relu"), ("spheres", "tanh")], names=["set", "by"])
+    numbers = pd.DataFrame({"x": [0.1234, 2.0], "y": [-1.0, 0.0006]}, index=index)
+    read = Reader(tables.number_table("Numbers", numbers, digits=3).data)
+    assert read.grid(0) == {
+        ("torus, relu", "x"): ["0.123"], ("torus, relu", "y"): ["-1.000"],
+        ("spheres, tanh", "x"): ["2.000"], ("spheres, tanh", "y"): ["0.001"],
+    }  # fmt: skip
+    assert (read.tables[0]["lines"][0][0], read.tables[0]["caption"]) == (["set, by"], "Numbers")
+
+
 def test_names_show_as_they_stand():
     lines = [Line("<u>", [Cell("<i>", "<s>")], "<b>", "<q>")]
     html = html_table("<a>", "<em>", ['"<p>'], lines, "<tt>") + html_tables.fold("<h1>", "")
