@@ -35,8 +35,8 @@ COLOURS: Mapping[str, str] = MappingProxyType(
   differ by lightness (:func:`tones`), marker and line.
 * ``ink``: whatever else there is; ``ground`` is what is written on maps.
 
-Open markers are random weights, filled ones trained weights. Solid lines are within a class,
-dashed ones between classes.
+Where weights are compared, open markers are random and filled ones trained; where pairs of points
+are, solid lines are within a class and dashed ones between classes.
 """
 
 PAPER = COLOURS["paper"]
@@ -62,7 +62,7 @@ WIDTH = 7.0
 
 def use_style() -> None:
     """Set the style for all figures of a chapter: as wide as a page, text of 11 points."""
-    sns.set_theme(context="notebook", style="ticks", palette=[COLOURS["ink"]])
+    sns.set_theme(context="notebook", style="ticks", palette=[COLOURS["ink"], *tones(3)])
     plt.rcParams.update(
         {
             "figure.figsize": (WIDTH, 3.6),

@@ -71,7 +71,8 @@ def ridge_similarities(
             colour = TONES["share" if "share" in changes else "penalty" if changes else ""]
             dashes = "-" if "intraclass" in name else "--"
             ax.semilogy(times, middle, dashes, color=colour, label=label)
-            ax.fill_between(times, np.maximum(low, 1e-6), high, color=colour, alpha=0.2, lw=0)
+            band = {"color": colour, "alpha": 0.2, "linewidth": 0, "rasterized": True}
+            ax.fill_between(times, np.maximum(low, 1e-6), high, **band)
         circle = {"color": PAPER, "fillstyle": "none", "label": "published end, interclass"}
         ax.plot(8000, paper["end"][f"{p} features, interclass"], "o", clip_on=False, **circle)
         ax.set(xlabel="time $t$", title=f"{p} features", ylim=(1e-5, 20))
@@ -103,8 +104,9 @@ def ridge_draws(drawn: Mapping[int, Mapping[str, Array]], paper: Mapping[str, An
             ax.hist(values, bins=bins, linewidth=1.5, **style)
         published = paper["end"][f"{p} features, interclass"]
         end.axvline(published, color=PAPER, linestyle="-.")
-        at = {"color": PAPER, "fontsize": 10, "rotation": 90, "va": "top", "ha": "right"}
-        end.text(published, 0.98, f"paper, {p} ", transform=end.get_xaxis_transform(), **at)
+        place = {"transform": end.get_xaxis_transform(), "va": "top", "color": PAPER}
+        end.text(published, 1, f" paper, {p} features", fontsize=10, **place)
+    end.set_ylim(0, 1.25 * end.get_ylim()[1])
     late.axvspan(0.9, 1.1, color=PAPER, alpha=0.2, linewidth=0)
     spread.axvline(2, color=PAPER, linestyle="-.")
     end.set_xlabel("as coded: $S_{\\mathrm{rel}}$ at the end / 20")

@@ -56,9 +56,10 @@ def similarity_and_loss(
             draw_range(left, runs[0].steps, similarity, **look)
             losses = np.array([run.losses for run in runs])
             draw_range(right, runs[0].steps, losses, **look)
-        left.set(ylabel=r"$S_{\mathrm{rel}}$ / at the start", xscale="symlog", ylim=(0, None))
+        left.set(ylabel=r"$S_{\mathrm{rel}}$ / at the start", xscale="symlog")
         right.set(ylabel="loss", yscale="log", xlim=(0, None), ylim=(1e-6, 10))
         left.set_title(f"target: {target}", loc="left")
+    axes[0, 0].set_ylim(0, 1.05 * max(ax.dataLim.y1 for ax in axes[:, 0]))
     for ax in axes[-1]:
         ax.set_xlabel("steps taken")
     legend_above(fig)
