@@ -22,6 +22,7 @@ COLOURS: Mapping[str, str] = MappingProxyType(
         "gelu": "#cc78bc",
         "softplus": "#ca9161",
         "paper": "#555555",
+        "chosen": "#d1345b",
         "several": "#7049b0",
         "ink": "#000000",
         "ground": "#ffffff",
@@ -31,6 +32,7 @@ COLOURS: Mapping[str, str] = MappingProxyType(
 
 * A kind of unit has its own: networks of it, and models that are like it.
 * ``paper``: the papers' own numbers, and bounds that a number is held against.
+* ``chosen``: the point that a step is taken on, or that the reader pulls.
 * ``several``: things that are no kinds of networks, such as classes, pairs or definitions; they
   differ by lightness (:func:`tones`), marker and line.
 * ``ink``: whatever else there is; ``ground`` is what is written on maps.

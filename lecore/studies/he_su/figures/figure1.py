@@ -47,18 +47,18 @@ def one_step_figure(
     fig = plt.figure(figsize=(WIDTH, 3.9))
     ticks = {"xticks": [-8, 0, 8], "yticks": [-8, 0, 8], "zticks": [-1, 1]}
     for k, (name, s) in enumerate(similarity.items(), 1):
-        ax: Any = fig.add_subplot(1, 2, k, projection="3d")
+        ax: Any = fig.add_subplot(1, 2, k, projection="3d", computed_zorder=False)
         ax.set_box_aspect((1, 1, 0.35), zoom=1.12)
         if second is not None:
             dots = {"color": PAPER, "s": 5, "linewidths": 0, "depthshade": False}
             ax.scatter(*second.T, label="points of the other class", **dots)
         colours = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1}
         shown = ax.scatter(*points.T, c=s[start], s=16, depthshade=False, **colours)
-        star = {"color": INK, "marker": "*", "s": 130, "depthshade": False}
+        star = {"color": COLOURS["chosen"], "marker": "*", "s": 150, "depthshade": False}
         ax.scatter(*points[start], label="update point", **star)
         ax.set(title=f"{SPELLED.get(name, name)} units", **ticks)
         ax.set(xlabel="$x_1$", ylabel="$x_2$", zlabel="$x_3$")
-        ax.zaxis.labelpad = -5
+        ax.zaxis.labelpad = -3
         ax.view_init(elev=55, azim=-60)
     label = r"relative similarity $S_{\mathrm{rel}}$"
     fig.colorbar(shown, ax=fig.axes, label=label, location="bottom", shrink=0.6, aspect=30)
