@@ -454,6 +454,9 @@ def test_sweeps_are_drawn_for_each_pair_and_similarity():
     )
     fig = figures.sweep_figure(records, ["5v8"], "title")
     shares, widths = fig.axes
-    assert [line.get_label() for line in shares.lines] == ["relative, 5 v 8", "kernelized, 5 v 8"]
+    assert [line.get_label() for line in shares.lines] == [
+        "relative, 5 against 8",
+        "kernelized, 5 against 8",
+    ]
     assert widths.lines[0].get_xdata().tolist() == [64, 256, 1024]
     plt.close(fig)
