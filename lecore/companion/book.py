@@ -21,6 +21,7 @@ from lecore.companion.claims import (
 from lecore.companion.documents import CHANGE, COVERAGE, VERDICTS, read_json, write_text
 from lecore.companion.downloads import standalone
 from lecore.companion.executed import executed_path
+from lecore.companion.interactive import stage_charts, stage_scripts
 from lecore.companion.page_notebooks import for_page, with_prose
 from lecore.companion.provenance import plain
 from lecore.companion.scan import scan
@@ -103,8 +104,11 @@ def _stage_pages(root: Path, build: Path, stage: Path) -> None:
             place = stage / within if within.parts[0] == "_static" else stage / "book" / within
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place)
+    stage_scripts(stage / "_static")
     for chapter in executed:
-        page = for_page(with_prose(root, build, chapter))
+        notebook = with_prose(root, build, chapter)
+        stage_charts(notebook, stage)
+        page = for_page(notebook)
         write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))
     write_text(stage / "book" / "generated" / "scorecard.txt", scorecard(root, build))
     write_text(stage / "book" / "generated" / "status.txt", status(root, build))

@@ -83,7 +83,12 @@
       const said = [...place.querySelectorAll(".says_marks text")].map((line) => line.textContent);
       if (said.join(" ") !== words.textContent) words.textContent = said.join(" ");
     };
-    for (const [name, bind] of binds) {
+    // first what is chosen, then what can be pointed at, each in the order of the specification
+    const order = [...spec.params].sort((a, b) => Boolean(a.select) - Boolean(b.select))
+      .flatMap(({ name, select, bind }) => !bind ? [] : !select ? [name]
+        : Object.keys(bind).map((field) => `${name}_${field}`));
+    for (const name of order) {
+      const bind = binds.get(name);
       const send = async (value) => (await view.signal(name, value).runAsync(), say());
       const show = control(form, name, bind, view.signal(name), send);
       const follow = (_, value) => {

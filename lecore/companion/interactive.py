@@ -1,12 +1,14 @@
 """Charts to play with: how a page holds one, and the scripts that draw it, without another host."""
 
 import json
+import re
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from lecore.companion.records import FIGURE, VEGA_LITE
 from lecore.errors import extra
 from lecore.files import whole_file
 
@@ -33,6 +35,29 @@ def chart_html(name: str, spec: Mapping[str, Any], image: str, alt: str) -> str:
         f'<script type="application/json">{text}</script>\n'
         "</div>\n"
     )
+
+
+def stage_charts(notebook: Any, stage: Path) -> None:
+    """Write each chart of an executed chapter for pages right below ``book/`` to include.
+
+    Args:
+        notebook: With its prose, which says what each chart shows.
+        stage: The staging folder; ``book/generated`` gets a text with the name of each chart.
+    """
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for output in (out for cell in notebook.cells for out in cell.get("outputs", [])):
+        if VEGA_LITE not in output.get("data", {}):
+            continue
+        name = output["metadata"][FIGURE]
+        picture = f"_static/charts/{name}.svg"
+        with whole_file(stage / picture, "w") as stream:
+            stream.write(output["data"]["image/svg+xml"])
+        found = re.search(rf"{{glue:figure}} {name}\n(?::\w+: .*\n)*?:alt: (.*)\n", prose)
+        html = chart_html(
+            name, output["data"][VEGA_LITE], f"../{picture}", found[1] if found else name
+        )
+        with whole_file(stage / "book" / "generated" / f"{name}.txt", "w") as stream:
+            stream.write(f"```{{raw}} html\n{html}```\n")
 
 
 def stage_scripts(static: Path) -> list[str]:

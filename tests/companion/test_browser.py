@@ -12,6 +12,8 @@ import pytest
 from lecore.companion.interactive import chart_html, stage_scripts
 from lecore.data.manifolds import placed, torus
 from lecore.similarity import correlation_with_distance
+from lecore.studies.dan.figures.two_ratios import AFTER, BEFORE, two_ratios_chart
+from lecore.studies.dan.two_ratios import two_ratios
 from lecore.studies.he_su.figures.pulled_torus import SIZES, pulled_torus_chart
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 
@@ -26,7 +28,7 @@ pytestmark = [
 def charts() -> Mapping[str, Mapping[str, Any]]:
     """All of them, by name."""
     torus_at = pulled_torus(400, 0, sizes=SIZES.values(), shifts=range(13))
-    return {"torus": pulled_torus_chart(torus_at)}
+    return {"torus": pulled_torus_chart(torus_at), "divergence": two_ratios_chart()}
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,20 @@ def test_a_point_is_pulled_by_the_pointer_and_the_slider_follows(opened: Any) ->
     point = int(page.page.get_by_label("pull at point").input_value())
     assert point != 100
     assert page.numbers() == pytest.approx(pulled("ReLU", 1, 0, point), abs=0.006)
+
+
+def test_both_ratios_are_those_of_lecore(opened: Any) -> None:
+    page = opened("divergence")
+    assert page.numbers() == pytest.approx(two_ratios(BEFORE, AFTER), abs=0.006)
+    page.slide("p⁺ of class 1", 0.34)
+    page.slide("p⁺ of class 2", 0.43)
+    without_update = page.numbers()
+    assert without_update == pytest.approx(two_ratios(BEFORE, BEFORE), abs=0.006)
+    assert without_update[:2] == [0, 0]
+    page.slide("p of class 1", 0.9)
+    page.slide("p of class 2", 0.9)  # no more than 0.08 is left
+    expected = two_ratios((0.9, 0.08, 0.02), (0.34, 0.43, 0.23))
+    assert page.numbers() == pytest.approx(expected, abs=0.006)
 
 
 def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> None:
