@@ -24,7 +24,7 @@ def specification(*panels: Any, columns: int = 2) -> dict[str, Any]:
         The specification, validated.
     """
     chart = alt.concat(*panels, columns=columns, spacing=28).resolve_scale(
-        color="independent", size="independent"
+        color="independent", size="independent", strokeDash="independent"
     )
     chart = chart.configure(background="transparent", aria=False, font="inherit")
     chart = chart.configure_view(stroke=None)

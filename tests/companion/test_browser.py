@@ -3,19 +3,24 @@
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lecore.companion.interactive import chart_html, stage_scripts
 from lecore.data.manifolds import placed, torus
+from lecore.models import two_layer
 from lecore.similarity import correlation_with_distance
 from lecore.studies.dan.figures.two_ratios import AFTER, BEFORE, two_ratios_chart
 from lecore.studies.dan.two_ratios import two_ratios
 from lecore.studies.he_su.figures.pulled_torus import SIZES, pulled_torus_chart
+from lecore.studies.he_su.figures.step_sizes import step_sizes_chart
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
+from lecore.studies.he_su.step_sizes import StepSizes, step_sizes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURE = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
@@ -28,7 +33,18 @@ pytestmark = [
 def charts() -> Mapping[str, Mapping[str, Any]]:
     """All of them, by name."""
     torus_at = pulled_torus(400, 0, sizes=SIZES.values(), shifts=range(13))
-    return {"torus": pulled_torus_chart(torus_at), "divergence": two_ratios_chart()}
+    return {
+        "torus": pulled_torus_chart(torus_at),
+        "divergence": two_ratios_chart(),
+        "step": step_sizes_chart(steps()),
+    }
+
+
+@cache
+def steps() -> StepSizes:
+    x = torch.tensor(torus(40, 0).points[::2])
+    rates = [10**power for power in np.arange(-7, 1.1, 0.5)]
+    return step_sizes(two_layer(3, 256, seed=0), x, torch.ones(len(x), 1).double(), 0, rates)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +87,7 @@ class Page:
     def numbers(self) -> list[float]:
         """All numbers of the sentence below the chart."""
         said = self.page.locator(".chart-words").inner_text().replace("−", "-")
-        return [float(number) for number in re.findall(r"-?\d+\.\d+|-?\d+", said)]
+        return [float(number) for number in re.findall(r"-?\d+\.?\d*", said)]
 
     def slide(self, label: str, value: float) -> None:
         slider = self.page.get_by_label(label)
@@ -145,6 +161,18 @@ def test_both_ratios_are_those_of_lecore(opened: Any) -> None:
     page.slide("p of class 2", 0.9)  # no more than 0.08 is left
     expected = two_ratios((0.9, 0.08, 0.02), (0.34, 0.43, 0.23))
     assert page.numbers() == pytest.approx(expected, abs=0.006)
+
+
+def test_a_step_of_any_size_says_what_lecore_computes(opened: Any) -> None:
+    page, found = opened("step"), steps()
+    for power in (-1.5, 1.0):
+        page.slide("learning rate", power)
+        k = int(np.argmin(np.abs(found.rates - 10**power)))
+        _, flipped, distance = page.numbers()[-3:]
+        assert flipped == pytest.approx(100 * found.flipped[k], abs=0.06)
+        assert distance == pytest.approx(found.distance[k], rel=0.06)
+        shown = page.page.evaluate("document.querySelector('.lecore-chart').view.signal('k')")
+        assert shown == k
 
 
 def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> None:
