@@ -23,8 +23,8 @@
     return node;
   }
 
-  // A labelled control for a signal: radio buttons, a button that counts up, or a slider.
-  function control(form, name, { name: label, ...bind }, start, send) {
+  // A labelled control for a signal: radio buttons, or a slider with or without a button.
+  function control(form, name, { name: label, ...bind }, more, start, send) {
     if (bind.input === "radio") {
       const box = add(form, "fieldset");
       add(box, "legend", { textContent: label });
@@ -38,24 +38,27 @@
       });
       return (now) => buttons.forEach(([value, button]) => (button.checked = value === now));
     }
-    if (bind.input === "button") {
-      let count = start;
-      const button = add(form, "button", { type: "button", textContent: label });
-      button.onclick = () => send(count >= bind.max ? bind.min : count + 1);
-      return (now) => (count = now);
-    }
     const { min, max, step } = bind;
     const line = add(form, "label", {}, label);
     const slider = add(line, "input", { type: "range", name, min, max, step, value: start });
     const output = add(line, "output", { textContent: start });
     slider.oninput = () => send(slider.valueAsNumber);
+    if (more) {
+      const button = add(form, "button", { type: "button", textContent: more });
+      button.onclick = () => send(slider.valueAsNumber < max ? slider.valueAsNumber + step : min);
+    }
     return (now) => (output.textContent = slider.value = now);
   }
 
   async function draw(chart, kept = {}) {
     const embed = await vega();
     const spec = JSON.parse(chart.querySelector("script").textContent);
-    if (spec.columns && chart.clientWidth < NARROW) spec.columns = 1;
+    if (chart.clientWidth < NARROW) {
+      spec.columns = 1;
+      for (const panel of spec.concat) {
+        if (panel.width) panel.width = Math.min(panel.width, chart.clientWidth - 60); // and an axis
+      }
+    }
     const binds = new Map();
     const patch = (compiled) => {
       for (const signal of compiled.signals.filter((one) => one.bind)) {
@@ -90,7 +93,7 @@
     for (const name of order) {
       const bind = binds.get(name);
       const send = async (value) => (await view.signal(name, value).runAsync(), say());
-      const show = control(form, name, bind, view.signal(name), send);
+      const show = control(form, name, bind, spec.usermeta.buttons[name], view.signal(name), send);
       const follow = (_, value) => {
         if (value === null || value === undefined) return;
         kept[name] = value;

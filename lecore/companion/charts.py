@@ -1,5 +1,7 @@
 """What all charts to play with share: their look, and the sentence that says what they show."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from lecore.errors import extra
@@ -13,12 +15,15 @@ TEXT = "currentColor"
 QUIET = {"stroke": TEXT, "strokeOpacity": 0.25}
 
 
-def specification(*panels: Any, columns: int = 2) -> dict[str, Any]:
+def specification(
+    *panels: Any, columns: int = 2, buttons: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Panels side by side as one Vega-Lite specification; narrow pages put them in one column.
 
     Args:
         panels: Altair's charts.
         columns: How many stand in a row.
+        buttons: Sliders that get a button as well, which counts them up, with what it says.
 
     Returns:
         The specification, validated.
@@ -41,6 +46,7 @@ def specification(*panels: Any, columns: int = 2) -> dict[str, Any]:
     for layer in (layer for panel in spec["concat"] for layer in panel.get("layer", [])):
         if layer["encoding"].get("text", {}).get("field") == "said":
             layer["name"] = "says"  # named before, Altair would count it among a selection's views
+    spec["usermeta"] = {"buttons": dict(buttons)}
     return spec
 
 

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from lecore.companion.interactive import chart_html, stage_scripts
+from lecore.companion.tables import reference
 from lecore.data.manifolds import placed, torus
 from lecore.models import two_layer
 from lecore.similarity import correlation_with_distance
 from lecore.studies.dan.figures.two_ratios import AFTER, BEFORE, two_ratios_chart
 from lecore.studies.dan.two_ratios import two_ratios
+from lecore.studies.he_su.figures.luck import luck_chart
 from lecore.studies.he_su.figures.pulled_torus import SIZES, pulled_torus_chart
 from lecore.studies.he_su.figures.step_sizes import step_sizes_chart
+from lecore.studies.he_su.luck import single_starts
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.step_sizes import StepSizes, step_sizes
 
@@ -37,7 +41,14 @@ def charts() -> Mapping[str, Mapping[str, Any]]:
         "torus": pulled_torus_chart(torus_at),
         "divergence": two_ratios_chart(),
         "step": step_sizes_chart(steps()),
+        "luck": luck_chart(starts(), {"5v9": 67.8, "3v5": 71.5}, "a run"),
     }
+
+
+@cache
+def starts() -> pd.DataFrame:
+    records = reference("clustering/training-or-luck")
+    return single_starts(records, ["5v9", "3v5"])
 
 
 @cache
@@ -173,6 +184,23 @@ def test_a_step_of_any_size_says_what_lecore_computes(opened: Any) -> None:
         assert distance == pytest.approx(found.distance[k], rel=0.06)
         shown = page.page.evaluate("document.querySelector('.lecore-chart').view.signal('k')")
         assert shown == k
+
+
+def test_another_start_is_counted_and_named(opened: Any) -> None:
+    page, drawn = opened("luck"), starts()
+    page.page.get_by_role("button", name="another start").click()
+    page.page.get_by_role("button", name="another start").click()
+
+    def expected(pair: str, weights: str, n: int) -> list[float]:
+        some = drawn[(drawn["pair"] == pair) & (drawn.weights == weights)].accuracy[:n]
+        paper = {"5v9": 67.8, "3v5": 71.5}[pair]
+        return [n, some.iloc[-1], some.min(), some.max(), paper]
+
+    assert page.numbers() == pytest.approx(expected("5v9", "trained", 7), abs=0.06)
+    page.choose("digits", "3 against 5")
+    page.choose("similarities of", "random weights")
+    page.slide("starts", 40)
+    assert page.numbers() == pytest.approx(expected("3v5", "random weights", 40), abs=0.06)
 
 
 def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> None:
