@@ -23,6 +23,7 @@ from lecore.companion.claims import (
 from lecore.companion.documents import CHANGE, COVERAGE, VERDICTS, read_json, write_text
 from lecore.companion.downloads import glued_values, standalone
 from lecore.companion.executed import executed_path
+from lecore.companion.interactive import stage_charts, stage_scripts
 from lecore.companion.meanings import show_meanings
 from lecore.companion.page_notebooks import for_page, with_prose
 from lecore.companion.provenance import plain
@@ -108,7 +109,9 @@ def _stage_pages(root: Path, build: Path, stage: Path, executed: Mapping[str, An
             place = stage / within if within.parts[0] == "_static" else stage / "book" / within
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place)
+    stage_scripts(stage / "_static")
     for chapter, notebook in executed.items():
+        stage_charts(notebook, stage)
         page = for_page(notebook)
         write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))
     write_text(stage / "book" / "generated" / "scorecard.txt", scorecard(root, build))
