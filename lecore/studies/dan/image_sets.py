@@ -38,7 +38,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
 """By quantity the record that holds ours, and the way to the released number, if there is one."""
 
 Said = dict[str, list[tuple[str, str]]]
-"""Lines of a table: number and interval, by quantity."""
+"""Number and interval of each set and source, by quantity."""
 
 
 def released_number(released: Mapping[str, Any], quantity: str) -> float | None:
