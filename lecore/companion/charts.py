@@ -29,7 +29,7 @@ def specification(
         The specification, validated.
     """
     chart = alt.concat(*panels, columns=columns, spacing=28).resolve_scale(
-        color="independent", size="independent", strokeDash="independent"
+        color="independent", size="independent", strokeDash="independent", shape="independent"
     )
     chart = chart.configure(background="transparent", aria=False, font="inherit")
     chart = chart.configure_view(stroke=None)
