@@ -75,7 +75,7 @@ def stage_scripts(static: Path) -> list[str]:
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     with whole_file(static / VEGA, "w") as stream:
-        stream.write(bundle)
+        stream.write(f"(() => {{\n{bundle}\n}})();\n")  # its names are its own: Sphinx has a `_`
     names = ["charts.js", "charts.css"]
     for name in names:
         with whole_file(static / name, "w") as stream:

@@ -84,6 +84,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("book")
     script, style = stage_scripts(folder)
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += "<script>const _ = 0;</script>"  # as Sphinx's scripts do
     head += f'<link rel="stylesheet" href="{style}"><script src="{script}"></script>'
     pages = {
         name: chart_html(name, spec, PICTURE, "What it shows") for name, spec in charts().items()

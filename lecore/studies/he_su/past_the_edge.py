@@ -41,7 +41,9 @@ class Path(NamedTuple):
     diverged: bool
 
 
-def paths(run: Run, shares: Iterable[float], device: str = "cpu") -> tuple[list[Path], NDArray[np.int64]]:
+def paths(
+    run: Run, shares: Iterable[float], device: str = "cpu"
+) -> tuple[list[Path], NDArray[np.int64]]:
     """Train the same network at several learning rates.
 
     Args:
