@@ -6,6 +6,7 @@ from typing import Any
 
 from lecore.companion import project
 from lecore.companion.executed import executed_path, read_executed
+from lecore.companion.interactive import charts_of, output_html
 from lecore.companion.records import FIGURE, GLUE
 from lecore.errors import LecoreError
 
@@ -41,10 +42,14 @@ def with_prose(root: Path, build: Path, chapter: str) -> Any:
 def for_page(notebook: Any) -> Any:
     """A copy whose figures are no cell's output, but what ``glue:figure`` looks for."""
     notebook = copy.deepcopy(notebook)
+    above = 1 + notebook.metadata["lecore"]["chapter"].count("/")
+    for output in charts_of(notebook):
+        output["data"]["text/html"] = output_html(notebook, output, above=above)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             name = output.get("metadata", {}).get(FIGURE)
             if name is not None:
-                output["data"] = {GLUE + "image/svg+xml": output["data"]["image/svg+xml"]}
+                shown = "text/html" if "text/html" in output["data"] else "image/svg+xml"
+                output["data"] = {GLUE + shown: output["data"][shown]}
                 output["metadata"]["scrapbook"] = {"name": name, "mime_prefix": GLUE}
     return notebook
