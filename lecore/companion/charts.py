@@ -39,7 +39,7 @@ def specification(
         **text, **sizes, grid=False, domainColor=TEXT, domainOpacity=0.4, tickColor=TEXT,
         tickOpacity=0.4,
     )  # fmt: skip
-    chart = chart.configure_axisY(minExtent=38)  # the page's font is wider than the one measured
+    chart = chart.configure_axisY(minExtent=48)  # the page's font is wider than the one measured
     chart = chart.configure_legend(**text, **sizes)
     chart = chart.configure_title(color=TEXT, fontSize=14, fontWeight="normal", anchor="start")
     chart = chart.configure_text(color=TEXT, fontSize=12)
