@@ -12,6 +12,9 @@ with extra("companion"):
 TEXT = "currentColor"
 """The colour of the page's text, whatever its theme."""
 
+SEQUENTIAL = {"scheme": "cividis", "reverse": True, "clamp": True}
+"""Colours of numbers from 0 on, those of the still figures."""
+
 QUIET = {"stroke": TEXT, "strokeOpacity": 0.25}
 
 
