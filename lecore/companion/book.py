@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lecore.companion import project
 from lecore.companion.claims import (
@@ -19,7 +21,7 @@ from lecore.companion.claims import (
     tally,
 )
 from lecore.companion.documents import CHANGE, COVERAGE, VERDICTS, read_json, write_text
-from lecore.companion.downloads import standalone
+from lecore.companion.downloads import glued_values, standalone
 from lecore.companion.executed import executed_path
 from lecore.companion.page_notebooks import for_page, with_prose
 from lecore.companion.provenance import plain
@@ -58,7 +60,10 @@ def _build(root: Path, build: Path) -> Path:
     if stale := stale_chapters(root, build):
         raise LecoreError(f"older than the code: {', '.join(stale)}", "run `lecore run` again")
     stage = build / "stage"
-    _stage_pages(root, build, stage)
+    executed = {chapter: with_prose(root, build, chapter) for chapter in names}
+    glued = {chapter: glued_values(notebook) for chapter, notebook in executed.items()}
+    downloads = {chapter: standalone(executed[chapter], root, glued) for chapter in names}
+    _stage_pages(root, build, stage, executed)
     sphinx = build / "sphinx"
     shutil.rmtree(sphinx, ignore_errors=True)
     start = "from jupyter_book.cli.main import main; main()"  # no `python -m jupyter_book` in 1.x
@@ -77,8 +82,7 @@ def _build(root: Path, build: Path) -> Path:
             + (warnings[0].strip() if warnings else output.strip().splitlines()[-1])
         )
     html = sphinx / "_build" / "html"
-    for chapter in names:
-        download = standalone(with_prose(root, build, chapter), root)
+    for chapter, download in downloads.items():
         write_text(html / "_sources" / "book" / f"{chapter}.ipynb", nbformat.writes(download))
     if faults := scan(html):
         raise LecoreError(f"the built book has {len(faults)} faults; the first: {faults[0]}")
@@ -88,12 +92,11 @@ def _build(root: Path, build: Path) -> Path:
     return target / "index.html"
 
 
-def _stage_pages(root: Path, build: Path, stage: Path) -> None:
+def _stage_pages(root: Path, build: Path, stage: Path, executed: Mapping[str, Any]) -> None:
     """Configuration, prose, chapters as pages, and generated tables, in a folder made anew."""
     import nbformat
 
     shutil.rmtree(stage, ignore_errors=True)
-    executed = set(project.chapters(root))
     (stage / "book").mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, stage / name)
@@ -103,8 +106,8 @@ def _stage_pages(root: Path, build: Path, stage: Path) -> None:
             place = stage / within if within.parts[0] == "_static" else stage / "book" / within
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place)
-    for chapter in executed:
-        page = for_page(with_prose(root, build, chapter))
+    for chapter, notebook in executed.items():
+        page = for_page(notebook)
         write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))
     write_text(stage / "book" / "generated" / "scorecard.txt", scorecard(root, build))
     write_text(stage / "book" / "generated" / "status.txt", status(root, build))

@@ -20,6 +20,13 @@ FIGURE = "lecore_figure"
 SECONDS = "seconds_of_earlier_runs"
 
 
+class Record(dict[str, Any]):
+    """A published number with all that belongs to it; a cell that ends with it shows nothing."""
+
+    def _ipython_display_(self) -> None:
+        """The text shows it."""
+
+
 def glue(name: str, data: Mapping[str, str], record: Mapping[str, Any] | None = None) -> None:
     """Emit the display data that MyST-NB's glue roles look for; needs no MyST-NB in the kernel."""
     with extra("companion"):
@@ -80,7 +87,7 @@ def record(
         what = f"record {name!r}: the details are nothing that JSON can hold ({error})"
         raise LecoreError(what) from error
     glue_record(name, entry, entry | details)
-    return entry | details
+    return Record(entry | details)
 
 
 def record_all(
@@ -96,7 +103,7 @@ def record_all(
     Returns:
         What is recorded, by name.
     """
-    found = {}
+    found = Record()
     for words, entry in entries.items():
         name = words if isinstance(words, str) else key(*words)
         if hasattr(entry, "_asdict"):
