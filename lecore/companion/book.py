@@ -1,15 +1,12 @@
 """Building the HTML book from the staging folder, and looking it over."""
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lecore.companion import project
+from lecore.companion.address import configuration, self_installing
 from lecore.companion.claims import (
     WHOSE,
     Result,
@@ -20,71 +17,87 @@ from lecore.companion.claims import (
     stale_chapters,
     tally,
 )
-from lecore.companion.documents import CHANGE, COVERAGE, VERDICTS, read_json, write_text
+from lecore.companion.documents import (
+    CHANGE,
+    COVERAGE,
+    VERDICTS,
+    read_json,
+    read_text,
+    write_text,
+)
 from lecore.companion.downloads import glued_values, standalone
 from lecore.companion.executed import executed_path
 from lecore.companion.page_notebooks import for_page, with_prose
+from lecore.companion.partial import absent_labels, absent_page, bridged
+from lecore.companion.printing import browser, print_book
 from lecore.companion.provenance import plain
-from lecore.companion.scan import scan
+from lecore.companion.rendering import render
+from lecore.companion.scan import empty_pages, scan
 from lecore.companion.verdicts import NOT_RUN, UNDECIDED, bounds, measured, number
 from lecore.companion.workspace import workspace
 from lecore.errors import LecoreError
 
 
-def build_book(root: Path, build: Path) -> Path:
+def build_book(root: Path, build: Path, *, pdf: bool = False) -> list[str]:
     """Build the staged book with warnings as errors, scan it, and put it in place.
 
-    An earlier book stays until the new one is complete.
+    An earlier book stays until the new one is complete. Chapters that were not executed have a
+    page that says so.
 
     Args:
         root: The project.
         build: Folder for everything made.
+        pdf: Print it, too.
 
     Returns:
-        The landing page.
+        A line to say for each thing that was made, and for what it lacks.
 
     Raises:
-        LecoreError: If chapters are missing or stale, Sphinx warns, the scan finds a fault, or
-            another command is at work in the folder.
+        LecoreError: If no chapter was executed or one is stale, Sphinx warns, a page is missing
+            or empty, the scan finds a fault, another command is at work in the folder, or Chromium
+            is wanted and not there.
     """
+    if pdf:
+        browser()  # rather now than after the minutes that a book takes
     with workspace(build):
-        return _build(root, build)
+        said = [f"The book is ready: open {_build(root, build).as_uri()}"]
+        if pdf:
+            file, pages = print_book(root, build)
+            said.append(f"The PDF is ready, {pages} pages: {file}")
+    if absent := not_executed(root, build):
+        said.append(f"Not executed, as their pages say: {', '.join(absent)}")
+    return said
 
 
 def _build(root: Path, build: Path) -> Path:
     import nbformat
 
-    names = project.chapters(root)
-    if missing := [c for c in names if not executed_path(build, c).exists()]:
-        raise LecoreError(f"not executed: {', '.join(missing)}", "run `lecore run` first")
+    absent = not_executed(root, build)
+    names = [chapter for chapter in project.chapters(root) if chapter not in absent]
+    if not names:
+        raise LecoreError(f"not executed: {', '.join(absent)}", "run `lecore run` first")
     if stale := stale_chapters(root, build):
         raise LecoreError(f"older than the code: {', '.join(stale)}", "run `lecore run` again")
     stage = build / "stage"
+    labels = absent_labels(root, absent)
     executed = {chapter: with_prose(root, build, chapter) for chapter in names}
+    for chapter, notebook in executed.items():
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = bridged(cell.source, chapter, absent, labels)
     glued = {chapter: glued_values(notebook) for chapter, notebook in executed.items()}
-    downloads = {chapter: standalone(executed[chapter], root, glued) for chapter in names}
-    _stage_pages(root, build, stage, executed)
+    downloads = {
+        chapter: self_installing(standalone(notebook, root, glued), root)
+        for chapter, notebook in executed.items()
+    }
+    _stage_pages(root, build, stage, executed, absent)
     sphinx = build / "sphinx"
     shutil.rmtree(sphinx, ignore_errors=True)
-    start = "from jupyter_book.cli.main import main; main()"  # no `python -m jupyter_book` in 1.x
-    command = [sys.executable, "-c", start, "build", str(stage), "--path-output", str(sphinx)]
-    command += ["-W", "-n", "--keep-going"]
-    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    settings = {"PYTHONPATH": path, "PYTHONUTF8": "1"}
-    log = subprocess.run(command, env=os.environ | settings, capture_output=True)
-    output = (log.stdout + log.stderr).decode(errors="replace")
-    output = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    write_text(build / "book.log", output)
-    if log.returncode:
-        warnings = [line for line in output.splitlines() if re.search("WARNING|ERROR", line)]
-        raise LecoreError(
-            f"the book has {len(warnings)} warnings, see {build / 'book.log'}: "
-            + (warnings[0].strip() if warnings else output.strip().splitlines()[-1])
-        )
+    render(root, stage, sphinx, build / "book.log", "-W", "-n", "--keep-going")
     html = sphinx / "_build" / "html"
     for chapter, download in downloads.items():
         write_text(html / "_sources" / "book" / f"{chapter}.ipynb", nbformat.writes(download))
-    if faults := scan(html):
+    if faults := scan(html) + empty_pages(html, project.book_pages(root)):
         raise LecoreError(f"the built book has {len(faults)} faults; the first: {faults[0]}")
     target = build / "html"
     shutil.rmtree(target, ignore_errors=True)
@@ -92,20 +105,34 @@ def _build(root: Path, build: Path) -> Path:
     return target / "index.html"
 
 
-def _stage_pages(root: Path, build: Path, stage: Path, executed: Mapping[str, Any]) -> None:
+def not_executed(root: Path, build: Path) -> list[str]:
+    """Chapters without a result."""
+    return [c for c in project.chapters(root) if not executed_path(build, c).exists()]
+
+
+def _stage_pages(
+    root: Path, build: Path, stage: Path, executed: Mapping[str, Any], absent: list[str]
+) -> None:
     """Configuration, prose, chapters as pages, and generated tables, in a folder made anew."""
     import nbformat
 
     shutil.rmtree(stage, ignore_errors=True)
     (stage / "book").mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(root / name, stage / name)
+    shutil.copy(root / "_toc.yml", stage)
+    write_text(stage / "_config.yml", configuration(root))
+    labels = absent_labels(root, absent)
     for path in sorted((root / "book").rglob("*")):
         within = path.relative_to(root / "book")
-        if path.is_file() and str(within.with_suffix("")) not in executed:
+        name = str(within.with_suffix(""))
+        if path.is_file() and name not in (*executed, *absent):
             place = stage / within if within.parts[0] == "_static" else stage / "book" / within
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place)
+            if absent and path.suffix == ".md":
+                write_text(place, bridged(read_text(path), name, absent, labels))
+    for chapter in absent:
+        page = absent_page(root, chapter)
+        write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))
     for chapter, notebook in executed.items():
         page = for_page(notebook)
         write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))

@@ -1,0 +1,67 @@
+"""Books of the chapters that were executed: the others keep their page, which says so."""
+
+import posixpath
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lecore.companion.documents import read_text
+from lecore.companion.downloads import ROLE
+from lecore.companion.project import source
+
+LABEL = re.compile(r"^(?::(?:label|name): *|\$\$ *\(|\()([\w-]+)\)?=? *$", re.M)
+"""What a role can point to: figures and definitions, formulas, headings."""
+
+POINTING = ("eq", "numref", "prf:ref", "ref")
+"""Roles that point to a label."""
+
+
+def absent_page(root: Path, chapter: str) -> Any:
+    """The page of a chapter that was not executed, as a notebook of one cell."""
+    from nbformat.v4 import new_markdown_cell, new_notebook
+
+    text = (
+        f"# {_title(read_text(source(root, chapter)))}\n\n"
+        ":::{note}\nThis chapter was not executed for this book. "
+        f"To add it: `lecore run {chapter}`, then `lecore build`.\n:::\n"
+    )
+    return new_notebook(cells=[new_markdown_cell(text)])
+
+
+def absent_labels(root: Path, absent: list[str]) -> dict[str, str]:
+    """Every label of chapters that were not executed, with the title of its chapter."""
+    texts = [read_text(source(root, chapter)) for chapter in absent]
+    return {label: f"*{_title(text)}*" for text in texts for label in LABEL.findall(text)}
+
+
+def bridged(text: str, page: str, absent: list[str], labels: Mapping[str, str]) -> str:
+    """Text of a page, without what only chapters that were not executed could fill in.
+
+    Their numbers become "…", and references into them the titles of their pages.
+
+    Args:
+        text: Markdown.
+        page: The page's path below ``book/``, to which names of other pages are relative.
+        absent: Chapters that were not executed.
+        labels: From :func:`absent_labels`.
+    """
+
+    def role(match: re.Match[str]) -> str:
+        kind, target = match.groups()
+        if kind == "glue:text" and "::" in target:
+            other = posixpath.join(posixpath.dirname(page), target.split("::")[0])
+            return "…" if _name(posixpath.normpath(other)) in absent else match[0]
+        label = re.sub(r".*<(.*)>$", r"\1", target)
+        return labels.get(label, match[0]) if kind in POINTING else match[0]
+
+    return ROLE.sub(role, text)
+
+
+def _name(page: str) -> str:
+    return page.removesuffix(".md").removesuffix(".ipynb")
+
+
+def _title(text: str) -> str:
+    found = re.search(r"^# (.+)$", text, re.M)
+    return found[1] if found else "Untitled"

@@ -1,0 +1,92 @@
+"""The book as a PDF: jupyter-book makes one long page, which headless Chromium prints."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from lecore.companion.documents import TOC, read_text, read_yaml, write_text
+from lecore.companion.rendering import render
+from lecore.errors import LecoreError
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+LONGEST = 600
+"""Seconds that printing may take."""
+
+
+def browser() -> str:
+    """Chromium's command.
+
+    Raises:
+        LecoreError: If it is not installed.
+    """
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    raise LecoreError(
+        "a PDF is printed by Chromium, which is not installed",
+        "install it, or print the pages from your browser",
+    )
+
+
+def print_book(root: Path, build: Path) -> tuple[Path, int]:
+    """Print the pages that were staged last; folded code and the API stay on the screen.
+
+    Args:
+        root: The project.
+        build: Folder for everything made.
+
+    Returns:
+        The PDF, and its number of pages.
+
+    Raises:
+        LecoreError: If Chromium is not installed, or fails.
+    """
+    command = browser()
+    stage, out = build / "print", build / "sphinx-print"
+    for folder in (stage, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(build / "stage", stage)
+    toc = _without_api(read_yaml(stage / "_toc.yml", TOC), stage)
+    write_text(stage / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
+    render(root, stage, out, build / "print.log", "--builder", "singlehtml")
+    html = out / "_build" / "singlehtml"
+    page = html / "printed.html"  # at the top, to which its styles and pictures are relative
+    (html / f"{toc['root']}.html").replace(page)
+    made, target = html / "book.pdf", build / "book.pdf"
+    printed = subprocess.run(
+        [
+            *(command, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"),
+            "--virtual-time-budget=120000",  # until formulas are set
+            *(f"--print-to-pdf={made}", page.as_uri()),
+        ],
+        capture_output=True,
+        timeout=LONGEST,
+    )
+    if printed.returncode or not made.is_file():
+        raise LecoreError("Chromium printed nothing", "", printed.stderr.decode()[-200:])
+    made.replace(target)
+    for folder in (stage, out):
+        shutil.rmtree(folder)
+    return target, len(re.findall(rb"/Type /Page\b", target.read_bytes()))
+
+
+def _without_api(toc: dict, stage: Path) -> dict:  # type: ignore[type-arg]
+    """A table of contents without pages made of docstrings."""
+
+    def kept(entry: dict) -> dict:  # type: ignore[type-arg]
+        below = {
+            key: [kept(child) for child in entry[key] if not _is_api(child, stage)]
+            for key in ("parts", "chapters", "sections")
+            if key in entry
+        }
+        return entry | below
+
+    return kept(toc)
+
+
+def _is_api(entry: dict, stage: Path) -> bool:  # type: ignore[type-arg]
+    path = stage / f"{entry.get('file')}.md"
+    return path.is_file() and "automodule::" in read_text(path)
