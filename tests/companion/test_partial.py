@@ -21,6 +21,8 @@ def test_a_book_of_one_part_is_built(fresh: Path, command: Command) -> None:
     intro = fresh / "book" / "intro.md"
     links = "{doc}`second/slow`, {glue:text}`second/slow.md::pause:.1f`, {ref}`wait <waiting>`.\n"
     intro.write_text(intro.read_text(encoding="utf-8") + links, encoding="utf-8")
+    config = fresh / "_config.yml"
+    config.write_text(config.read_text(encoding="utf-8") + f"repository: {{url: {URL}}}\n")
     page = fresh / "book" / "second" / "slow.md"
     text = page.read_text(encoding="utf-8").replace("# Slow", "(waiting)=\n# Slow")
     page.write_text(text, encoding="utf-8")
@@ -29,6 +31,10 @@ def test_a_book_of_one_part_is_built(fresh: Path, command: Command) -> None:
     assert done.exit_code == 0, done.output
     assert "Not executed, as their pages say: first/images, second/slow" in done.output
     html = fresh / "_build" / "html" / "book"
+    executed = (html / "first" / "mean.html").read_text(encoding="utf-8")
+    assert f'href="{URL}"' in executed
+    notebook = "github/somebody/lecore/blob/gh-pages/_sources/book/first/mean.ipynb"
+    assert f'href="https://colab.research.google.com/{notebook}"' in executed
     absent = (html / "second" / "slow.html").read_text(encoding="utf-8")
     assert "second/slow</span>" in absent
     assert 'href="second/slow.html"' in (html / "intro.html").read_text(encoding="utf-8")
