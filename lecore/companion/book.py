@@ -27,6 +27,7 @@ from lecore.companion.documents import (
 )
 from lecore.companion.downloads import glued_values, standalone
 from lecore.companion.executed import executed_path
+from lecore.companion.meanings import show_meanings
 from lecore.companion.page_notebooks import for_page, with_prose
 from lecore.companion.partial import absent_labels, absent_page, bridged
 from lecore.companion.printing import browser, print_book
@@ -97,6 +98,7 @@ def _build(root: Path, build: Path) -> Path:
     html = sphinx / "_build" / "html"
     for chapter, download in downloads.items():
         write_text(html / "_sources" / "book" / f"{chapter}.ipynb", nbformat.writes(download))
+    show_meanings(html)
     if faults := scan(html) + empty_pages(html, project.book_pages(root)):
         raise LecoreError(f"the built book has {len(faults)} faults; the first: {faults[0]}")
     target = build / "html"

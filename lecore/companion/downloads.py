@@ -71,6 +71,7 @@ class _Words:
         self.root, self.chapter, self.glued = root, chapter, glued
         self.figures = _counted(re.findall(r"^:name: *(fig-[\w-]+)", text, re.M))
         self.formulas = _counted(FORMULA.findall(text))
+        self.exercises = _counted(re.findall(r"\{exercise\}.*\n:label: *([\w-]+)", text))
         self.definitions = _counted(re.findall(r"\{prf:\w+\}.*\n:label: *([\w-]+)", text))
         self.roles: dict[str, Callable[[str], str]] = {
             "glue:text": self._number, "doc": self._title, "cite": self._cited,
@@ -78,6 +79,7 @@ class _Words:
             "numref": lambda label: self._referred(label, self.figures, "figure"),
             "prf:ref": lambda label: self._referred(label, self.definitions, "definition"),
             "ref": lambda target: target.split("<")[0].strip(),
+            "term": lambda target: target.split("<")[0].strip(),
         }  # fmt: skip
         self.roles |= dict.fromkeys(("func", "mod", "class", "meth", "data"), _code)
 
@@ -101,6 +103,12 @@ class _Words:
         body = OPTION.sub("", body).strip("\n")
         if kind == "glue:figure":
             return f"*Figure {self.figures[options['name']]}. {' '.join(body.split())}*\n"
+        if kind == "solution-end":
+            return ""
+        if kind == "solution-start":
+            return f"**Solution of exercise {self.exercises[title.strip()]}**\n"
+        if kind == "exercise":
+            title = f"Exercise {self.exercises[options['label']]} ({title})"
         if kind.startswith("prf:"):
             number = self.definitions[options["label"]]
             title = f"{kind.removeprefix('prf:').capitalize()} {number} ({title})"

@@ -159,11 +159,19 @@ def figure(name: str, fig: Any, chart: Mapping[str, Any] | None = None) -> None:
         name: Key, unique in the chapter.
         fig: The matplotlib figure; it is closed afterwards.
         chart: The same to play with, a Vega-Lite specification.
+
+    Raises:
+        LecoreError: If the figure is wider than a page, on which its text would shrink.
     """
     with extra("companion"):
         import matplotlib.pyplot as plt
         from IPython.display import display
 
+        from lecore.companion.figures import WIDTH  # imports this module
+
+    if (width := fig.get_figwidth()) > WIDTH:
+        what = f"figure {name!r} is {width:g} inches wide, and a page {WIDTH:g}"
+        raise LecoreError(what, "make it with lecore.companion.figures.panels()")
     svg, png = io.BytesIO(), io.BytesIO()
     with plt.rc_context({"svg.hashsalt": name}):  # the same picture is the same file
         fig.savefig(svg, format="svg", metadata={"Title": name, "Date": None})

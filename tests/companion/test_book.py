@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from lecore.companion.meanings import show_meanings
 from lecore.companion.provenance import paragraph, plain
 from lecore.companion.scan import _Page, scan
 
@@ -184,3 +185,21 @@ def html_text(source: str) -> str:
 def test_plain_text_is_plain() -> None:
     rendered = MarkdownIt("commonmark").enable("table").render(plain(MARKUP + " _x_ &amp; #1 é"))
     assert html_text(rendered).strip() == MARKUP + " _x_ &amp; #1 é"
+
+
+def test_links_to_the_glossary_say_what_a_word_means(tmp_path: Path) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "glossary.html").write_text(
+        '<dl><dt id="term-update-point">update point<a href="#x">#</a></dt>'
+        "<dd><p>x, a\n<em>point</em> with &quot;&lt;&quot;.</p></dd></dl>"
+    )
+    link = '<a class="reference internal" href="../book/glossary.html#term-update-point">it</a>'
+    page = tmp_path / "page.html"
+    page.write_text(f'{link} <a class="reference internal" href="x.html">x</a>')
+    show_meanings(tmp_path)
+    meaning = 'data-meaning="x, a point with &quot;&lt;&quot;."'
+    assert page.read_text() == (
+        f'<a class="reference internal" {meaning} '
+        'href="../book/glossary.html#term-update-point">it</a> '
+        '<a class="reference internal" href="x.html">x</a>'
+    )

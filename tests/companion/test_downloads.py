@@ -84,6 +84,18 @@ def test_directives_become_markdown(root: Path) -> None:
     )
 
 
+def test_exercises_are_counted_and_solutions_stand_open(root: Path) -> None:
+    text = (
+        "```{exercise} Wider\n:label: ex-wide\n\nTry it, {term}`gently <kernel>`.\n```\n\n"
+        "```{solution-start} ex-wide\n:label: sol-wide\n:class: dropdown\n```\n\nSo.\n\n"
+        "```{solution-end}\n```\n"
+    )
+    assert alone(notebook(text), root).cells[1].source == (
+        "> **Exercise 1 (Wider)**\n>\n> Try it, gently.\n\n\n"
+        "**Solution of exercise 1**\n\n\nSo.\n\n\n"
+    )
+
+
 @pytest.mark.parametrize("text", ["{glue:text}`gone:.1f`", "{doc}`gone`", "{odd}`x`", "{eq}`no`"])
 def test_what_cannot_be_said_is_refused(root: Path, text: str) -> None:
     with pytest.raises(LecoreError, match="cannot be said outside the book"):
