@@ -29,7 +29,7 @@ from lecore.companion.downloads import glued_values, standalone
 from lecore.companion.executed import executed_path
 from lecore.companion.meanings import show_meanings
 from lecore.companion.page_notebooks import for_page, with_prose
-from lecore.companion.partial import absent_labels, absent_page, bridged
+from lecore.companion.partial import absent_page, bridge
 from lecore.companion.printing import browser, print_book
 from lecore.companion.provenance import plain
 from lecore.companion.rendering import render
@@ -80,12 +80,12 @@ def _build(root: Path, build: Path) -> Path:
     if stale := stale_chapters(root, build):
         raise LecoreError(f"older than the code: {', '.join(stale)}", "run `lecore run` again")
     stage = build / "stage"
-    labels = absent_labels(root, absent)
+    bridged = bridge(root, absent)
     executed = {chapter: with_prose(root, build, chapter) for chapter in names}
     for chapter, notebook in executed.items():
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = bridged(cell.source, chapter, absent, labels)
+                cell.source = bridged(cell.source, chapter)
     glued = {chapter: glued_values(notebook) for chapter, notebook in executed.items()}
     downloads = {
         chapter: self_installing(standalone(notebook, root, glued), root)
@@ -122,7 +122,7 @@ def _stage_pages(
     (stage / "book").mkdir(parents=True)
     shutil.copy(root / "_toc.yml", stage)
     write_text(stage / "_config.yml", configuration(root))
-    labels = absent_labels(root, absent)
+    bridged = bridge(root, absent)
     for path in sorted((root / "book").rglob("*")):
         within = path.relative_to(root / "book")
         name = str(within.with_suffix(""))
@@ -130,8 +130,8 @@ def _stage_pages(
             place = stage / within if within.parts[0] == "_static" else stage / "book" / within
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place)
-            if absent and path.suffix == ".md":
-                write_text(place, bridged(read_text(path), name, absent, labels))
+            if path.suffix == ".md":
+                write_text(place, bridged(read_text(path), name))
     for chapter in absent:
         page = absent_page(root, chapter)
         write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))

@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,33 +29,33 @@ def absent_page(root: Path, chapter: str) -> Any:
     return new_notebook(cells=[new_markdown_cell(text)])
 
 
-def absent_labels(root: Path, absent: list[str]) -> dict[str, str]:
-    """Every label of chapters that were not executed, with the title of its chapter."""
-    texts = [read_text(source(root, chapter)) for chapter in absent]
-    return {label: f"*{_title(text)}*" for text in texts for label in LABEL.findall(text)}
-
-
-def bridged(text: str, page: str, absent: list[str], labels: Mapping[str, str]) -> str:
-    """Text of a page, without what only chapters that were not executed could fill in.
+def bridge(root: Path, absent: list[str]) -> Callable[[str, str], str]:
+    """What takes from pages what only chapters that were not executed could fill in.
 
     Their numbers become "…", and references into them the titles of their pages.
 
     Args:
-        text: Markdown.
-        page: The page's path below ``book/``, to which names of other pages are relative.
+        root: The project.
         absent: Chapters that were not executed.
-        labels: From :func:`absent_labels`.
+
+    Returns:
+        A function of a page's Markdown, and of its path below ``book/``.
     """
+    texts = [read_text(source(root, chapter)) for chapter in absent]
+    labels = {label: f"*{_title(text)}*" for text in texts for label in LABEL.findall(text)}
 
-    def role(match: re.Match[str]) -> str:
-        kind, target = match.groups()
-        if kind == "glue:text" and "::" in target:
-            other = posixpath.join(posixpath.dirname(page), target.split("::")[0])
-            return "…" if _name(posixpath.normpath(other)) in absent else match[0]
-        label = re.sub(r".*<(.*)>$", r"\1", target)
-        return labels.get(label, match[0]) if kind in POINTING else match[0]
+    def bridged(text: str, page: str) -> str:
+        def role(match: re.Match[str]) -> str:
+            kind, target = match.groups()
+            if kind == "glue:text" and "::" in target:
+                other = posixpath.join(posixpath.dirname(page), target.split("::")[0])
+                return "…" if _name(posixpath.normpath(other)) in absent else match[0]
+            label = re.sub(r".*<(.*)>$", r"\1", target)
+            return labels.get(label, match[0]) if kind in POINTING else match[0]
 
-    return ROLE.sub(role, text)
+        return ROLE.sub(role, text)
+
+    return bridged
 
 
 def _name(page: str) -> str:

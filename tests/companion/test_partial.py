@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lecore.companion.address import configuration, repository, self_installing
-from lecore.companion.partial import absent_labels, absent_page, bridged
+from lecore.companion.partial import absent_page, bridge
 from lecore.companion.scan import empty_pages
 from lecore.errors import LecoreError
 
@@ -66,9 +66,7 @@ def root(tmp_path: Path) -> Path:
 def test_what_points_to_an_absent_chapter_is_said_in_words(
     root: Path, said: str, text: str | None
 ) -> None:
-    labels = absent_labels(root, ["far/gone"])
-    assert set(labels) == {"part", "def-d", "formula", "fig-f"}
-    assert bridged(said, "near/page", ["far/gone"], labels) == (text or said)
+    assert bridge(root, ["far/gone"])(said, "near/page") == (text or said)
 
 
 def test_an_absent_page_says_how_to_add_it(root: Path) -> None:
