@@ -1,6 +1,6 @@
 FROM python:3.12-slim
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends chromium git make \
+    && apt-get install --yes --no-install-recommends chromium make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /lecore
 COPY . .

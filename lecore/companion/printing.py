@@ -3,7 +3,9 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -56,37 +58,40 @@ def print_book(root: Path, build: Path) -> tuple[Path, int]:
     page = html / "printed.html"  # at the top, to which its styles and pictures are relative
     (html / f"{toc['root']}.html").replace(page)
     made, target = html / "book.pdf", build / "book.pdf"
-    printed = subprocess.run(
-        [
-            *(command, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"),
-            "--virtual-time-budget=120000",  # until formulas are set
-            *(f"--print-to-pdf={made}", page.as_uri()),
-        ],
-        capture_output=True,
-        timeout=LONGEST,
-    )
-    if printed.returncode or not made.is_file():
-        raise LecoreError("Chromium printed nothing", "", printed.stderr.decode()[-200:])
+    _chromium(command, page, made)
     made.replace(target)
     for folder in (stage, out):
         shutil.rmtree(folder)
     return target, len(re.findall(rb"/Type /Page\b", target.read_bytes()))
 
 
-def _without_api(toc: dict, stage: Path) -> dict:  # type: ignore[type-arg]
+def _chromium(command: str, page: Path, made: Path) -> None:
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    options += ["--virtual-time-budget=120000"]  # until formulas are set
+    options += [f"--print-to-pdf={made}", page.as_uri()]
+    try:
+        done = subprocess.run([command, *options], capture_output=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired as error:
+        raise LecoreError(f"Chromium printed nothing in {LONGEST} s", "", command) from error
+    if done.returncode or not made.is_file():
+        said = done.stderr.decode(errors="replace").strip()[-200:]
+        raise LecoreError(f"Chromium printed nothing: {said}", "", command)
+
+
+def _without_api(toc: Mapping[str, Any], stage: Path) -> dict[str, Any]:
     """A table of contents without pages made of docstrings."""
 
-    def kept(entry: dict) -> dict:  # type: ignore[type-arg]
+    def kept(entry: Mapping[str, Any]) -> dict[str, Any]:
         below = {
             key: [kept(child) for child in entry[key] if not _is_api(child, stage)]
             for key in ("parts", "chapters", "sections")
             if key in entry
         }
-        return entry | below
+        return {**entry, **below}
 
     return kept(toc)
 
 
-def _is_api(entry: dict, stage: Path) -> bool:  # type: ignore[type-arg]
+def _is_api(entry: Mapping[str, Any], stage: Path) -> bool:
     path = stage / f"{entry.get('file')}.md"
     return path.is_file() and "automodule::" in read_text(path)
