@@ -27,9 +27,10 @@ from lecore.companion.documents import (
 )
 from lecore.companion.downloads import glued_values, standalone
 from lecore.companion.executed import executed_path
+from lecore.companion.interactive import stage_charts, stage_scripts
 from lecore.companion.meanings import show_meanings
 from lecore.companion.page_notebooks import for_page, with_prose
-from lecore.companion.partial import absent_page, bridge
+from lecore.companion.partial import absent_page, bridge, drop_absent_includes
 from lecore.companion.printing import browser, print_book
 from lecore.companion.provenance import plain
 from lecore.companion.rendering import render
@@ -135,12 +136,16 @@ def _stage_pages(
     for chapter in absent:
         page = absent_page(root, chapter)
         write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))
+    stage_scripts(stage / "_static")
     for chapter, notebook in executed.items():
+        stage_charts(notebook, stage)
         page = for_page(notebook)
         write_text(stage / "book" / f"{chapter}.ipynb", nbformat.writes(page))
     write_text(stage / "book" / "generated" / "scorecard.txt", scorecard(root, build))
     write_text(stage / "book" / "generated" / "status.txt", status(root, build))
     write_text(stage / "book" / "generated" / "coverage.txt", coverage(root))
+    if absent:
+        drop_absent_includes(stage)
 
 
 def scorecard(root: Path, build: Path) -> str:

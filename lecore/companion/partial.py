@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lecore.companion.documents import read_text
+from lecore.companion.documents import read_text, write_text
 from lecore.companion.downloads import ROLE
 from lecore.companion.project import source
 
 LABEL = re.compile(r"^(?::(?:label|name): *|\$\$ *\(|\()([\w-]+)\)?=? *$", re.M)
 """What a role can point to: figures and definitions, formulas, headings."""
+
+INCLUDE = re.compile(r"^```\{include\} (\S+)\n```$", re.M)
+NOT_HERE = "*The figure of this place is from a chapter that was not executed.*"
 
 POINTING = ("eq", "numref", "prf:ref", "ref")
 """Roles that point to a label."""
@@ -56,6 +59,17 @@ def bridge(root: Path, absent: list[str]) -> Callable[[str, str], str]:
         return ROLE.sub(role, text)
 
     return bridged
+
+
+def drop_absent_includes(stage: Path) -> None:
+    """Say of figures that a page borrows from chapters that were not executed that they are not."""
+    for path in sorted(stage.rglob("*.md")):
+        text = read_text(path)
+
+        def include(match: re.Match[str], folder: Path = path.parent) -> str:
+            return match[0] if (folder / match[1]).is_file() else NOT_HERE
+
+        write_text(path, INCLUDE.sub(include, text))
 
 
 def _name(page: str) -> str:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lecore.names import check_name
+
 Array = NDArray[np.float64]
 
 
@@ -69,3 +71,38 @@ def infinite_width_ntk(inputs: Array, test_inputs: Array | None = None) -> Array
     order_one = norms * (np.sin(angle) + (math.pi - angle) * cosine) / (2 * math.pi)
     kernel: Array = covariance * order_zero + order_one + 1
     return kernel
+
+
+def wide_standard_kernel(inputs: Array, activation: str = "relu") -> Array:
+    """Tangent kernel over width, as this grows, of a two-layer network as torch draws it.
+
+    Only the part of the output weights grows with the width, Θ/m → E[σ(w·x̄) σ(w·x̄′)] with
+    x̄ = (x, 1). Hidden weights and biases are normal with variance 1/3d, that of torch's uniform
+    ones, so that w·x̄ has covariance K = x̄·x̄′/3d. With θ the angle between x̄ and x̄′:
+
+    * ReLU: √(K(x,x) K(x′,x′)) (sin θ + (π − θ) cos θ)/2π (Cho & Saul, 2009);
+    * linear: K;
+    * erf(√π z/2), which has the limits of tanh and its slope at 0, in place of tanh, for which no
+      closed form is known: (2/π) arcsin(c/√((1 + c(x,x)) (1 + c(x′,x′)))) with c = π K/2
+      (Williams, 1997).
+
+    Args:
+        inputs: Shape (n, d).
+        activation: ``relu``, ``linear`` or ``erf``.
+
+    Returns:
+        Shape (n, n).
+    """
+    check_name("activation", activation, ("relu", "linear", "erf"))
+    covariance: Array = (inputs @ inputs.T + 1) / (3 * inputs.shape[1])
+    if activation == "linear":
+        return covariance
+    if activation == "erf":
+        part = math.pi / 2 * covariance
+        own = 1 + part.diagonal()
+        sine: Array = 2 / math.pi * np.arcsin(part / np.sqrt(np.outer(own, own)))
+        return sine
+    norms = np.sqrt(np.outer(covariance.diagonal(), covariance.diagonal()))
+    angle = np.arccos(np.clip(covariance / norms, -1.0, 1.0))
+    cosine: Array = norms * (np.sin(angle) + (math.pi - angle) * np.cos(angle)) / (2 * math.pi)
+    return cosine
