@@ -29,7 +29,7 @@ FILES = {
           - caption: First
             chapters: [{file: book/first/mean}, {file: book/first/images}]
           - caption: Second
-            chapters: [{file: book/second/slow}]
+            chapters: [{file: book/second/slow}, {file: book/scorecard}]
         """,
     "_config.yml": """\
         title: Miniature
@@ -40,10 +40,16 @@ FILES = {
     "book/intro.md": """\
         # Intro
 
-        ```{include} generated/scorecard.txt
+        ```{include} generated/dots.txt
         ```
 
         ```{include} generated/status.txt
+        ```
+        """,
+    "book/scorecard.md": """\
+        # Scorecard
+
+        ```{include} generated/scorecard.txt
         ```
         """,
     "book/first/mean.md": """\

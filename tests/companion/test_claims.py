@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import pytest
 
 from lecore.companion import claims, verdicts
-from lecore.companion.book import scorecard
 
 from .conftest import Command
 
@@ -274,19 +273,3 @@ def test_a_claim_about_several_sets_is_judged_on_each(
     assert (found.outcome, found.tried) == (outcome, "2 of 3 data sets")
     assert [c.record for c in found.criteria] == ["a mean", "b mean"]
     assert claims.reference_results(fresh)["C-2"].headline.value == 1.0  # of the main one alone
-
-
-def test_the_scorecard_tells_criteria_and_their_history(project: Path) -> None:
-    path = project / "book" / "claims.yml"
-    told = 'history: [{date: "2026-01-02", change: "Was 7.", reason: none}]'
-    text = path.read_text().replace(
-        "[{record: letters, at_most: 5}]", "[{record: letters, at_most: 5}], " + told
-    )
-    path.write_text(text)
-    shown = scorecard(project, project / "_build").replace("\\", "")
-    assert "3 claims of the papers: **1** reproduced" in shown
-    assert "1 questions of our own: " in shown
-    assert "mean: 1 [0.5, 3], n = 3, asked ≥ 0.9 ?" in shown
-    assert "letters: 6, asked ≤ 5 ✗" in shown
-    assert "| C-3 | 2026-01-02 |  | Was 7. | none |" in shown
-    assert "would be settled by about 75 runs, here 3" in shown
