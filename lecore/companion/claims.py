@@ -103,8 +103,10 @@ def reference_results(root: Path) -> dict[str, Result]:
         chapter = claim["chapter"]
         paths = project.reference_paths(root, chapter)
         runs = [_read_run(path, chapter) for path in paths]
+        if "sets" in claim:
+            runs = [run for run in runs if run["data"] in claim["sets"]]
         if runs and "sets" in claim:
-            claim, run = _on_each_set(claim, [r for r in runs if r["data"] in claim["sets"]])
+            claim, run = _on_each_set(claim, runs)
             found[claim["id"]] = _judge(claim, run, written, "paper")
         elif runs:
             found[claim["id"]] = _judge(claim, runs[0], written, "paper")

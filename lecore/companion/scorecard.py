@@ -7,6 +7,7 @@ script; ``_static/scorecard.js`` adds the filters, ``_static/scorecard.css`` the
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from lecore.companion.claim_rows import N_CLASSES, Row, by_paper, index_entry, slug
 from lecore.companion.claims import WHOSE, Result, tally
@@ -168,7 +169,7 @@ def _criteria(row: Row, result: Result) -> str:
             items.append(f"<li><span>{name}: asked {_text(bounds(judged))}, not run.</span></li>")
             continue
         text = f"{measured(judged, judged.unit)}; asked {bounds(judged)}: {words[judged.met]}"
-        text += f"; the paper {number(paper)}" if paper is not None else ""
+        text += f"; the paper has {number(paper)}" if paper is not None else ""
         if judged.settled_by:
             text += f". Would be settled by {judged.settled_by}"
         plot = interval_plot(judged, paper)
@@ -196,7 +197,9 @@ def _links(row: Row) -> str:
         links.append((f"{chapter}.html{place}", "the cell that decides" if place else "the page"))
         links.append((f"../_sources/book/{chapter}.ipynb", "its notebook"))
     for file in row.files:
-        links.append((f"../_static/records/reference/{file}", "records of the reference run"))
+        which = f" ({Path(file).stem})" if len(row.files) > 1 else ""
+        address = f"../_static/records/reference/{file}"
+        links.append((address, f"records of the reference run{which}"))
     if row.here.headline.value is not None:
         links.append((f"../_static/records/this-build/{chapter}.json", "records of this build"))
     shown = " · ".join(f'<a href="{address}">{text}</a>' for address, text in links)

@@ -31,7 +31,9 @@ def broken_links(page: Path) -> list[str]:
 @pytest.mark.processes
 def test_book_is_built_and_survives_a_failed_build(project: Path, command: Command) -> None:
     page = project / "book" / "first" / "mean.md"
-    page.write_text(page.read_text() + "\nA sentence mended after the execution.\n")
+    more = "A sentence mended after the execution."
+    links = "It was {ref}`C-1 <claim-c-1>`, see {ref}`why <c-1>`."
+    page.write_text(f"{page.read_text()}\n{more} {links}\n")
     done = command("build")
     assert done.exit_code == 0, done.output
     index = project / "_build" / "html" / "index.html"
@@ -40,6 +42,8 @@ def test_book_is_built_and_survives_a_failed_build(project: Path, command: Comma
     assert 'The mean is <span class="pasted-text">1.0</span>.' in html
     assert "A sentence mended after the execution." in html
     assert "Where these numbers come from" in html
+    assert 'href="../scorecard.html#claim-c-1"><span class="std std-ref">C-1</span>' in html
+    assert 'href="#c-1"><span class="std std-ref">why</span>' in html
     scorecard = (index.parent / "book" / "scorecard.html").read_text()
     assert '<a href="first/mean.html#c-1">the cell that decides</a>' in scorecard
     assert "Not run: chapter to be written." in scorecard

@@ -273,3 +273,12 @@ def test_a_claim_about_several_sets_is_judged_on_each(
     assert (found.outcome, found.tried) == (outcome, "2 of 3 data sets")
     assert [c.record for c in found.criteria] == ["a mean", "b mean"]
     assert claims.reference_results(fresh)["C-2"].headline.value == 1.0  # of the main one alone
+
+
+def test_runs_on_other_sets_alone_decide_nothing(fresh: Path) -> None:
+    path = fresh / "book" / "claims.yml"
+    more = "expected: {quick: reproduced}, sets: [a]}"
+    path.write_text(path.read_text().replace("expected: {quick: reproduced}}", more))
+    (fresh / "book" / "results" / "first").mkdir(parents=True)
+    (fresh / "book" / "results" / "first" / "mean.json").write_text(json.dumps(run_on("b", 1.0)))
+    assert "C-1" not in claims.reference_results(fresh)

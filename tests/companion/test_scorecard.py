@@ -215,6 +215,7 @@ A_CRITERION = Judged("r", -2.0, 6.0, "", 3.0, 1.0, 4.0, 5, True)
 def test_places_in_the_picture_are_those_of_the_numbers() -> None:
     svg = drawn(A_CRITERION, 8.0)
     low, high = place(svg, "bound", "x1")
+    assert low < high
     (here,) = place(svg, "here", "cx")
     line, *ends = place(svg, "interval", "x1")
     (diamond,) = svg.find_all(class_="paper")
