@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lecore.companion import project
 from lecore.companion.claim_rows import claim_rows
@@ -118,29 +120,50 @@ def _stage_records(root: Path, build: Path, target: Path) -> None:
 
 def coverage(root: Path) -> str:
     """How often intervals hold what they say, as ``python -m benchmarks.coverage`` found."""
-    lines = ["| interval | covers | data | n | held | draws |", "|---|---|---|---|---|---|"]
     path = root / "book" / "coverage.json"
+    rows = []
     for row in read_json(path, COVERAGE) if path.exists() else []:
         held = f"{100 * row['held']:.1f} %"
         cells = (row["interval"], row["covers"], row["data"], row["n"], held, row["repeats"])
-        lines.append("| " + " | ".join(plain(str(cell)) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append([plain(str(cell)) for cell in cells])
+    return "\n".join(_table(["interval", "covers", "data", "n", "held", "draws"], rows)) + "\n"
 
 
 def status(root: Path, build: Path) -> str:
-    """The status page as Markdown: how every chapter was executed, and with which versions."""
+    """The status page as Markdown: how every chapter was executed, and with which versions.
+
+    What is the same for all chapters is said once, and is no column.
+    """
     runs = [run for c in project.chapters(root) if (run := read_run(build, c))]
-    lines = [
-        "| chapter | profile | data | device | seed | seconds | executed | commit |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for run in runs:
-        data = f"{run['data']} {(run['data_sha256'] or '')[:12]}" if run["data"] else "synthetic"
-        cells = [run["profile"], data, run["device"], run["seed"], run["seconds"]]
-        cells += [run["started"][:10], run["commit"] or "unknown"]
-        name = f"[{run['chapter']}]({run['chapter']}.ipynb)"
-        lines.append(" | ".join(["", name, *(plain(str(c)) for c in cells), ""]).strip())
+    columns = {
+        "profile": [run["profile"] for run in runs],
+        "data": [_data(run) for run in runs],
+        "device": [run["device"] for run in runs],
+        "seed": [str(run["seed"]) for run in runs],
+        "executed": [run["started"][:10] for run in runs],
+        "commit": [run["commit"] or "unknown" for run in runs],
+        "seconds": [f"{run['seconds']:.0f}" for run in runs],
+    }
+    same = {name: cells[0] for name, cells in columns.items() if len(set(cells)) == 1}
+    said = "; ".join(f"{name} {plain(cell)}" for name, cell in same.items())
+    lines = [f"All chapters: {said}.", ""] if same else []
+    differ = [name for name in columns if name not in same]
+    lines += _table(
+        ["chapter", *differ],
+        [
+            [f"{{doc}}`{run['chapter']}`", *(plain(columns[name][i]) for name in differ)]
+            for i, run in enumerate(runs)
+        ],
+    )
     versions = {name: v for run in runs for name, v in run["versions"].items()}
-    lines += ["", "| package | version |", "|---|---|"]
-    lines += [f"| {plain(name)} | {plain(v)} |" for name, v in versions.items()]
+    lines += ["", *_table(["package", "version"], [list(map(plain, v)) for v in versions.items()])]
     return "\n".join(lines) + "\n"
+
+
+def _data(run: Mapping[str, Any]) -> str:
+    return f"{run['data']} {(run['data_sha256'] or '')[:12]}" if run["data"] else "synthetic"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table in Markdown."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
