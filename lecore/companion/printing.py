@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from lecore.companion import one_page
 from lecore.companion.documents import TOC, read_text, read_yaml, write_text
 from lecore.companion.rendering import render
 from lecore.errors import LecoreError
@@ -51,6 +52,7 @@ def print_book(root: Path, build: Path) -> tuple[Path, int]:
     for folder in (stage, out):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(build / "stage", stage)
+    _extend(stage)
     toc = _without_api(read_yaml(stage / "_toc.yml", TOC), stage)
     write_text(stage / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
     render(root, stage, out, build / "print.log", "--builder", "singlehtml")
@@ -63,6 +65,18 @@ def print_book(root: Path, build: Path) -> tuple[Path, int]:
     for folder in (stage, out):
         shutil.rmtree(folder)
     return target, len(re.findall(rb"/Type /Page\b", target.read_bytes()))
+
+
+def _extend(stage: Path) -> None:
+    """Add the extension :mod:`lecore.companion.one_page` to the configuration of the pages."""
+    name = Path(one_page.__file__).stem
+    shutil.copy(one_page.__file__, stage)
+    config = read_yaml(stage / "_config.yml")
+    sphinx = config.setdefault("sphinx", {})
+    sphinx["local_extensions"] = {name: "."}
+    if "extensions" in sphinx.get("config", {}):  # which replaces the list that this went into
+        sphinx["config"]["extensions"].append(name)
+    write_text(stage / "_config.yml", yaml.safe_dump(config, sort_keys=False))
 
 
 def _chromium(command: str, page: Path, made: Path) -> None:
