@@ -18,13 +18,18 @@ CHROMIUM = any(map(shutil.which, printing.BROWSERS))
 def test_the_book_is_printed_without_its_api(project: Path, command: Command) -> None:
     api = "# API\n\nOn screens.\n\n```{eval-rst}\n.. automodule:: lecore.helper\n```\n"
     (project / "book" / "api.md").write_text(api, encoding="utf-8")
+    card = "\n::::{grid} 1\n\n:::{grid-item-card} A title\nA card.\n:::\n::::\n"
+    front = project / "book" / "intro.md"
+    front.write_text(front.read_text(encoding="utf-8") + card, encoding="utf-8")
     toc = project / "_toc.yml"
     text = toc.read_text(encoding="utf-8")
     toc.write_text(
         text.replace("{file: book/first/mean}", "{file: book/first/mean}, {file: book/api}")
     )
     config = project / "_config.yml"
-    extra = "sphinx: {extra_extensions: [sphinx.ext.autodoc, sphinx.ext.napoleon]}\n"
+    extra = (
+        "sphinx: {extra_extensions: [sphinx.ext.autodoc, sphinx.ext.napoleon, sphinx_exercise]}\n"
+    )
     config.write_text(config.read_text(encoding="utf-8") + extra, encoding="utf-8")
     done = command("build", "--pdf")
     assert done.exit_code == 0, done.output
