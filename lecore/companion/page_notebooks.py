@@ -9,6 +9,7 @@ from typing import Any
 from lecore.companion import project
 from lecore.companion.claim_rows import index_entry, slug
 from lecore.companion.executed import executed_path, read_executed
+from lecore.companion.interactive import charts_of, output_html
 from lecore.companion.records import FIGURE, GLUE
 from lecore.errors import LecoreError
 
@@ -47,13 +48,17 @@ def with_prose(root: Path, build: Path, chapter: str) -> Any:
 def for_page(notebook: Any) -> Any:
     """A copy with figures where ``glue:figure`` looks for them, and marked reference numbers."""
     notebook = copy.deepcopy(notebook)
+    above = 1 + notebook.metadata["lecore"]["chapter"].count("/")
+    for output in charts_of(notebook):
+        output["data"]["text/html"] = output_html(notebook, output, above=above)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = marked(cell.source)
         for output in cell.get("outputs", []):
             name = output.get("metadata", {}).get(FIGURE)
             if name is not None:
-                output["data"] = {GLUE + "image/svg+xml": output["data"]["image/svg+xml"]}
+                shown = "text/html" if "text/html" in output["data"] else "image/svg+xml"
+                output["data"] = {GLUE + shown: output["data"][shown]}
                 output["metadata"]["scrapbook"] = {"name": name, "mime_prefix": GLUE}
     return notebook
 

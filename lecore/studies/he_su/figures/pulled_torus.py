@@ -127,7 +127,7 @@ def _moved(table: Any) -> Any:
     colours = alt.Scale(domain=[*UNITS], range=[COLOURS[name.lower()] for name in UNITS])
     x = alt.X("shift:Q", title="moved up by")
     y = alt.Y(
-        "correlation:Q", title="correlation, all pairs", scale=alt.Scale(domain=[-1, 0.05]),
+        "correlation:Q", title="correlation", scale=alt.Scale(domain=[-1, 0.05]),
         axis=alt.Axis(tickCount=3),
     )  # fmt: skip
     colour = alt.Color(
