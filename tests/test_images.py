@@ -21,7 +21,7 @@ from lecore.data import images
 from lecore.data.images import Images, load, scaled
 from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError
-from lecore.studies.he_su.problems import he_su_sample
+from lecore.studies.he_su.problems import CIFAR10_PAIRS, he_su_sample, pair_labels
 from tests.image_files import MAKERS, RNG, make_cifar10, make_mnist, make_svhn, publish
 
 
@@ -438,3 +438,10 @@ def test_other_import_errors_of_torchvision_are_not_hidden():
         "else: raise SystemExit(1)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_pairs_are_called_by_the_classes_of_the_images():
+    labels = pair_labels(CIFAR10_PAIRS, load("digits"))
+    assert (labels["car v cat"], labels["deer v frog"]) == ("1 v 3", "4 v 6")
+    few = pair_labels(CIFAR10_PAIRS, numbered([0, 1]))  # a, b, c and d
+    assert few == {"car v cat": "b v d", "cat v bird": "c v d", "car v bird": "b v c"}

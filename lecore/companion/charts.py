@@ -12,8 +12,8 @@ with extra("companion"):
 TEXT = "currentColor"
 """The colour of the page's text, whatever its theme."""
 
-SEQUENTIAL = {"scheme": "cividis", "reverse": True, "clamp": True}
-"""Colours of numbers from 0 on, those of the still figures."""
+SEQUENCE = {"scheme": "cividis", "reverse": True, "clamp": True}
+"""Colours of numbers from 0 on: :data:`lecore.companion.figures.SEQUENTIAL` in Vega's words."""
 
 QUIET = {"stroke": TEXT, "strokeOpacity": 0.25}
 

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ FORMULA = re.compile(r"^\$\$[ ]*\(([\w-]+)\)[ ]*$", re.M)
 OPTION = re.compile(r"^:([a-z-]+):[ ]*(.*)\n", re.M)
 
 
-def standalone(notebook: Any, root: Path) -> Any:
+def standalone(notebook: Any, root: Path, glued: Mapping[str, Mapping[str, Any]]) -> Any:
     """A copy of an executed chapter that reads the same outside the book.
 
     Glued numbers stand in the text, directives of the book become plain Markdown, references to
@@ -27,19 +28,32 @@ def standalone(notebook: Any, root: Path) -> Any:
     Args:
         notebook: As executed.
         root: The project, for titles and references.
+        glued: What each chapter's text can show, from :func:`glued_values`.
 
     Raises:
         LecoreError: If the text has a role or directive that nothing here can say in words.
     """
     notebook = copy.deepcopy(notebook)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    words = _Words(root, notebook, text)
+    words = _Words(root, notebook.metadata["lecore"]["chapter"], text, glued)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = words.plain(cell.source)
             continue
         cell["outputs"] = [o for o in cell.get("outputs", []) if not _is_hidden(o)]
     return notebook
+
+
+def glued_values(notebook: Any) -> dict[str, Any]:
+    """What the text of an executed chapter can show, by name."""
+    found = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            shown = output.get("data", {}).get(f"{GLUE}text/plain")
+            if name is not None and shown is not None:
+                found[name] = ast.literal_eval(shown)
+    return found
 
 
 def _is_hidden(output: Mapping[str, Any]) -> bool:
@@ -51,18 +65,21 @@ def _is_hidden(output: Mapping[str, Any]) -> bool:
 class _Words:
     """Says in plain Markdown what the book's roles and directives say."""
 
-    def __init__(self, root: Path, notebook: Any, text: str) -> None:
-        self.root, self.chapter = root, notebook.metadata["lecore"]["chapter"]
-        self.glued = _glued(notebook)
+    def __init__(
+        self, root: Path, chapter: str, text: str, glued: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self.root, self.chapter, self.glued = root, chapter, glued
         self.figures = _counted(re.findall(r"^:name: *(fig-[\w-]+)", text, re.M))
         self.formulas = _counted(FORMULA.findall(text))
+        self.exercises = _counted(re.findall(r"\{exercise\}.*\n:label: *([\w-]+)", text))
         self.definitions = _counted(re.findall(r"\{prf:\w+\}.*\n:label: *([\w-]+)", text))
         self.roles: dict[str, Callable[[str], str]] = {
             "glue:text": self._number, "doc": self._title, "cite": self._cited,
-            "eq": lambda label: f"({self.formulas[label]})",
+            "eq": lambda label: self._referred(label, self.formulas, "formula"),
             "numref": lambda label: self._referred(label, self.figures, "figure"),
             "prf:ref": lambda label: self._referred(label, self.definitions, "definition"),
             "ref": lambda target: target.split("<")[0].strip(),
+            "term": lambda target: target.split("<")[0].strip(),
         }  # fmt: skip
         self.roles |= dict.fromkeys(("func", "mod", "class", "meth", "data"), _code)
 
@@ -86,6 +103,12 @@ class _Words:
         body = OPTION.sub("", body).strip("\n")
         if kind == "glue:figure":
             return f"*Figure {self.figures[options['name']]}. {' '.join(body.split())}*\n"
+        if kind == "solution-end":
+            return ""
+        if kind == "solution-start":
+            return f"**Solution of exercise {self.exercises[title.strip()]}**\n"
+        if kind == "exercise":
+            title = f"Exercise {self.exercises[options['label']]} ({title})"
         if kind.startswith("prf:"):
             number = self.definitions[options["label"]]
             title = f"{kind.removeprefix('prf:').capitalize()} {number} ({title})"
@@ -93,9 +116,12 @@ class _Words:
         return "\n".join(f"> {line}".rstrip() for line in lines) + "\n"
 
     def _number(self, role: str) -> str:
-        name, _, form = role.partition(":")
-        value = self.glued[name]
-        return format(value, form)
+        page, _, rest = role.rpartition("::")
+        name, _, form = rest.partition(":")
+        chapter = self.chapter
+        if page:
+            chapter = os.path.normpath(Path(chapter).parent / page.removesuffix(".md"))
+        return format(self.glued[chapter][name], form)
 
     def _title(self, target: str) -> str:
         if "<" in target:
@@ -105,9 +131,11 @@ class _Words:
 
     def _referred(self, label: str, here: Mapping[str, int], kind: str) -> str:
         if label in here:
-            return f"{kind} {here[label]}"
+            return f"({here[label]})" if kind == "formula" else f"{kind} {here[label]}"
         for page in sorted((self.root / "book").rglob("*.md")):
-            if re.search(rf"^:(label|name): *{label}$", read_text(page), re.M):
+            if re.search(
+                rf"^(:(label|name): *{label}|\$\$ *\({label}\)) *$", read_text(page), re.M
+            ):
                 return f"a {kind} of {_title_of(page)}"
         raise KeyError(label)
 
@@ -123,18 +151,6 @@ class _Words:
             who = f"{names[0]} et al." if len(names) > 2 else who
             found.append(f"{who}, {entry.fields['year']}")
         return f"({'; '.join(found)})"
-
-
-def _glued(notebook: Any) -> dict[str, Any]:
-    """What the text can show, by name."""
-    found = {}
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            shown = output.get("data", {}).get(f"{GLUE}text/plain")
-            if name is not None and shown is not None:
-                found[name] = ast.literal_eval(shown)
-    return found
 
 
 def _title_of(page: Path) -> str:

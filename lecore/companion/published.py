@@ -46,4 +46,4 @@ def published_table(name: str) -> dict[str, list[float]]:
     numbers = published_numbers("he-su-2020")
     tables = checked(numbers.get("tables"), TABLES, "he-su-2020.json: tables")
     rows: dict[str, list[float]] = Choices("table", tables)[name]
-    return rows
+    return {row: numbers for row, numbers in rows.items() if row != "aux"}  # Table 6's columns

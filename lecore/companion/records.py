@@ -20,6 +20,13 @@ FIGURE = "lecore_figure"
 SECONDS = "seconds_of_earlier_runs"
 
 
+class Record(dict[str, Any]):
+    """A published number with all that belongs to it; a cell that ends with it shows nothing."""
+
+    def _ipython_display_(self) -> None:
+        """The text shows it."""
+
+
 def glue(name: str, data: Mapping[str, str], record: Mapping[str, Any] | None = None) -> None:
     """Emit the display data that MyST-NB's glue roles look for; needs no MyST-NB in the kernel."""
     with extra("companion"):
@@ -80,7 +87,7 @@ def record(
         what = f"record {name!r}: the details are nothing that JSON can hold ({error})"
         raise LecoreError(what) from error
     glue_record(name, entry, entry | details)
-    return entry | details
+    return Record(entry | details)
 
 
 def record_all(
@@ -96,7 +103,7 @@ def record_all(
     Returns:
         What is recorded, by name.
     """
-    found = {}
+    found = Record()
     for words, entry in entries.items():
         name = words if isinstance(words, str) else key(*words)
         if hasattr(entry, "_asdict"):
@@ -152,11 +159,19 @@ def figure(name: str, fig: Any, chart: Mapping[str, Any] | None = None) -> None:
         name: Key, unique in the chapter.
         fig: The matplotlib figure; it is closed afterwards.
         chart: The same to play with, a Vega-Lite specification.
+
+    Raises:
+        LecoreError: If the figure is wider than a page, on which its text would shrink.
     """
     with extra("companion"):
         import matplotlib.pyplot as plt
         from IPython.display import display
 
+        from lecore.companion.figures import WIDTH  # imports this module
+
+    if (width := fig.get_figwidth()) > WIDTH:
+        what = f"figure {name!r} is {width:g} inches wide, and a page {WIDTH:g}"
+        raise LecoreError(what, "make it with lecore.companion.figures.panels()")
     svg, png = io.BytesIO(), io.BytesIO()
     with plt.rc_context({"svg.hashsalt": name}):  # the same picture is the same file
         fig.savefig(svg, format="svg", metadata={"Title": name, "Date": None})

@@ -1,18 +1,29 @@
-"""Tables of a page: the paper, the reference run and this build beside each other."""
+"""Tables of a page: the paper and the reference run, and this build in a fold below."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pandas.io.formats.style import Styler
 
+from lecore.companion import table_cells
 from lecore.companion.documents import RUN, read_json
+from lecore.companion.html_tables import ARROWS, Cell, Line, fold, html_table
 from lecore.companion.project import chapters, project_root, reference_paths
 from lecore.companion.records import glue_record, key, record
+from lecore.companion.table_cells import PER_CENT, SHARE, Record
+from lecore.errors import extra
 from lecore.names import check_name
 from lecore.uncertainty import median_range, over_runs
+
+Records = Mapping[str, Record]
+
+MEDIANS = (
+    "the median and, small below it, the range over n runs, or both numbers if there are two. "
+    "The shading grows from 50 to 100 per cent."
+)
 
 
 def reference(chapter: str, data: str | None = None) -> dict[str, dict[str, Any]]:
@@ -25,15 +36,35 @@ def reference(chapter: str, data: str | None = None) -> dict[str, dict[str, Any]
     Raises:
         LecoreError: If there is no such chapter, or a file is damaged.
     """
-    root = project_root()
-    check_name("chapter", chapter, chapters(root))
-    runs = (read_json(path, RUN) for path in reference_paths(root, chapter))
-    found = (run["records"] for run in runs if data is None or run["data"] == data)
-    records: dict[str, dict[str, Any]] = next(found, {})
+    records: dict[str, dict[str, Any]] = _reference_run(chapter, data).get("records", {})
     return records
 
 
-def glue_reference(records: Mapping[str, Mapping[str, Any]], prefix: str = "reference") -> None:
+def this_build(chapter: str, data: str, **settings: Any) -> str:
+    """What a fold with numbers of this build says of them before it is opened.
+
+    Args:
+        chapter: The chapter, whose reference run they stand below.
+        data: Image set of this build.
+        settings: Parameters to name, such as ``width``.
+    """
+    words = [data, *(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())]
+    text = f"This build: {', '.join(words)}"
+    if not (run := _reference_run(chapter)):
+        return text
+    if run["data"] == data:
+        return f"{text} (the data of the reference run)"
+    return f"{text} (other data: the reference run is on {run['data']})"
+
+
+def _reference_run(chapter: str, data: str | None = None) -> dict[str, Any]:
+    root = project_root()
+    check_name("chapter", chapter, chapters(root))
+    runs = (read_json(path, RUN) for path in reference_paths(root, chapter))
+    return next((run for run in runs if data is None or run["data"] == data), {})
+
+
+def glue_reference(records: Records, prefix: str = "reference") -> None:
     """Let the text show records of a reference run, under their names behind a prefix."""
     for name, entry in records.items():
         glue_record(f"{prefix}-{name}", entry)
@@ -45,10 +76,13 @@ def side_by_side(
     columns: Sequence[str],
     *,
     published: Mapping[str, Sequence[float]],
-    reference: Mapping[str, Mapping[str, Any]],
-    here: Mapping[str, Mapping[str, Any]],
-) -> Styler:
-    """A table with up to three lines a row: paper, reference run, this build.
+    reference: Records,
+    here: Records,
+    about: str,
+    labels: Mapping[str, str] = MappingProxyType({}),
+    best_first: bool = False,
+) -> Any:
+    """A table with two lines a row, the paper and the reference run, and this build below.
 
     Args:
         table: Its name, as given to :func:`lecore.companion.tables.record_cells`.
@@ -57,69 +91,127 @@ def side_by_side(
         published: The paper's numbers by row.
         reference: Records of the reference run.
         here: Records of this build.
+        about: What the fold with this build says, from :func:`this_build`.
+        labels: What columns are called on the data of this build, where that differs.
+        best_first: Sort by the mean over the columns, of the reference run if there is one.
 
     Returns:
-        The median above the range, or the paper's number, with an arrow if it lies above or below
-        the range of the reference run.
+        The table as a notebook shows it, with the median above the range, or the paper's number,
+        and an arrow if that lies above or below the range of the reference run.
     """
-    shown: dict[tuple[str, str], list[str]] = {}
+
+    def of(records: Records, row: str) -> list[Record | None]:
+        return [records.get(key(table, row, column)) for column in columns]
+
+    rows = list(dict.fromkeys([*rows, *published]))
+    if best_first:
+        rows.sort(key=lambda row: -table_cells.mean_of(of(reference or here, row)))
+    lines, build = [], []
     for row in rows:
+        known, ours = of(reference, row), of(here, row)
         if row in published:
-            shown[row, "paper"] = [
-                f"{number:.1f}{_arrow(number, reference.get(key(table, row, column)))}"
-                for number, column in zip(published[row], columns, strict=True)
-            ]
-        for source, records in (("reference run", reference), ("this build", here)):
-            cells = [records.get(key(table, row, column)) for column in columns]
-            if any(cells):
-                shown[row, _with_n(source, cells)] = [_text(cell) for cell in cells]
-    index = pd.MultiIndex.from_tuples(shown, names=[None, None])
-    return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
+            pairs = zip(published[row], known, strict=True)
+            lines.append(Line(row, [table_cells.published_cell(*pair) for pair in pairs], "paper"))
+        if any(known):
+            lines.append(
+                Line(
+                    row,
+                    list(map(table_cells.median_cell, known)),
+                    "reference run",
+                    table_cells.runs_of(known),
+                )
+            )
+        if any(ours):
+            build.append(
+                Line(row, list(map(table_cells.median_cell, ours)), below=table_cells.runs_of(ours))
+            )
+    caption, corner = f"{table.capitalize()}: accuracy in per cent", "clusters from"
+    shown = [labels.get(column, column) for column in columns]
+    note = f"This build: {MEDIANS}"
+    return _shown(
+        html_table(caption, corner, columns, lines, _explained(lines, best_first)),
+        html_table(f"{caption}, this build", corner, shown, build, note),
+        about,
+        reference,
+    )
 
 
 def interval_table(
+    caption: str,
     rows: Iterable[str],
     columns: Sequence[str],
     name_of: Callable[[str, str], str],
     *,
-    reference: Mapping[str, Mapping[str, Any]],
-    here: Mapping[str, Mapping[str, Any]],
-) -> Styler:
-    """A table with up to two lines a row, reference run and this build: numbers with intervals.
+    reference: Records,
+    here: Records,
+    about: str,
+    heat: tuple[float, float] = SHARE,
+) -> Any:
+    """A table of numbers with intervals: the reference run, and this build below.
 
     Args:
+        caption: Its name.
         rows: Names of rows.
         columns: Names of columns.
         name_of: Name of the record from those of its row and column.
         reference: Records of the reference run.
         here: Records of this build.
+        about: What the fold with this build says, from :func:`this_build`.
+        heat: Numbers from where to where are shaded.
     """
-    shown: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        for source, records in (("reference run", reference), ("this build", here)):
+
+    def html(records: Records, words: str) -> str:
+        lines = []
+        for row in rows:
             cells = [records.get(name_of(row, column)) for column in columns]
             if any(cells):
-                shown[row, _with_n(source, cells)] = [_with_interval(cell) for cell in cells]
-    index = pd.MultiIndex.from_tuples(shown, names=[None, None])
-    return styled(pd.DataFrame(list(shown.values()), index=index, columns=list(columns)))
+                shown = [table_cells.interval_cell(cell, heat) for cell in cells]
+                lines.append(Line(row, shown, below=table_cells.runs_of(cells)))
+        note = f"Small: 95 % interval; n: number of runs. {_shaded(heat)}"
+        return html_table(f"{caption}{words}", "measure", columns, lines, note)
+
+    rows = list(rows)
+    return _shown(html(reference, ""), html(here, ", this build"), about, reference)
 
 
-def beside_reference(numbers: pd.DataFrame, reference: Mapping[str, Mapping[str, Any]]) -> Styler:
-    """A table of numbers, each column beside that of the reference run, if it has one.
+def beside_reference(caption: str, numbers: pd.DataFrame, reference: Records, about: str) -> Any:
+    """A table of numbers: those of the reference run, and this build below, best first.
 
     Args:
+        caption: Its name.
         numbers: Of this build, recorded under ``key(column, row)``; with a decimal where the
             column's name has a per cent sign, with two elsewhere.
         reference: Records of the reference run.
+        about: What the fold with this build says, from :func:`this_build`.
     """
-    shown: dict[tuple[str, str], pd.Series] = {}
-    for column, values in numbers.items():
-        known = {row: reference.get(key(column, row), {}).get("value") for row in numbers.index}
-        if any(number is not None for number in known.values()):
-            shown[column, "reference run"] = pd.Series(known, dtype=float)
-        shown[column, "this build"] = values
-    digits = {name: "{:.1f}" if "%" in name[0] else "{:.2f}" for name in shown}
-    return styled(pd.DataFrame(shown)).format(digits, na_rep="—")
+    columns = list(numbers.columns)
+    known = pd.DataFrame(
+        {
+            column: {row: reference.get(key(column, row), {}).get("value") for row in numbers.index}
+            for column in columns
+        },
+        dtype=float,
+    )
+
+    def html(of: pd.DataFrame, words: str) -> str:
+        of = of.dropna(how="all").sort_values(columns[0], ascending=False, kind="stable")
+        lines = [
+            Line(row, [table_cells.number_cell(of.loc[row, c], per_cent="%" in c) for c in columns])
+            for row in of.index
+        ]
+        note = f"The best row comes first. {_shaded(PER_CENT)}"
+        return html_table(caption + words, "clusters from", columns, lines, note)
+
+    return _shown(html(known, ""), html(numbers, ", this build"), about, reference)
+
+
+def number_table(caption: str, numbers: pd.DataFrame, digits: int = 2) -> Any:
+    """A table of plain numbers, its rows named by the words of their index."""
+    flat = [", ".join(map(str, np.atleast_1d(row))) for row in numbers.index]
+    rows = zip(flat, numbers.to_numpy(), strict=True)
+    lines = [Line(row, [Cell(f"{v:.{digits}f}") for v in values]) for row, values in rows]
+    corner = ", ".join(map(str, numbers.index.names))
+    return _shown(html_table(caption, corner, list(numbers), lines), "", "", {})
 
 
 def run_to_show(
@@ -138,44 +230,28 @@ def run_to_show(
     return here, f"this build on {data}"
 
 
-def styled(frame: pd.DataFrame) -> Styler:
-    """A table for the page: cells of several lines, close together, in the book's own look."""
-    cells = {"white-space": "pre", "text-align": "right", "padding": "0.1rem 0.3rem"}
-    small = {"selector": "th, td", "props": [("font-size", "0.8rem")]}
-    sources = {"selector": "th.level1", "props": [("white-space", "nowrap")]}
-    style = frame.style.set_properties(**cells).set_table_styles([small, sources])
-    style = style.format(escape="html").format_index(escape="html")
-    style = style.format_index(escape="html", axis=1)
-    return style.set_table_attributes('class="dataframe"')
+def _shown(main: str, build: str, about: str, reference: Records) -> Any:
+    """What a notebook shows; this build is unfolded if there is no reference run to show."""
+    with extra("companion"):
+        from IPython.display import HTML
+
+    unfolded = not (main and reference)
+    return HTML(main + (fold(about, build, unfolded=unfolded) if build else ""))
 
 
-def _arrow(published: float, cell: Mapping[str, Any] | None) -> str:
-    if cell is None or "low" not in cell:
-        return ""
-    low, high = round(cell["low"], 1), round(cell["high"], 1)
-    return " ↑" if published > high else " ↓" if published < low else ""
+def _explained(lines: Iterable[Line], best_first: bool) -> str:
+    cells = [cell for line in lines for cell in line.cells]
+    parts = [f"Paper: one number a cell. Reference run: {MEDIANS}"]
+    for arrow, place in ARROWS.items():
+        if any(cell.arrow == arrow for cell in cells):
+            parts.append(f"{arrow}: the paper's number is {place}.")
+    if best_first:
+        parts.append("The row with the best mean comes first.")
+    return " ".join(parts)
 
 
-def _with_n(source: str, cells: Iterable[Mapping[str, Any] | None]) -> str:
-    """Where a row is from, with the number of runs of its cells."""
-    numbers = sorted({cell["n"] for cell in cells if cell and "n" in cell})
-    return f"{source}\nn = {' or '.join(map(str, numbers))}" if numbers else source
-
-
-def _with_interval(cell: Mapping[str, Any] | None) -> str:
-    if cell is None:
-        return "—"
-    text = f"{cell['value']:.2f}"
-    ends = [f"{cell[end]:.2f}" for end in ("low", "high") if end in cell]
-    return text if {*ends} <= {text} else f"{text}\n{'–'.join(ends)}"  # nothing if it has no width
-
-
-def _text(cell: Mapping[str, Any] | None) -> str:
-    if cell is None:
-        return "—"
-    if "low" not in cell:  # too few for a range
-        return "\n".join(f"{run:.1f}" for run in cell["runs"])
-    return f"{cell['value']:.1f}\n{cell['low']:.1f}–{cell['high']:.1f}"
+def _shaded(heat: tuple[float, float]) -> str:
+    return f"The shading grows from {heat[0]:g} to {heat[1]:g}."
 
 
 def record_runs(

@@ -35,7 +35,7 @@ def test_the_median_follows_the_similarity() -> None:
     rows = {"relu": FALLING, "linear": np.ones((8, 8))}
     r = dict.fromkeys(rows, Interval(-0.5, -0.625, -0.25, 8))
     fig = figure1.similarity_figure(DISTANCE, rows, r)
-    assert fig.axes[0].get_title() == "relu units: r = -0.500 [-0.625, -0.250]"
+    assert fig.axes[0].get_title() == "ReLU units\nr = −0.500 [−0.625, −0.250]"
     assert np.nanmin(fig.axes[1].lines[0].get_ydata()) == 1.0
     x, y = fig.axes[0].lines[0].get_data()
     there = np.isfinite(y)  # no pair lies between some edges
@@ -49,9 +49,9 @@ def test_each_panel_of_figure_one_names_both_correlations() -> None:
     panels = {("torus", "relu"): found, ("boxes", "relu"): found}
     fig = figure1.figure1_again(panels, {("torus", "relu"): -0.97, ("boxes", "relu"): -0.5})
     torus, boxes = fig.axes
-    assert torus.get_title() == "torus, relu\nhere -1.00, paper -0.97"
+    assert torus.get_title() == "torus, ReLU\nhere −1.00, paper −0.97"
     assert (torus.get_xlabel(), boxes.get_xlabel()) == (
-        "geodesic distance (rad)", "geodesic distance",
+        "geodesic distance (radians)", "geodesic distance (length)",
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_the_paper_is_drawn_beside_its_own_case() -> None:
     (ax,) = fig.axes
     bars = [c for c in ax.collections if c.get_label() == "paper"]
     assert_allclose(bars[0].get_offsets(), [[-0.25, 1]])
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["torus, relu", "torus, linear"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["torus, ReLU", "torus, linear"]
 
 
 def test_runs_that_diverged_are_left_out() -> None:
@@ -74,7 +74,7 @@ def test_runs_that_diverged_are_left_out() -> None:
     assert left.lines[0].get_xydata().tolist() == [[0.5, -0.1], [1.5, -0.5]]
     assert right.lines[0].get_ydata().tolist() == [1, 9]
     assert [line.get_xdata()[0] for line in left.lines[2:4]] == [1, 1.2]
-    assert left.texts[0].xy == (0.5, -0.37)
+    assert left.lines[-1].get_xydata().tolist() == [[1.2, -0.37]]
 
 
 def test_power_laws_go_through_the_first_value() -> None:
@@ -117,7 +117,7 @@ def test_maps_have_each_class_in_its_own_mark() -> None:
     subclass = np.array([0, 0, 1, 1, 1])
     fig = algorithm1.maps_of_the_plane(kernels, subclass, (5, 9))
     five, nine = fig.axes[0].lines
-    assert (five.get_label(), nine.get_label()) == ("5", "9")
+    assert (five.get_label(), nine.get_label()) == ("images of 5", "images of 9")
     assert (len(five.get_xdata()), len(nine.get_xdata())) == (2, 3)
     apart = five.get_xydata().mean(0) - nine.get_xydata().mean(0)
     assert np.linalg.norm(apart) == pytest.approx(5, abs=0.2)

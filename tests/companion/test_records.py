@@ -1,8 +1,10 @@
 """Records that are published together."""
 
 import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
-from lecore.companion.records import record_all
+from lecore.companion.records import record, record_all
 from lecore.companion.tables import record_curves
 from lecore.uncertainty import Interval
 
@@ -27,3 +29,12 @@ def test_curves_by_name_or_words() -> None:
         "value": 3.0, "curve": [2.0, 3.0], "lowest": [1.0, 2.0], "highest": [3.0, 4.0]
     }  # fmt: skip
     assert found["b-b-c"]["curve"] == [1.0, 2.0]
+
+
+def test_a_cell_that_ends_with_a_record_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = InteractiveShell.instance()
+    shell.displayhook(record("one", 1.0))
+    shell.displayhook(record_all({"two": 2.0}))
+    assert "{" not in capsys.readouterr().out
+    shell.displayhook({"value": 1.0})
+    assert "{'value': 1.0}" in capsys.readouterr().out, "as any other dict would be"

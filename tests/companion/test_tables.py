@@ -37,26 +37,6 @@ def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None
         "value": 53, "low": 50, "high": 58, "digits": 1, "n": 3, "runs": [50, 53, 58],
     }  # fmt: skip
     assert recorded == here
-    two = {"value": 61.5, "n": 2, "runs": [61.0, 62.0]}
-    shown = tables.side_by_side(
-        "table 1", ["K-means"], PAIRS, published={"K-means": [50.4, 54.5]},
-        reference={"table-1-k-means-4v9": two}, here=here,
-    )  # fmt: skip
-    shown = shown.data
-    assert shown.loc[("K-means", "paper")].tolist() == ["50.4", "54.5"]
-    assert shown.loc[("K-means", "reference run\nn = 2")].tolist() == ["—", "61.0\n62.0"]
-    assert shown.loc[("K-means", "this build\nn = 3"), "5v8"] == "53.0\n50.0–58.0"
-
-
-def test_numbers_stand_beside_those_of_the_reference_run_if_it_has_them() -> None:
-    numbers = pd.DataFrame({"accuracy (%)": {"a": 60.04, "b": 70.0}, "Rand": {"a": 0.345, "b": 1}})
-    shown = tables.beside_reference(numbers, {"accuracy-a": {"value": 80.0}})
-    assert list(shown.data.columns) == [
-        ("accuracy (%)", "reference run"), ("accuracy (%)", "this build"), ("Rand", "this build"),
-    ]  # fmt: skip
-    assert shown.data.loc["a"].tolist() == [80.0, 60.04, 0.345]
-    html = shown.to_html()
-    assert all(text in html for text in (">80.0<", ">—<", ">60.0<", ">0.34<", ">1.00<"))
 
 
 def test_figures_show_the_reference_run_where_there_is_one() -> None:
@@ -79,12 +59,6 @@ def test_numbers_intervals_and_whole_entries_are_recorded_alike(recorded: dict[s
 def test_all_columns_are_recorded_if_none_are_named(recorded: dict[str, Any]) -> None:
     rows = {"a": row([50, 60]), "b": row([70, 80])}
     assert tables.record_cells("t", rows) == tables.record_cells("t", rows, PAIRS)
-
-
-def test_names_in_tables_show_as_they_stand() -> None:
-    frame = pd.DataFrame({"<b>": ["<i>"]}, index=["<u>"])
-    html = tables.styled(frame).to_html()
-    assert all(f"&lt;{tag}&gt;" in html and f"<{tag}>" not in html for tag in "biu")
 
 
 def test_curves_are_means_with_their_range(recorded: dict[str, Any]) -> None:
@@ -112,30 +86,6 @@ def test_names_of_records_are_words_joined_by_hyphens() -> None:
     assert records.key("table 1", "squared, relative (ReLU)", "car v cat") == (
         "table-1-squared-relative-relu-car-v-cat"
     )
-
-
-def test_intervals_stand_below_their_numbers_if_they_have_a_width() -> None:
-    wide = {"value": 0.5, "low": 0.25, "high": 1.0}
-    narrow = {"value": 0.5, "low": 0.4999, "high": 0.5001}
-    shown = tables.interval_table(
-        ["a", "b", "c"], ["x", "y"], lambda row, column: f"{row}-{column}",
-        reference={"a-x": wide}, here={"a-x": narrow, "a-y": {"value": 1 / 3}, "b-y": narrow},
-    ).data  # fmt: skip
-    assert shown.index.tolist() == [
-        ("a", "reference run"), ("a", "this build"), ("b", "this build")
-    ]  # fmt: skip
-    assert shown["x"].tolist() == ["0.50\n0.25–1.00", "0.50", "—"]
-    assert shown["y"].tolist() == ["—", "0.33", "0.50"]
-
-
-def test_rows_say_of_how_many_runs_their_cells_are() -> None:
-    few, more = {"value": 1.0, "n": 3}, {"value": 1.0, "low": 0.5, "high": 2.0, "n": 5}
-    shown = tables.interval_table(
-        ["a", "b", "c"], ["x", "y"], lambda row, column: f"{row}-{column}", reference={},
-        here={"a-x": more, "a-y": more, "b-x": more, "b-y": few, "c-x": {"value": 1.0}},
-    ).data  # fmt: skip
-    said = [source.partition("\n")[2] for _, source in shown.index]
-    assert said == ["n = 5", "n = 3 or 5", ""]
 
 
 def test_the_figure_has_a_panel_for_each_column(recorded: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The clustering problems of He & Su: which images, in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,21 @@ CIFAR10_PAIRS: Choices[Pair] = Choices(
     },
 )
 """Primary and auxiliary classes of their pairs of CIFAR-10 classes."""
+
+
+def pair_labels(pairs: Mapping[str, Pair], images: Images) -> dict[str, str]:
+    """What pairs are called on other images: "1 v 3" for "car v cat" on digits.
+
+    Args:
+        pairs: Pairs by name.
+        images: The set; pairs with a class that it lacks are left out.
+    """
+    names = dict(enumerate(images.class_names))
+    return {
+        name: f"{names[a]} v {names[b]}"
+        for name, ((a, b), _) in pairs.items()
+        if {a, b} <= names.keys()
+    }
 
 
 class Sample(NamedTuple):

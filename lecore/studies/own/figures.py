@@ -3,11 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from lecore.companion.figures import COLOURS, PAPER
+from lecore.companion.figures import (
+    COLOURS,
+    PAPER,
+    SEQUENTIAL,
+    legend_above,
+    ones_twos_fives,
+    panels,
+    ticks_at,
+)
 from lecore.studies.own.pretrained_measures import Moved
 from lecore.uncertainty import over_runs
 
@@ -24,12 +31,16 @@ def time_figure(sizes: Sequence[int], seconds: Array) -> Any:
     Returns:
         The matplotlib figure.
     """
-    fig, ax = _growth("points n", "seconds")
+    fig, ax = _growth("points $n$", "time (seconds)")
     middle = np.median(seconds, axis=0)
-    _with_bars(ax, sizes, middle, seconds.min(axis=0), seconds.max(axis=0), fmt="o-")
+    _with_bars(
+        ax, sizes, middle, seconds.min(axis=0), seconds.max(axis=0), fmt="o-", label="median"
+    )
+    ticks_at(ax.xaxis, sizes)
+    ones_twos_fives(ax.yaxis)
     square = middle[-1] * (np.array(sizes) / sizes[-1]) ** 2
     ax.plot(sizes, square, ":", color=PAPER, label="slope 2")
-    ax.legend()
+    legend_above(fig)
     return fig
 
 
@@ -45,11 +56,14 @@ def sketch_figure(features: Sequence[int], measured: Array, stated: Array) -> An
     Returns:
         The matplotlib figure.
     """
-    fig, ax = _growth("features k", "error / mean diagonal")
+    fig, ax = _growth("features $k$", "error / mean diagonal")
     value, low, high = np.array([over_runs(row)[:3] for row in measured]).T
+    low = np.maximum(low, value / 10)  # on a logarithmic axis
+    ticks_at(ax.xaxis, features)
+    ones_twos_fives(ax.yaxis)
     _with_bars(ax, features, value, low, high, fmt="o", label="measured")
     ax.plot(features, stated.mean(axis=1), ":", color=PAPER, label="stated")
-    ax.legend()
+    legend_above(fig)
     return fig
 
 
@@ -67,16 +81,18 @@ def similar_figure(
     Returns:
         The matplotlib figure. Each dot is a test image, each column of dots a network.
     """
-    size = (3.2 * len(found) + 0.6, 3.2)
-    fig, axes = plt.subplots(1, len(found), figsize=size, squeeze=False)
+    fig, axes = panels(1, len(found), height=3.8)
     for ax, (kind, results) in zip(axes[0], found.items(), strict=True):
+        colour = COLOURS["linear" if kind == "linear" else "relu"]
+        look = {"color": colour, "fillstyle": "none" if kind == "random" else "full"}
         for place, result in enumerate(results):
             middle = (place - (len(results) - 1) / 2) * 0.28
-            _dots(ax, middle, result.similar, COLOURS["relu"])
-            _dots(ax, 1 + middle, result.distant, COLOURS["linear"])
+            _dots(ax, middle, result.similar, look)
+            _dots(ax, 1 + middle, result.distant, look)
         ax.set(title=kind, xlim=(-0.6, 1.6), xticks=[0, 1])
         ax.set_xticklabels([f"{similar}\n(similar)", f"{distant}\n(distant)"])
-    axes[0, 0].set_ylabel("log₁₀ KL divergence")
+    fig.supylabel("log₁₀ KL divergence (nats)")
+    fig.supxlabel("class of the test image")
     fig.suptitle(f"one step on {updated}, this build")
     return fig
 
@@ -91,29 +107,34 @@ def class_movement_figure(movement: Array, class_names: Sequence[str]) -> Any:
     Returns:
         The matplotlib figure.
     """
-    fig, ax = plt.subplots(figsize=(5.6, 4.6))
-    image = ax.imshow(movement, cmap="cividis")
+    fig, axes = panels(height=5.2)
+    ax = axes[0, 0]
+    image = ax.imshow(movement, cmap=SEQUENTIAL)
     places = range(len(class_names))
-    ax.set_xticks(places, class_names, rotation=45, ha="right")
+    long = max(map(len, class_names)) > 3
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right"} if long else {}
+    ax.set_xticks(places, class_names, **turned)
     ax.set_yticks(places, class_names)
     ax.set(xlabel="class of the test image", ylabel="class of the update image")
-    fig.colorbar(image, label="log₁₀ mean KL divergence")
+    fig.colorbar(image, label="log₁₀ mean KL divergence (nats)")
     return fig
 
 
-def _dots(ax: Any, middle: float, values: Array, colour: str) -> None:
+def _dots(ax: Any, middle: float, values: Array, look: Mapping[str, str]) -> None:
     """A column of dots, spread a little."""
     x = middle + np.linspace(-0.06, 0.06, len(values))
     y = np.log10(np.maximum(values, 1e-300))
-    ax.plot(x, y, ".", markersize=4, color=colour, alpha=0.7)
+    ax.plot(x, y, "o", markersize=3, alpha=0.7, **look)
 
 
 def _growth(xlabel: str, ylabel: str) -> Any:
     """A double logarithmic plot."""
-    fig, ax = plt.subplots(figsize=(7, 3.4))
-    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
-    return fig, ax
+    fig, axes = panels()
+    axes[0, 0].set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    return fig, axes[0, 0]
 
 
 def _with_bars(ax: Any, x: Any, value: Array, low: Array, high: Array, **style: Any) -> None:
-    ax.errorbar(x, value, yerr=[value - low, high - value], capsize=3, **style)
+    ax.errorbar(
+        x, value, yerr=[value - low, high - value], color=COLOURS["ink"], capsize=3, **style
+    )

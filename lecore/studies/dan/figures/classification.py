@@ -4,15 +4,33 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from lecore.companion.figures import COLOURS, PAPER, draw_recorded
+from lecore.companion.figures import (
+    COLOURS,
+    DIVERGING,
+    MARKERS,
+    PAPER,
+    draw_recorded,
+    label_ends,
+    legend_above,
+    panels,
+    sample,
+    tones,
+)
 from lecore.companion.records import key
 from lecore.studies.dan.ranks import BLOCKS, COMPARED, KINDS, OWN_MEASURES, RANKED
 
-FITS = ("training loss", "training accuracy", '"test" accuracy', "held-out accuracy")
+FITS = {
+    "training loss": ("-", "o"),
+    "training accuracy": ("-", "o"),
+    '"test" accuracy': ("--", "s"),
+    "held-out accuracy": (":", "^"),
+}
+"""Line of each quantity, and mark of the released one."""
 MOMENTS = ("start", "first epoch", "end")
+OWN = 2.6
+"""Width of the line of the class that steps are taken on."""
 
 
 class Shown(NamedTuple):
@@ -60,22 +78,21 @@ def shown(
 
 def training(run: Shown) -> Any:
     """Loss and accuracies by epoch, with the released ones."""
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-    for name, colour in zip(FITS, COLOURS.values(), strict=False):
-        ax = axes[0 if "loss" in name else 1]
+    fig, axes = panels(1, 2, height=4)
+    for name, (style, marker) in FITS.items():
+        ax = axes[0, 0 if "loss" in name else 1]
         entry = run.records[key(name, "curve")]
         x = [*range(1, len(entry["curve"]) + 1)]
-        draw_recorded(ax, x, entry, color=colour, label=name)
+        draw_recorded(ax, x, entry, style, color=COLOURS["ink"], label=name.split()[0])
         if name in run.released:
             mean, error = (run.released[name][part] for part in ("mean", "deviation"))
-            circles = {"color": colour, "fillstyle": "none", "label": f"{name}, released"}
-            ax.errorbar(x, mean, yerr=error, fmt="o", **circles)
-    for ax in axes:
-        ax.set(xlabel="epochs")
-        ax.legend(fontsize=8)
-    axes[0].set(ylabel="cross-entropy")
-    axes[1].set(ylabel="accuracy")
-    fig.suptitle(run.origin)
+            ax.errorbar(x, mean, yerr=error, fmt=marker, color=PAPER, markersize=4)
+    axes[0, 0].set_ylabel("training loss (cross-entropy)")
+    axes[0, 1].set_ylabel("accuracy (share)")
+    for ax in axes[0]:
+        ax.set_xlabel("epochs")
+    label_ends(axes[0, 1])
+    fig.suptitle(f"{run.origin}{'; grey: released' if run.released else ''}")
     return fig
 
 
@@ -94,23 +111,26 @@ def by_update_class(
         control: Another one, dotted.
         logarithmic: How many rows have a logarithmic axis.
     """
-    size = (10, 0.6 + 2.9 * len(rows))
-    fig, grid = plt.subplots(len(rows), 3, figsize=size, sharex=True, sharey="row", squeeze=False)
+    height = 1.5 + 2.3 * len(rows)
+    fig, grid = panels(len(rows), 3, height=height, sharex=True, sharey="row")
     for axes, row in zip(grid, rows, strict=True):
         for update, ax in enumerate(axes):
             _class_curves(ax, run, row, control, update)
-            ax.set_title(f"steps on {run.classes[update]}")
         axes[0].set_ylabel(f"{row[0]},\n{row[1]} step")
+    for update, ax in enumerate(grid[0]):
+        ax.set_title(f"steps on {run.classes[update]}")
     for ax in grid[:logarithmic].ravel():
         ax.set_yscale("log")
-    if control:
-        grid[0, 0].plot([], [], ":", color="black", label="no update")
+    for colour, name in zip(tones(3), run.classes, strict=True):
+        sample(grid[0, 0], f"effect on {name}", color=colour)
+    sample(grid[0, 0], "on the steps' own class", linewidth=OWN)
     if run.released and rows[0][0].endswith("as coded"):
-        grid[0, 0].plot([], [], "--", color=PAPER, lw=1, label="released")
+        sample(grid[0, 0], "released", "--", color=PAPER)
+    if control:
+        sample(grid[0, 0], "no update", ":")
     for ax in grid[-1]:
         ax.set_xlabel("epochs")
-    grid[0, 0].legend(fontsize=7)
-    fig.suptitle(run.origin)
+    legend_above(fig, run.origin)
     return fig
 
 
@@ -119,72 +139,86 @@ def _class_curves(
 ) -> None:
     """One panel of :func:`by_update_class`: steps on one class."""
     kind = row[0].partition(",")[0] if row[0].endswith("as coded") else ""
-    for test, colour in zip(range(3), COLOURS.values(), strict=False):
+    for test, colour in enumerate(tones(3)):
         pair = (str(update), str(test))
         entry = run.records[key("mean", *row, *pair)]
-        draw_recorded(ax, run.epochs[1:], entry, color=colour, label=f"on {run.classes[test]}")
+        width = OWN if test == update else 1.3
+        draw_recorded(ax, run.epochs[1:], entry, color=colour, linewidth=width)
         if control:
             still = run.records[key("mean", *control, *pair)]["curve"]
-            ax.plot(run.epochs[1:], still, ":", color=colour)
+            ax.plot(run.epochs[1:], still, ":", color=colour, linewidth=width)
         if kind in run.released:
             released = run.released[kind]["mean"][update][test]
-            ax.plot(run.epochs[1:], released, "--", color=colour, lw=1, alpha=0.6)
+            ax.plot(run.epochs[1:], released, "--", color=PAPER, linewidth=0.7 * width)
 
 
 def superiority(run: Shown) -> Any:
     """Chance that the same class is higher: own measures above, definitions below."""
-    fig, grid = plt.subplots(2, 2, figsize=(10, 7), sharex=True, sharey=True)
+    fig, grid = panels(2, 2, height=6.6, sharex=True, sharey=True)
     for axes, names in zip(grid, (OWN_MEASURES, RANKED), strict=True):
+        measures = list(dict.fromkeys(_measure(name) for name in names))
+        colours = dict(zip(measures, tones(len(measures)), strict=True))
         for ax, place in zip(axes, ("training", "held-out"), strict=True):
-            for name, colour in zip(names, COLOURS.values(), strict=False):
+            for name in names:
                 style = ":" if "no update" in name else "--" if "Adam" in name else "-"
                 entry = run.records[key("superiority", name, place)]
-                draw_recorded(ax, run.epochs, entry, style, color=colour, label=name)
+                look = {"color": colours[_measure(name)], "label": name}
+                draw_recorded(ax, run.epochs, entry, style, **look)
             ax.axhline(0.5, color=PAPER, linewidth=0.8)
-            ax.set(title=f"{place} test points", ylim=(0, 1.02))
-        axes[0].set_ylabel("chance that the same class is higher")
-        axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+            ax.set(ylim=(0, 1.02))
+        axes[0].set_ylabel("chance that the\nsame class is higher")
+        label_ends(axes[1])
+    for ax, place in zip(grid[0], ("training", "held-out"), strict=True):
+        ax.set_title(f"{place} test points")
     for ax in grid[1]:
         ax.set_xlabel("epochs")
     fig.suptitle(run.origin)
     return fig
 
 
+def _measure(name: str) -> str:
+    """The measure of a name, without its step."""
+    return name.removesuffix(", Adam").removesuffix(", no update")
+
+
 def class_blocks(run: Shown) -> Any:
     """Matrices over classes of three measures at three moments."""
-    fig, axes = plt.subplots(3, 3, figsize=(8, 7.4), sharex=True, sharey=True)
+    fig, axes = panels(3, 3, height=7.2, sharex=True, sharey=True)
     for row, name in zip(axes, BLOCKS, strict=True):
         blocks = [run.records[key("block", name, moment)]["block"] for moment in MOMENTS]
         top = max(1e-9, np.abs(blocks).max())
-        for ax, moment, block in zip(row, MOMENTS, blocks, strict=True):
-            ax.imshow(block, cmap="RdBu_r", vmin=-top, vmax=top)
+        for ax, block in zip(row, blocks, strict=True):
+            ax.imshow(block, cmap=DIVERGING, vmin=-top, vmax=top)
             for (i, j), value in np.ndenumerate(np.array(block)):
-                colour = "white" if abs(value) > 0.6 * top else "black"
-                ax.text(j, i, f"{value:.2g}", ha="center", va="center", color=colour)
+                colour = COLOURS["ground" if abs(value) > 0.6 * top else "ink"]
+                ax.text(
+                    j, i, f"{value:.2g}".replace("-", "−"), ha="center", va="center", color=colour
+                )
             ticks = {"xticks": range(3), "yticks": range(3)}
             ax.set(**ticks, xticklabels=run.classes, yticklabels=run.classes)
-            ax.set_title(f"{name}, {moment}", fontsize=9)
+        row[0].set_ylabel(f"{name}\nupdate class")
+    for ax, moment in zip(axes[0], MOMENTS, strict=True):
+        ax.set_title(moment)
     for ax in axes[-1]:
         ax.set_xlabel("test class")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("update class")
+        ax.tick_params(axis="x", rotation=30)
     fig.suptitle(run.origin)
     return fig
 
 
 def direction_or_size(run: Shown) -> Any:
     """Chance that the same class is higher, for two directions at two sizes."""
-    fig, ax = plt.subplots(figsize=(8, 3.4))
+    fig, axes = panels(height=4)
+    ax = axes[0, 0]
     shifts = np.linspace(-0.3, 0.3, len(COMPARED))
-    looks = zip(COMPARED, shifts, COLOURS.values(), strict=False)
-    for (name, shift, colour), (x, kind) in itertools.product(looks, enumerate(KINDS)):
+    looks = zip(COMPARED, shifts, tones(len(COMPARED)), MARKERS, strict=False)
+    for (name, shift, colour, mark), (x, kind) in itertools.product(looks, enumerate(KINDS)):
         entry = run.records[key("direction or size", name, kind)]
         ends = [entry["low"], entry["high"]]
         ax.plot([x + shift] * 2, ends, color=colour, alpha=0.5, lw=3)
-        ax.plot(x + shift, entry["value"], "o", color=colour, label=None if x else name)
+        ax.plot(x + shift, entry["value"], mark, color=colour, label=None if x else name)
     ax.axhline(0.5, color=PAPER, linewidth=0.8)
-    ax.set(xticks=range(len(KINDS)), xticklabels=KINDS, ylim=(0, 1))
-    ax.set_ylabel("chance that the same class is higher")
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    ax.set_title(run.origin)
+    ax.set(xticks=range(len(KINDS)), xticklabels=KINDS, ylim=(0, 1), xlabel="step")
+    ax.set_ylabel("chance that the\nsame class is higher")
+    legend_above(fig, run.origin, columns=2)
     return fig

@@ -6,12 +6,27 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lecore.companion.figures import COLOURS, PAPER, draw_range
+from lecore.companion.figures import (
+    COLOURS,
+    PAPER,
+    WIDTH,
+    draw_range,
+    legend_above,
+    panels,
+    sample,
+    ticks_at,
+)
 from lecore.studies.dan.phase_controls import CONTROLS
 from lecore.studies.dan.regression import RegressionPath
 
-SHOWN = ("two layers", "three layers", "wide", "linear network", "linear regression")
-"""Kinds of networks whose curves are drawn."""
+LOOKS = {
+    "two layers": ("relu", "-"),
+    "three layers": ("relu", "--"),
+    "wide": ("relu", ":"),
+    "linear network": ("linear", "-"),
+    "linear regression": ("linear", "--"),
+}
+"""Kinds of networks whose curves are drawn, and how."""
 
 QUANTITIES: dict[str, tuple[str, float]] = {
     "change": ("change / start", 0.1),
@@ -29,24 +44,25 @@ def similarity_and_loss(
 
     Args:
         paths: Runs by kind and target.
-        targets: A column each.
+        targets: A row each.
     """
-    size = (2.6 * len(targets), 5)
-    fig, axes = plt.subplots(
-        2, len(targets), figsize=size, sharex=True, sharey="row", squeeze=False
-    )
-    for (above, below), target in zip(axes.T, targets, strict=True):
-        for kind, colour in zip(SHOWN, COLOURS.values(), strict=False):
+    rows = len(targets)
+    fig, axes = panels(rows, 2, height=1.1 + 2 * rows, sharex=True, sharey="col")
+    for (left, right), target in zip(axes, targets, strict=True):
+        for kind, (units, style) in LOOKS.items():
+            look: dict[str, Any] = {"color": COLOURS[units], "style": style, "label": kind}
             runs = paths[kind, target]
             similarity = np.array([run.trained / run.trained[0] for run in runs])
-            draw_range(above, runs[0].steps, similarity, color=colour, label=kind)
+            draw_range(left, runs[0].steps, similarity, **look)
             losses = np.array([run.losses for run in runs])
-            draw_range(below, runs[0].steps, losses, color=colour, label=kind)
-        above.set(title=target, xscale="symlog", ylim=(0, None))
-        below.set(xlabel="steps taken", yscale="log", xlim=(0, None), ylim=(1e-6, 10))
-    axes[0, 0].set_ylabel(r"$S_{\mathrm{rel}}$ / its value at the start")
-    axes[1, 0].set_ylabel("half the mean squared error")
-    axes[1, 0].legend(fontsize=7)
+            draw_range(right, runs[0].steps, losses, **look)
+        left.set(ylabel=r"$S_{\mathrm{rel}}$ / at the start", xscale="symlog")
+        right.set(ylabel="loss", yscale="log", xlim=(0, None), ylim=(1e-6, 10))
+        left.set_title(f"target: {target}", loc="left")
+    axes[0, 0].set_ylim(0, 1.05 * max(ax.dataLim.y1 for ax in axes[:, 0]))
+    for ax in axes[-1]:
+        ax.set_xlabel("steps taken")
+    legend_above(fig)
     return fig
 
 
@@ -60,33 +76,52 @@ def phase_numbers(
         table: By kind, from :func:`lecore.studies.dan.two_phases.phase_numbers`.
         controls: By name, from :func:`lecore.studies.dan.phase_controls.control_shares`.
     """
-    fig, axes = plt.subplots(1, 5, figsize=(12, 5), sharey=True)
     rows = dict(table) | dict(controls)
-    for ax, (quantity, (label, bound)) in zip(axes, QUANTITIES.items(), strict=False):
+    above, below = len(table), len(rows)
+    layout: list[Any] = [
+        ["change", "plateau height"],
+        ["slope ratio", "left ratio"],
+        ["shares"] * 2,
+    ]
+    height = 2.2 + 0.24 * (2 * above + below)
+    fig, axes = plt.subplot_mosaic(
+        layout, figsize=(WIDTH, height), height_ratios=(above, above, below)
+    )
+    for quantity, (label, bound) in QUANTITIES.items():
+        ax = axes[quantity]
         ax.axvline(bound, color=PAPER, linestyle=":")
         for y, kind in enumerate(table):
-            _entry(ax, y, table[kind][quantity], _colour(kind))
-        ax.set(xlabel=label)
+            _entry(ax, y, table[kind][quantity], **_look(kind))
+        ax.set(xlabel=label, yticks=range(above), yticklabels=list(table))
     for y, (kind, numbers) in enumerate(rows.items()):
-        _entry(axes[4], y + 0.15, numbers["levels off"], _colour(kind), fillstyle="none")
-        _entry(axes[4], y - 0.15, numbers["two phases"], _colour(kind))
-    axes[4].axvline(0.5, color=PAPER, linestyle=":")
-    axes[4].set(xlabel="share of curves", xlim=(-0.05, 1.05))
-    axes[0].set(yticks=range(len(rows)), yticklabels=list(rows))
-    axes[0].set_xscale("symlog", linthresh=0.01)
-    axes[0].set(xlim=(-0.001, 1), xticks=[0, 0.01, 0.1, 1], xticklabels=["0", "0.01", "0.1", "1"])
-    axes[2].set_xscale("log")
-    axes[3].set_xscale("log")
-    axes[0].invert_yaxis()
+        _entry(axes["shares"], y - 0.15, numbers["levels off"], "D", **_look(kind))
+        _entry(axes["shares"], y + 0.15, numbers["two phases"], **_look(kind))
+    axes["shares"].axvline(0.5, color=PAPER, linestyle=":")
+    axes["shares"].set(xlabel="share of curves", xlim=(-0.02, 1.02))
+    axes["shares"].set(yticks=range(below), yticklabels=list(rows))
+    sample(axes["shares"], "levels off", "D", markersize=4)
+    sample(axes["shares"], "two phases", "o", markersize=4)
+    for left, right in layout[:2]:
+        axes[right].sharey(axes[left])
+        axes[right].tick_params(labelleft=False)
+    for first, *_ in layout:
+        axes[first].invert_yaxis()
+    axes["change"].set_xscale("symlog", linthresh=0.01)
+    axes["change"].set(xlim=(-0.001, 1))
+    ticks_at(axes["change"].xaxis, [0, 0.01, 0.1, 1])
+    axes["slope ratio"].set_xscale("log")
+    axes["left ratio"].set_xscale("log")
+    legend_above(fig)
     return fig
 
 
-def _colour(kind: str) -> str:
+def _look(kind: str) -> dict[str, str]:
     if kind in CONTROLS:
-        return PAPER
-    return COLOURS["linear" if "linear" in kind else "relu"]
+        return {"color": COLOURS["ink"]}
+    units = next((name for name in ("linear", "tanh") if name in kind), "relu")
+    return {"color": COLOURS[units]}
 
 
-def _entry(ax: Any, y: float, entry: Mapping[str, float], colour: str, **style: Any) -> None:
-    ax.plot([entry["low"], entry["high"]], [y, y], color=colour, alpha=0.5, linewidth=3)
-    ax.plot(entry["value"], y, "o", color=colour, **style)
+def _entry(ax: Any, y: float, entry: Mapping[str, float], mark: str = "o", *, color: str) -> None:
+    ax.plot([entry["low"], entry["high"]], [y, y], color=color, alpha=0.5, linewidth=3)
+    ax.plot(entry["value"], y, mark, color=color, markersize=4)

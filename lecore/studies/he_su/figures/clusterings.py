@@ -4,10 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
-from matplotlib.ticker import NullFormatter
-
-from lecore.companion.figures import COLOURS, draw_curve
+from lecore.companion.figures import MARKERS, draw_curve, halves, legend_above, panels, tones
 from lecore.studies.he_su.problems import MNIST_PAIRS
 from lecore.studies.he_su.sources import LOOKED_AT
 from lecore.studies.he_su.tables import BOTH
@@ -23,13 +20,14 @@ def elasticity_figure(records: Records, title: str) -> Any:
         title: Says which run is shown.
     """
     points = [entry for name, entry in records.items() if name.startswith("elasticity-of-")]
-    fig, ax = plt.subplots(figsize=(6, 4))
-    for pair, colour, marker in zip(MNIST_PAIRS, COLOURS.values(), "o^svDP", strict=True):
+    fig, axes = panels(height=4)
+    ax = axes[0, 0]
+    for pair, colour, marker in zip(MNIST_PAIRS, tones(len(MNIST_PAIRS)), MARKERS, strict=True):
         chosen = [(p["ratio"], p["value"]) for p in points if p["pair"] == pair]
         x, y = zip(*chosen, strict=True) if chosen else ((), ())
-        ax.plot(x, y, marker, color=colour, label=pair.replace("v", " v "))
-    ax.set(xlabel="similarity within classes / between classes", ylabel="accuracy (%)", title=title)
-    ax.legend(ncols=2)
+        ax.plot(x, y, marker, color=colour, label=pair.replace("v", " against "))
+    ax.set(xlabel="similarity within classes / between classes", ylabel="accuracy (%)")
+    legend_above(fig, title)
     return fig
 
 
@@ -46,17 +44,19 @@ def looks_figure(records: Records, title: str) -> Any:
         records: Of the table "looks", whose rows are quantity and rate, and columns steps.
         title: Says which run is shown.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(10, 3.6))
-    for ax, quantity in zip(axes, LOOKED_AT, strict=True):
-        for rate, colour in zip(rates_recorded(records), COLOURS.values(), strict=False):
+    fig, axes = panels(3, 1, height=6.6, sharex=True)
+    rates = rates_recorded(records)
+    for ax, quantity in zip(axes[:, 0], LOOKED_AT, strict=True):
+        for rate, colour in zip(rates, tones(len(rates)), strict=True):
             draw_curve(ax, "looks", f"{quantity}, {rate}", records, color=colour, label=rate)
-        ax.set(xscale="symlog", xlim=(-0.1, None), xlabel="SGD steps taken", title=quantity)
-        if quantity == "loss":
-            ax.set(yscale="log", ylabel="mean squared error")
-        else:
-            ax.set(ylim=(48, 100), ylabel="accuracy (%)")
-    axes[0].legend(loc="lower left")
-    fig.suptitle(title)
+        ax.set(xscale="symlog", xlim=(-0.1, None), ylabel=f"accuracy (%),\n{quantity} similarity")
+    loss, relative, kernelized = axes[:, 0]
+    loss.set(yscale="log", ylabel="loss\n(mean squared error)")
+    highest = max(ax.get_ylim()[1] for ax in (relative, kernelized))
+    for ax in (relative, kernelized):
+        ax.set_ylim(48, highest)
+    kernelized.set_xlabel("SGD steps taken")
+    legend_above(fig, title)
     return fig
 
 
@@ -69,16 +69,15 @@ def sweep_figure(records: Records, pairs: Sequence[str], title: str) -> Any:
         title: Says which run is shown.
     """
     swept = {"rate_share": "learning rate / largest stable one", "width": "hidden units"}
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
-    for ax, (variable, label) in zip(axes, swept.items(), strict=True):
-        for pair, colour in zip(pairs, COLOURS.values(), strict=False):
+    fig, axes = panels(1, 2, height=4, sharey=True)
+    for ax, (variable, label) in zip(axes[0], swept.items(), strict=True):
+        for pair, colour, marker in zip(pairs, tones(len(pairs)), MARKERS, strict=False):
             for option, line in zip(BOTH, ("--", "-"), strict=True):
-                style = {"color": colour, "linestyle": line}
-                style["label"] = f"{option}, {pair.replace('v', ' v ')}"
+                style = {"color": colour, "linestyle": line, "marker": marker}
+                style["label"] = f"{option}, {pair.replace('v', ' against ')}"
                 draw_curve(ax, variable, f"{option} {pair}", records, **style)
-        ax.set(xscale="log", xlabel=label, ylim=(48, 100))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    axes[0].set_ylabel("accuracy (%)")
-    axes[0].legend()
-    fig.suptitle(title)
+        halves(ax)
+        ax.set(xlabel=label, ylim=(48, None))
+    axes[0, 0].set_ylabel("accuracy (%)")
+    legend_above(fig, title, columns=2)
     return fig

@@ -7,10 +7,21 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from numpy.typing import NDArray
 
-from lecore.companion.figures import COLOURS, PAPER, scatter_pairs
+from lecore.companion.figures import (
+    COLOURS,
+    PAPER,
+    SEQUENTIAL,
+    SPELLED,
+    WIDTH,
+    halves,
+    label_ends,
+    legend_above,
+    panels,
+    sample,
+    scatter_pairs,
+)
 from lecore.similarity import correlation_with_distance
 from lecore.studies.he_su.figure1 import WAYS
 from lecore.studies.he_su.figure1_placements import PLACEMENTS, of_place
@@ -19,26 +30,39 @@ from lecore.uncertainty import Interval, over_runs
 
 Array = NDArray[np.float64]
 MARKERS = {"relu": "o", "linear": "s", "tanh": "^"}
+INK = COLOURS["ink"]
 
 
-def one_step_figure(points: Array, similarity: Mapping[str, Array], start: int) -> Any:
+def one_step_figure(
+    points: Array, similarity: Mapping[str, Array], start: int, second: Array | None = None
+) -> Any:
     """A curve in space, coloured by how far a step on one of its points moves the others.
 
     Args:
         points: Shape (n, 3).
         similarity: S_rel by activation, shape (n, n).
         start: Index of the update point, which gets a star.
+        second: Points of the other class, drawn small, shape (n₂, 3).
     """
-    fig = plt.figure(figsize=(9, 4))
-    ticks = {"xticks": [-8, 0, 8], "yticks": [-8, 0, 8], "zticks": []}
+    fig = plt.figure(figsize=(WIDTH, 3.9))
+    ticks = {"xticks": [-8, 0, 8], "yticks": [-8, 0, 8], "zticks": [-1, 1]}
     for k, (name, s) in enumerate(similarity.items(), 1):
-        ax: Any = fig.add_subplot(1, 2, k, projection="3d", box_aspect=(1, 1, 0.35))
-        shown = ax.scatter(*points.T, c=s[start], cmap="viridis", vmin=0, vmax=1, s=14)
-        ax.scatter(*points[start], color="crimson", marker="*", s=170, depthshade=False)
-        title = f"{'ReLU' if name == 'relu' else name} units"
-        ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", **ticks)
+        ax: Any = fig.add_subplot(1, 2, k, projection="3d", computed_zorder=False)
+        ax.set_box_aspect((1, 1, 0.35), zoom=1.12)
+        if second is not None:
+            dots = {"color": PAPER, "s": 5, "linewidths": 0, "depthshade": False}
+            ax.scatter(*second.T, label="points of the other class", **dots)
+        colours = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1}
+        shown = ax.scatter(*points.T, c=s[start], s=16, depthshade=False, **colours)
+        star = {"color": COLOURS["chosen"], "marker": "*", "s": 150, "depthshade": False}
+        ax.scatter(*points[start], label="update point", **star)
+        ax.set(title=f"{SPELLED.get(name, name)} units", **ticks)
+        ax.set(xlabel="$x_1$", ylabel="$x_2$", zlabel="$x_3$")
+        ax.zaxis.labelpad = -3
         ax.view_init(elev=55, azim=-60)
-    fig.colorbar(shown, ax=fig.axes, shrink=0.6, label=r"relative similarity $S_{\mathrm{rel}}$")
+    label = r"relative similarity $S_{\mathrm{rel}}$"
+    fig.colorbar(shown, ax=fig.axes, label=label, location="bottom", shrink=0.6, aspect=30)
+    legend_above(fig)
     return fig
 
 
@@ -57,41 +81,44 @@ def similarity_figure(
         correlation: By activation.
         seed: Seed of the 4,000 pairs that are drawn as dots.
     """
-    fig, axes = plt.subplots(1, len(similarity), figsize=(9, 3.4), sharey=True)
+    fig, axes = panels(1, len(similarity), height=3.8, sharey=True)
     edges = np.linspace(0, np.pi, 13)
     middle = (edges[1:] + edges[:-1]) / 2
-    for ax, (name, s) in zip(axes, similarity.items(), strict=True):
+    for ax, (name, s) in zip(axes[0], similarity.items(), strict=True):
         some = np.random.default_rng(seed).choice(s.size, min(s.size, 4000), replace=False)
         scatter_pairs(ax, distance.ravel()[some], s.ravel()[some], COLOURS[name], alpha=0.25)
         low, median, high = _quantiles_between(edges, distance, s)
-        ax.plot(middle, median, color="black", label="median")
-        ax.fill_between(middle, low, high, color="black", alpha=0.15, label="10 % to 90 %")
+        ax.plot(middle, median, color=INK, label="median")
+        ax.fill_between(middle, low, high, color=INK, alpha=0.15, lw=0, label="10 % to 90 %")
         value, lower, upper, _ = correlation[name]
-        title = f"{name} units: r = {value:.3f} [{lower:.3f}, {upper:.3f}]"
-        ax.set(title=title, xlabel="geodesic distance (radians)")
-    axes[0].set_ylabel(r"$S_{\mathrm{rel}}$")
-    axes[0].legend()
+        numbers = f"r = {value:.3f} [{lower:.3f}, {upper:.3f}]".replace("-", "−")
+        ax.set(title=f"{SPELLED.get(name, name)} units\n{numbers}")
+        ax.set(xlabel="geodesic distance (radians)", ylim=(0, None))
+    axes[0, 0].set_ylabel(r"$S_{\mathrm{rel}}$")
+    legend_above(fig)
     return fig
 
 
-def figure1_again(panels: Mapping[tuple[str, str], Measured], paper: Mapping[Any, float]) -> Any:
+def figure1_again(panels_of: Mapping[tuple[str, str], Measured], paper: Mapping[Any, float]) -> Any:
     """He & Su's Figure 1: similarity against distance, a panel for each network.
 
     Args:
-        panels: By set and activation.
+        panels_of: By set and activation.
         paper: The paper's correlations by set and activation.
     """
-    fig, axes = plt.subplots(1, len(panels), figsize=(11, 2.9), sharey=True)
-    for ax, ((name, activation), found) in zip(axes, panels.items(), strict=True):
+    rows = -(-len(panels_of) // 2)
+    fig, axes = panels(rows, 2, height=0.4 + 2.7 * rows, sharey=True)
+    for ax, ((name, activation), found) in zip(axes.flat, panels_of.items(), strict=True):
         scatter_pairs(ax, found.distance, found.similarity, COLOURS[activation])
         here = correlation_with_distance(found.similarity, found.distance)
-        there = paper[name, activation]
-        unit = " (rad)" if name == "torus" else ""
+        numbers = f"here {here:.2f}, paper {paper[name, activation]:.2f}".replace("-", "−")
+        unit = "radians" if name == "torus" else "length"
         ax.set(
-            title=f"{name}, {activation}\nhere {here:.2f}, paper {there}",
-            xlabel=f"geodesic distance{unit}", ylim=(0, 1.6),
+            title=f"{name}, {SPELLED.get(activation, activation)}\n{numbers}",
+            xlabel=f"geodesic distance ({unit})", ylim=(0, 1.6),
         )  # fmt: skip
-    axes[0].set_ylabel(r"$S_{\mathrm{rel}}$")
+    for ax in axes[:, 0]:
+        ax.set_ylabel(r"$S_{\mathrm{rel}}$")
     return fig
 
 
@@ -107,20 +134,26 @@ def all_sets_figure(
         cases: Sets and activations from top to bottom.
         paper: The paper's correlations by set and activation, drawn as bars.
     """
-    fig, ax = plt.subplots(figsize=(8, 5))
-    order = [", ".join(case) for case in cases]
-    sns.pointplot(
-        table.assign(case=table.set + ", " + table.activation), y="case", x=WAYS[0], hue="weights",
-        order=order, dodge=0.4, linestyle="none", errorbar=lambda values: over_runs(values)[1:3],
-        capsize=0.2, markersize=5, err_kws={"linewidth": 1.5}, ax=ax,
-    )  # fmt: skip
-    rows = [order.index(", ".join(case)) for case in paper]
+    fig, axes = panels(height=1.4 + 0.3 * len(cases))
+    ax = axes[0, 0]
+    for weights, fill in (("random", "none"), ("trained", "full")):
+        sample(ax, f"{weights} weights", "o", markersize=5, fillstyle=fill)
+    groups = table.groupby(["set", "activation", "weights"])[WAYS[0]]
+    for (name, activation, weights), values in groups:
+        if (name, activation) in cases:
+            y = cases.index((name, activation)) + (-0.15 if weights == "random" else 0.15)
+            value, low, high, _ = over_runs(values)
+            look = {"color": COLOURS[activation], "markersize": 5, "capsize": 3}
+            look["fillstyle"] = "none" if weights == "random" else "full"
+            ax.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", **look)
+    rows = [cases.index(case) for case in paper]
     bar = {"marker": "|", "s": 260, "color": PAPER, "linewidths": 2, "zorder": 3}
-    ax.scatter([*paper.values()], rows, label="paper", **bar)  # type: ignore[arg-type]
+    ax.scatter([*paper.values()], rows, label="paper", **bar)
     ax.axvline(0, color=PAPER, linewidth=0.8)
-    label = r"Pearson correlation of $S_{\mathrm{rel}}$ with geodesic distance"
-    ax.set(xlabel=label, ylabel="")
-    ax.legend()
+    names = [f"{name}, {SPELLED.get(activation, activation)}" for name, activation in cases]
+    ax.set(yticks=range(len(cases)), yticklabels=names, ylim=(len(cases) - 0.5, -0.5))
+    ax.set(xlabel=r"Pearson correlation of $S_{\mathrm{rel}}$ with geodesic distance")
+    legend_above(fig)
     return fig
 
 
@@ -130,20 +163,23 @@ def placements_figure(table: pd.DataFrame) -> Any:
     Args:
         table: From :func:`~lecore.studies.he_su.figure1_placements.placed_correlations`.
     """
-    fig, axes = plt.subplots(1, len(PLACEMENTS), figsize=(11, 3.4), sharex=True, sharey=True)
+    fig, axes = panels(2, 2, height=5.6, sharex=True, sharey=True)
     sets = list(dict.fromkeys(name for name, _ in table.index))
     activations = list(dict.fromkeys(activation for _, activation in table.index))
-    for ax, where in zip(axes, PLACEMENTS, strict=True):
+    for ax, where in zip(axes.flat, PLACEMENTS, strict=True):
         for k, activation in enumerate(activations):
             values = np.array([of_place(table, (name, activation), where) for name in sets])
             rows = np.arange(len(sets)) + 0.22 * (k - 1)
             style = {"color": COLOURS[activation], "marker": MARKERS[activation]}
-            ax.plot(values.mean(axis=1), rows, linestyle="none", label=activation, **style)
+            style |= {"label": SPELLED.get(activation, activation), "linestyle": "none"}
+            ax.plot(values.mean(axis=1), rows, markersize=5, fillstyle="none", **style)
             ax.plot(values, rows, ".", color=COLOURS[activation], alpha=0.5, markersize=3)
         ax.axvline(0, color=PAPER, linewidth=0.8)
-        ax.set(title=where, xlabel="correlation", yticks=range(len(sets)), yticklabels=sets)
-    axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8)
+        ax.set(title=where, yticks=range(len(sets)), yticklabels=sets)
+    axes[0, 0].invert_yaxis()
+    for ax in axes[-1]:
+        ax.set_xlabel("correlation with distance")
+    legend_above(fig)
     return fig
 
 
@@ -153,19 +189,21 @@ def along_figure(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Any:
     Args:
         curves: By activation, from :func:`~lecore.studies.he_su.figure1_placements.along`.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+    fig, axes = panels(1, 2, sharey=True)
     labels = {"shift": "moved by (radii of the set)", "scale": "size (1: as in the paper)"}
-    for ax, (name, label) in zip(axes, labels.items(), strict=True):
+    for ax, (name, label) in zip(axes[0], labels.items(), strict=True):
         for activation, found in curves.items():
             values, colour = found[name], COLOURS[activation]
-            ax.plot(values.mean(axis=1), color=colour, marker=MARKERS[activation], label=activation)
+            style = {"color": colour, "marker": MARKERS[activation], "markersize": 5}
+            style["label"] = SPELLED.get(activation, activation)
+            ax.plot(values.mean(axis=1), fillstyle="none", **style)
             ends = values.min(axis=1), values.max(axis=1)
             ax.fill_between(values.index, *ends, color=colour, alpha=0.15, linewidth=0)
         ax.axhline(0, color=PAPER, linewidth=0.8)
         ax.set_xlabel(label)
-    axes[1].set_xscale("log", base=2)
-    axes[0].set_ylabel("correlation with distance")
-    axes[0].legend()
+    halves(axes[0, 1])
+    axes[0, 0].set_ylabel("correlation with distance")
+    label_ends(axes[0, 1])
     return fig
 
 
@@ -178,22 +216,25 @@ def rates_figure(sweep: pd.DataFrame, paper_share: float, paper_correlation: flo
         paper_share: Learning rate of the paper's linear network over the largest stable one.
         paper_correlation: Of that network.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+    fig, axes = panels(1, 2, height=3.8)
+    left, right = axes[0]
     finite = sweep[np.isfinite(sweep.peak)]
-    for ax, column in zip(axes, ("correlation", "peak"), strict=True):
+    for ax, column in ((left, "correlation"), (right, "peak")):
         for activation in sweep.activation.unique():
             rows, colour = finite[finite.activation == activation], COLOURS[activation]
             ax.plot(rows.share, rows[column], "o", color=colour, alpha=0.6, markersize=4)
-            ax.plot(rows.groupby("share")[column].median(), color=colour, label=activation)
-        ax.axvline(1, color=PAPER, linestyle=":")
-        ax.axvline(paper_share, color=PAPER, linestyle="--")
-        ax.set(xscale="log", xlabel=r"learning rate / largest stable one $\eta_c$")
-    axes[0].axhline(paper_correlation, color=PAPER, linewidth=0.8)
-    beginning = (sweep.share.min(), paper_correlation)
-    axes[0].annotate("paper, linear", beginning, va="bottom", color=PAPER, fontsize=9)
-    axes[0].set_ylabel("correlation after training")
-    axes[1].set(yscale="log", ylabel="peak loss / first loss")
-    axes[0].legend(loc="center left", bbox_to_anchor=(0, 0.3))
+            middle = rows.groupby("share")[column].median()
+            ax.plot(middle, color=colour, label=SPELLED.get(activation, activation))
+        ax.axvline(1, color=PAPER, linestyle=":", label="largest stable rate")
+        ax.axvline(
+            paper_share, color=PAPER, linestyle="--", label="rate of the paper's linear network"
+        )
+        halves(ax)
+        ax.set_xlabel(r"learning rate / largest stable $\eta_c$")
+    left.plot(paper_share, paper_correlation, "D", color=PAPER, label="its correlation")
+    left.set_ylabel("correlation after training")
+    right.set(yscale="log", ylabel="peak loss / first loss")
+    legend_above(fig, columns=3)
     return fig
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lecore.companion.figures import PAPER, scatter_pairs
+from lecore.companion.figures import COLOURS, PAPER, legend_above, panels, scatter_pairs, ticks_at
 from lecore.uncertainty import over_runs
 
 Array = NDArray[np.float64]
+RELU = COLOURS["relu"]
 
 
 def finite_step_figure(rates: Sequence[float], errors: ArrayLike) -> Any:
@@ -20,11 +20,13 @@ def finite_step_figure(rates: Sequence[float], errors: ArrayLike) -> Any:
         rates: Learning rates.
         errors: Relative distances at them.
     """
-    fig, ax = plt.subplots(figsize=(7, 3.4))
+    fig, axes = panels()
+    ax = axes[0, 0]
     label = r"largest $|S_{\mathrm{ker}} - \Theta|$ / largest $|\Theta|$"
-    ax.plot(rates, errors, "o-", label=label)
+    ax.plot(rates, errors, "o", color=RELU, label=label)
     _draw_power(ax, rates, errors, 1, "slope 1")
     ax.set(xlabel=r"learning rate $\eta$", ylabel="relative error")
+    legend_above(fig)
     return fig
 
 
@@ -35,18 +37,19 @@ def equation4_figure(widths: Sequence[int], errors: Array) -> Any:
         widths: Hidden units.
         errors: Shape (widths, seeds).
     """
-    fig, ax = plt.subplots(figsize=(7, 3.4))
-    _draw_errors(ax, widths, errors)
-    ax.set_ylabel("median relative error of equation (4)")
+    fig, axes = panels()
+    _draw_errors(axes[0, 0], widths, errors)
+    axes[0, 0].set_ylabel("median relative error")
+    legend_above(fig)
     return fig
 
 
 def overlap_figure(distance: ArrayLike, overlap: ArrayLike) -> Any:
     """Cosine of activation patterns against Euclidean distance (He & Su, Figure 7a)."""
-    fig, ax = plt.subplots(figsize=(7, 3.4))
-    scatter_pairs(ax, distance, overlap, alpha=0.3)
+    fig, axes = panels()
+    scatter_pairs(axes[0, 0], distance, overlap, alpha=0.3)
     label = "cosine of activation patterns"
-    ax.set(xlabel="Euclidean distance", ylabel=label, ylim=(0, 1.02))
+    axes[0, 0].set(xlabel="Euclidean distance", ylabel=label, ylim=(0, 1.02))
     return fig
 
 
@@ -61,12 +64,14 @@ def infinite_width_figure(
         distance: Geodesic distance of the points, shape (n, n).
         ratio: Relative similarity of the limit, shape (n, n).
     """
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-    _draw_errors(axes[0], widths, errors)
-    axes[0].set_ylabel("mean error / mean of limit")
-    scatter_pairs(axes[1], distance, ratio)
+    fig, axes = panels(1, 2)
+    left, right = axes[0]
+    _draw_errors(left, widths, errors)
+    left.set_ylabel("mean error / mean of limit")
+    scatter_pairs(right, distance, ratio)
     label = r"$\Theta_\infty(x, x') / \Theta_\infty(x, x)$"
-    axes[1].set(xlabel="geodesic distance (radians)", ylabel=label)
+    right.set(xlabel="geodesic distance (radians)", ylabel=label)
+    legend_above(fig)
     return fig
 
 
@@ -74,9 +79,10 @@ def _draw_errors(ax: Any, widths: Sequence[int], errors: Array) -> None:
     """Mean over seeds, with an interval that is cut at a tenth of the mean, and the power −½."""
     value, low, high = np.array([over_runs(row)[:3] for row in errors]).T
     bars = [value - np.maximum(low, value / 10), high - value]
-    ax.errorbar(widths, value, yerr=bars, fmt="o-", capsize=3)
+    ax.errorbar(widths, value, yerr=bars, fmt="o-", color=RELU, capsize=3, label="mean")
     _draw_power(ax, widths, value, -0.5, "slope −½")
-    ax.set_xlabel("width m")
+    ticks_at(ax.xaxis, widths)
+    ax.set_xlabel("width $m$ (hidden units)")
 
 
 def _draw_power(ax: Any, x: ArrayLike, y: ArrayLike, power: float, label: str) -> None:
@@ -85,4 +91,3 @@ def _draw_power(ax: Any, x: ArrayLike, y: ArrayLike, power: float, label: str) -
     line = values[0] * (places / places[0]) ** power
     ax.plot(places, line, ":", color=PAPER, label=label)
     ax.set(xscale="log", yscale="log")
-    ax.legend()
