@@ -28,13 +28,15 @@ from lecore.studies.dan.small_models import MOMENTS, NUMBERS
 from lecore.studies.he_su.figure1 import correlation_table
 from lecore.studies.he_su.figure1_placements import PLACEMENTS
 from lecore.studies.he_su.figure1_runs import Measured
-from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits
-from lecore.studies.he_su.problems import MNIST_PAIRS
+from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits, pixels
+from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
 from lecore.studies.own import figures as own
 from lecore.uncertainty import Interval
 
-MODULES = (figure1, limits, algorithm1, clusterings, classification, regression, analytical, own)
-HELPERS = {"rates_recorded", "shown"}
+MODULES = (
+    figure1, limits, algorithm1, clusterings, pixels, classification, regression, analytical, own,
+)  # fmt: skip
+HELPERS = {"rates_recorded", "shown", "off_the_print"}
 RNG = np.random.default_rng(0)
 CURVES = torus(32)
 DISTANCE = CURVES.distance[np.ix_(CURVES.primary, CURVES.primary)]
@@ -157,6 +159,16 @@ DRAWS: dict[str, Callable[[], Any]] = {
         "this build",
     ),
     "sweep_figure": lambda: clusterings.sweep_figure(sweep_records(), ["5v8"], "this build"),
+    "suspects_figure": lambda: pixels.suspects_figure(
+        {
+            "red alone": (cells := pd.DataFrame({"row": pixels.ROWS, "pair": "car v horse"})).assign(
+                points=0.0
+            ),
+            "all three channels": cells.assign(points=8.5),
+        },
+        list(CIFAR10_PAIRS),
+        "reference run on CIFAR-10",
+    ),
     "training": lambda: classification.training(RUN),
     "by_update_class": lambda: classification.by_update_class(
         RUN, [("new, as coded", "Adam")] * 2, control=("new, as coded", "none"), logarithmic=1
