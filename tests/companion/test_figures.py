@@ -45,6 +45,7 @@ SOME = RNG.uniform(0.5, 1.5, size=(3, 4))
 TIMES = np.array([0, 10, 100, 8000])
 MEASURED = Measured(FALLING, DISTANCE, DISTANCE, 1.0)
 UNITS = ("relu", "linear", "tanh")
+OFF = pd.DataFrame({"row": pixels.ROWS, "pair": "car v horse"})
 ENTRY: dict[str, Any] = {
     "value": 0.6, "low": 0.5, "high": 0.7, "runs": [0.5, 0.7], "n": 2, "ratio": 1.1, "pair": "5v8",
     "curve": [0.5, 0.7, 0.6], "lowest": [0.4, 0.6, 0.5], "highest": [0.6, 0.8, 0.7],
@@ -160,14 +161,8 @@ DRAWS: dict[str, Callable[[], Any]] = {
     ),
     "sweep_figure": lambda: clusterings.sweep_figure(sweep_records(), ["5v8"], "this build"),
     "suspects_figure": lambda: pixels.suspects_figure(
-        {
-            "red alone": (cells := pd.DataFrame({"row": pixels.ROWS, "pair": "car v horse"})).assign(
-                points=0.0
-            ),
-            "all three channels": cells.assign(points=8.5),
-        },
-        list(CIFAR10_PAIRS),
-        "reference run on CIFAR-10",
+        {name: OFF.assign(points=p) for name, p in {"red alone": 0, "all three": 8.5}.items()},
+        list(CIFAR10_PAIRS), "reference run on CIFAR-10",
     ),
     "training": lambda: classification.training(RUN),
     "by_update_class": lambda: classification.by_update_class(
