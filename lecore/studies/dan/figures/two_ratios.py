@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from lecore.companion.charts import says, slider, specification
-from lecore.companion.figures import WIDTH
+from lecore.companion.figures import COLOURS, WIDTH
 from lecore.studies.dan.two_ratios import UPDATE, two_ratios
 
 ROWS = 24
@@ -97,7 +97,7 @@ def _triangle(name: str, pick: Any, low: float, high: float, power: float) -> An
     marks = dots
     for vector, mark in (
         ("p", {"shape": "circle", "size": 160, "fill": "transparent"}),
-        ("chosen", {"shape": "cross", "size": 170, "fill": "#d1345b"}),
+        ("chosen", {"shape": "cross", "size": 170, "fill": COLOURS["chosen"]}),
     ):
         point = alt.Chart(alt.sequence(1)).transform_calculate(**_place(vector))
         mark = {"stroke": "white", "strokeWidth": 2 if vector == "p" else 0.8, "opacity": 1} | mark
@@ -131,7 +131,9 @@ def two_ratios_figure() -> Any:
         places = after[:, 2] + after[:, 0] / 2, 0.866 * after[:, 0]
         drawn = ax.tricontourf(*places, values[name], levels=levels, extend="both", cmap="viridis")
         ax.plot(BEFORE[2] + BEFORE[0] / 2, 0.866 * BEFORE[0], "o", mfc="none", mec="white")
-        ax.plot(AFTER[2] + AFTER[0] / 2, 0.866 * AFTER[0], "P", color="#d1345b", mec="white")
+        ax.plot(
+            AFTER[2] + AFTER[0] / 2, 0.866 * AFTER[0], "P", color=COLOURS["chosen"], mec="white"
+        )
         ax.set_title(f"ratio {name}", pad=22)
         ax.set_aspect("equal")
         ax.axis("off")

@@ -101,7 +101,7 @@ def _space(base: Any, pick: Any) -> Any:
     dots = base.mark_circle(size=46, opacity=1, **EDGE).encode(x=x, y=y, color=_colour(**legend))
     dots = dots.add_params(pick)
     cross = base.transform_filter("datum.point == pick_point").mark_point(
-        shape="cross", size=220, filled=True, opacity=1, color="#d1345b", stroke="white",
+        shape="cross", size=220, filled=True, opacity=1, color=COLOURS["chosen"], stroke="white",
         strokeWidth=0.8,
     )  # fmt: skip
     origin = alt.Chart(alt.Data(values=[{"x": 0, "height": 0, "label": "origin"}]))
@@ -127,7 +127,7 @@ def _moved(table: Any) -> Any:
     colours = alt.Scale(domain=[*UNITS], range=[COLOURS[name.lower()] for name in UNITS])
     x = alt.X("shift:Q", title="moved up by")
     y = alt.Y(
-        "correlation:Q", title="correlation, all pairs", scale=alt.Scale(domain=[-1, 0.05]),
+        "correlation:Q", title="correlation", scale=alt.Scale(domain=[-1, 0.05]),
         axis=alt.Axis(tickCount=3),
     )  # fmt: skip
     colour = alt.Color(
@@ -173,7 +173,9 @@ def pulled_torus_figure(torus: PulledTorus) -> Any:
     for ax, units in ((left, "ReLU"), (middle, "linear")):
         s = wide_similarity(torus.points, units)[pulled]
         dots = ax.scatter(across, height, c=s, cmap="viridis", vmin=0, vmax=1, s=10)
-        ax.plot(across[pulled], height[pulled], "P", color="#d1345b", markersize=10, mec="white")
+        ax.plot(
+            across[pulled], height[pulled], "P", color=COLOURS["chosen"], markersize=10, mec="white"
+        )
         ax.set(title=f"{units} units", aspect="equal")
         ax.axis("off")
     label = "moved, relative to the cross"
