@@ -12,6 +12,9 @@ with extra("companion"):
 TEXT = "currentColor"
 """The colour of the page's text, whatever its theme."""
 
+SEQUENCE = {"scheme": "cividis", "reverse": True, "clamp": True}
+"""Colours of numbers from 0 on: :data:`lecore.companion.figures.SEQUENTIAL` in Vega's words."""
+
 QUIET = {"stroke": TEXT, "strokeOpacity": 0.25}
 
 

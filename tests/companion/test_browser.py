@@ -233,6 +233,9 @@ def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> No
     colour = "getComputedStyle(document.querySelector('.chart-view text')).fill"
     page.page.evaluate("document.body.style.color = 'rgb(1, 2, 3)'")
     assert page.page.evaluate(colour) == "rgb(1, 2, 3)"
+    page.page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    turned = "getComputedStyle(document.querySelector('.chart-view svg')).filter"
+    assert page.page.evaluate(turned) == "invert(1) hue-rotate(180deg)"
 
 
 @pytest.mark.parametrize("name", charts())

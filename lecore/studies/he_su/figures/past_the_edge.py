@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lecore.companion.charts import QUIET, TEXT, choice, says, slider, specification
-from lecore.companion.figures import COLOURS, WIDTH
+from lecore.companion.figures import COLOURS, SEQUENTIAL, WIDTH, tones
 from lecore.studies.he_su.past_the_edge import Path
 
-CLASSES = {"#949494": "circle", "#56b4e9": "square"}
+CLASSES = dict(zip(tones(2), ("circle", "square"), strict=True))
 """Colour and shape of the two classes."""
 SENTENCE = (
     "'At ' + format(datum.share, '.2~f') + ' times the largest stable rate, after '"
@@ -125,7 +125,7 @@ def past_the_edge_figure(
     """
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.8))
     for path in paths:
-        shade = plt.get_cmap("viridis")(np.log2(4 * path.share) / 8)
+        shade = plt.get_cmap(SEQUENTIAL)(0.2 + np.log2(4 * path.share) / 8)
         left.plot(np.maximum(path.steps, 0.5), path.loss, color=shade, label=f"{path.share:g}")
     left.set(xscale="log", yscale="log", xlabel="steps", ylabel="loss")
     left.legend(fontsize=7, title="rate", title_fontsize=8, ncols=2)

@@ -6,8 +6,8 @@ import altair as alt
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lecore.companion.charts import QUIET, TEXT, choice, says, slider, specification
-from lecore.companion.figures import COLOURS, PAPER, WIDTH
+from lecore.companion.charts import QUIET, SEQUENCE, TEXT, choice, says, slider, specification
+from lecore.companion.figures import COLOURS, PAPER, SEQUENTIAL, WIDTH
 from lecore.studies.he_su.pulled_torus import UNITS, PulledTorus, wide_similarity
 
 SIZES = {"1": 1.0, "½": 0.5, "¼": 0.25, "⅛": 0.125}
@@ -89,7 +89,7 @@ def pulled_torus_chart(torus: PulledTorus) -> dict[str, Any]:
 
 
 def _colour(**legend: Any) -> Any:
-    scale = alt.Scale(scheme="viridis", domain=[0, 1], clamp=True)
+    scale = alt.Scale(domain=[0, 1], **SEQUENCE)
     return alt.Color("S:Q", scale=scale, legend=alt.Legend(**legend) if legend else None)
 
 
@@ -172,7 +172,7 @@ def pulled_torus_figure(torus: PulledTorus) -> Any:
     across, height = torus.points[:, 0], torus.points[:, 1:] @ np.array(ELEVATION)
     for ax, units in ((left, "ReLU"), (middle, "linear")):
         s = wide_similarity(torus.points, units)[pulled]
-        dots = ax.scatter(across, height, c=s, cmap="viridis", vmin=0, vmax=1, s=10)
+        dots = ax.scatter(across, height, c=s, cmap=SEQUENTIAL, vmin=0, vmax=1, s=10)
         ax.plot(
             across[pulled], height[pulled], "P", color=COLOURS["chosen"], markersize=10, mec="white"
         )
