@@ -1,17 +1,22 @@
 # make book    from nothing to a rendered book, computed on this machine
 # make test    everything CI runs
+# make gpu     the tests that need a CUDA device
+# make lock    requirements.lock anew, from requirements.txt
 # Settings: PROFILE=smoke|quick|paper  DEVICE=cpu|cuda  JOBS=2  PYTHON=python3  LECORE_DATA=folder
+#           LOCK=1  installs the versions of requirements.lock
 
 PYTHON ?= python3
 PROFILE ?= quick
 DEVICE ?= cpu
 JOBS ?= 2
 BIN := .venv/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+INSTALLED := .venv/$(if $(LOCK),locked,installed)
 TEST := $(BIN)/lecore --build-dir _build/test
 
-.PHONY: book test lint unit processes coverage chapters clean
+.PHONY: book test lint unit processes coverage chapters gpu lock clean
 
-book: .venv/installed
+book: $(INSTALLED)
 	$(BIN)/lecore run --profile $(PROFILE) --device $(DEVICE) --jobs $(JOBS)
 	$(BIN)/lecore check --profile $(PROFILE)
 	$(BIN)/lecore build
@@ -20,30 +25,45 @@ test: unit
 	$(MAKE) --jobs=2 --output-sync=target lint processes  # the first keeps one core busy, the second waits
 	$(MAKE) chapters
 
-lint: .venv/installed
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: .venv/installed
+unit: $(INSTALLED)
 	$(BIN)/pytest -n 2 -m "not processes"
 
-processes: .venv/installed
+processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 -m processes
 
-coverage: .venv/installed
+coverage: $(INSTALLED)
 	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-chapters: .venv/installed
+chapters: $(INSTALLED)
 	$(TEST) run --profile smoke --device $(DEVICE) --jobs $(JOBS)
 	$(TEST) check --profile smoke --junit _build/test/claims.xml --json _build/test/claims.json
 	$(TEST) build
 
+gpu: $(INSTALLED)
+	$(BIN)/pytest -m gpu
+
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) install -r requirements.txt
 	touch $@
+
+.venv/locked: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@
+
+lock: $(INSTALLED)
+	$(PIP) install "uv>=0.9,<1"
+	sed '/^-e/d' requirements.txt | $(BIN)/uv pip compile - --quiet --no-config --upgrade \
+	  --universal --python-version 3.11 --generate-hashes --output-file requirements.lock \
+	  --custom-compile-command "make lock: Python 3.11 or 3.12 on Linux, macOS or Windows"
 
 clean:
 	rm -rf _build

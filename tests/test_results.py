@@ -59,4 +59,4 @@ def test_every_claim_of_a_written_chapter_has_an_expectation():
 
 def test_nothing_made_or_downloaded_is_in_the_book():
     suffixes = {path.suffix for path in (ROOT / "book").rglob("*") if path.is_file()}
-    assert suffixes <= {".md", ".yml", ".json", ".bib"}
+    assert suffixes <= {".md", ".yml", ".json", ".bib", ".css", ".js"}

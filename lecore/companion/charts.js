@@ -41,7 +41,7 @@
     const { min, max, step } = bind;
     const line = add(form, "label", {}, label);
     const slider = add(line, "input", { type: "range", name, min, max, step, value: start });
-    const output = add(line, "output", { textContent: start });
+    const output = add(line, "output", { textContent: start, ariaHidden: "true" }); // said twice
     slider.oninput = () => send(slider.valueAsNumber);
     if (more) {
       const button = add(form, "button", { type: "button", textContent: more });
@@ -64,7 +64,9 @@
       for (const signal of compiled.signals.filter((one) => one.bind)) {
         binds.set(signal.name, signal.bind);
         delete signal.bind;
-        if (signal.name in kept) signal.value = kept[signal.name];
+        if (!(signal.name in kept)) continue;
+        signal.value = kept[signal.name];
+        delete signal.init;
       }
       return compiled;
     };

@@ -12,6 +12,9 @@ with extra("companion"):
 TEXT = "currentColor"
 """The colour of the page's text, whatever its theme."""
 
+SEQUENCE = {"scheme": "cividis", "reverse": True, "clamp": True}
+"""Colours of numbers from 0 on: :data:`lecore.companion.figures.SEQUENTIAL` in Vega's words."""
+
 QUIET = {"stroke": TEXT, "strokeOpacity": 0.25}
 
 
@@ -29,7 +32,7 @@ def specification(
         The specification, validated.
     """
     chart = alt.concat(*panels, columns=columns, spacing=28).resolve_scale(
-        color="independent", size="independent", strokeDash="independent"
+        color="independent", size="independent", strokeDash="independent", shape="independent"
     )
     chart = chart.configure(background="transparent", aria=False, font="inherit")
     chart = chart.configure_view(stroke=None)
@@ -39,6 +42,7 @@ def specification(
         **text, **sizes, grid=False, domainColor=TEXT, domainOpacity=0.4, tickColor=TEXT,
         tickOpacity=0.4,
     )  # fmt: skip
+    chart = chart.configure_axisY(minExtent=48)  # the page's font is wider than the one measured
     chart = chart.configure_legend(**text, **sizes)
     chart = chart.configure_title(color=TEXT, fontSize=14, fontWeight="normal", anchor="start")
     chart = chart.configure_text(color=TEXT, fontSize=12)

@@ -40,6 +40,7 @@ class Result:
         analogue: What stands in for the paper's data, or empty.
         tried: On how many of the paper's image sets, or empty.
         ours: Whether it is a question of this book, and no claim of the paper.
+        data: Image set of the run, or several; empty if its data are synthetic.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Result:
     analogue: str = ""
     tried: str = ""
     ours: bool = False
+    data: str = ""
 
     @property
     def verdict(self) -> str:
@@ -101,8 +103,10 @@ def reference_results(root: Path) -> dict[str, Result]:
         chapter = claim["chapter"]
         paths = project.reference_paths(root, chapter)
         runs = [_read_run(path, chapter) for path in paths]
+        if "sets" in claim:
+            runs = [run for run in runs if run["data"] in claim["sets"]]
         if runs and "sets" in claim:
-            claim, run = _on_each_set(claim, [r for r in runs if r["data"] in claim["sets"]])
+            claim, run = _on_each_set(claim, runs)
             found[claim["id"]] = _judge(claim, run, written, "paper")
         elif runs:
             found[claim["id"]] = _judge(claim, runs[0], written, "paper")
@@ -118,7 +122,11 @@ def _on_each_set(
         c | {"record": f"{run['data']} {c['record']}"} for run in runs for c in claim["criteria"]
     ]
     tried = f"{len(runs)} of {len(claim['sets'])} data sets"
-    return claim | {"criteria": criteria, "tried": tried}, runs[0] | {"records": named}
+    data = ", ".join(run["data"] for run in runs)
+    return claim | {"criteria": criteria, "tried": tried}, runs[0] | {
+        "records": named,
+        "data": data,
+    }
 
 
 def settled(here: Result, reference: Result | None) -> Result:
@@ -148,7 +156,7 @@ def _judge(
         tuple(judged(c, records.get(c["record"])) for c in claim["criteria"]),
         claim["published"], ran_in, chapter, reason,
         claim["claim"], f"{claim['paper']}, {claim['place']}", claim.get("analogue", ""),
-        claim.get("tried", ""), claim.get("ours", False),
+        claim.get("tried", ""), claim.get("ours", False), run.get("data") or "",
     )  # fmt: skip
 
 

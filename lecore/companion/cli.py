@@ -132,13 +132,14 @@ def run(
 
 
 @main.command()
+@click.option("--pdf", is_flag=True, help="Print it, too: needs Chromium.")
 @click.pass_obj
-def build(build: Path) -> None:
+def build(build: Path, pdf: bool) -> None:
     """Build the executed chapters into a book, with warnings as errors."""
     from lecore.companion.book import build_book
 
-    page = build_book(project.project_root(), build)
-    click.echo(f"The book is ready: open {page.as_uri()}")
+    for line in build_book(project.project_root(), build, pdf=pdf):
+        click.echo(line)
 
 
 @main.command()

@@ -60,11 +60,14 @@ VERDICTS = (
 )  # fmt: skip
 CRITERION = {
     "type": "object",
-    "properties": {"record": WORDS, "at_least": NUMBER, "at_most": NUMBER, "unit": WORDS},
+    "properties": {
+        "record": WORDS, "at_least": NUMBER, "at_most": NUMBER, "unit": WORDS,
+        "published": {"type": ["number", "object"], "additionalProperties": NUMBER},
+    },
     "required": ["record"],
     "anyOf": [{"required": ["at_least"]}, {"required": ["at_most"]}],
     "additionalProperties": False,
-}
+}  # fmt: skip
 CHANGE: dict[str, Any] = {
     "type": "object",
     "properties": {

@@ -15,6 +15,9 @@ from lecore.files import whole_file
 VEGA = "vega.mjs"
 """The bundle's name: jupyter-book would load a ``.js`` on every page, with a chart or without."""
 
+PICTURES = "_static/charts"
+"""Folder of the still pictures."""
+
 
 def chart_html(name: str, spec: Mapping[str, Any], image: str, alt: str) -> str:
     """What a page holds for a chart: its specification, and a still picture until it is drawn.
@@ -44,20 +47,33 @@ def stage_charts(notebook: Any, stage: Path) -> None:
         notebook: With its prose, which says what each chart shows.
         stage: The staging folder; ``book/generated`` gets a text with the name of each chart.
     """
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    for output in (out for cell in notebook.cells for out in cell.get("outputs", [])):
-        if VEGA_LITE not in output.get("data", {}):
-            continue
+    for output in charts_of(notebook):
         name = output["metadata"][FIGURE]
-        picture = f"_static/charts/{name}.svg"
-        with whole_file(stage / picture, "w") as stream:
+        with whole_file(stage / PICTURES / f"{name}.svg", "w") as stream:
             stream.write(output["data"]["image/svg+xml"])
-        found = re.search(rf"{{glue:figure}} {name}\n(?::\w+: .*\n)*?:alt: (.*)\n", prose)
-        html = chart_html(
-            name, output["data"][VEGA_LITE], f"../{picture}", found[1] if found else name
-        )
         with whole_file(stage / "book" / "generated" / f"{name}.txt", "w") as stream:
-            stream.write(f"```{{raw}} html\n{html}```\n")
+            stream.write(f"```{{raw}} html\n{output_html(notebook, output, above=1)}```\n")
+
+
+def charts_of(notebook: Any) -> list[Any]:
+    """Outputs of an executed chapter that hold a chart."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for output in outputs if VEGA_LITE in output.get("data", {})]
+
+
+def output_html(notebook: Any, output: Mapping[str, Any], *, above: int) -> str:
+    """HTML of a chart, with the alt text of the figure that shows it in its chapter.
+
+    Args:
+        notebook: The executed chapter with its prose.
+        output: Of it, with a chart.
+        above: How many folders the page lies below the book's root.
+    """
+    name = output["metadata"][FIGURE]
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = re.search(rf"{{glue:figure}} {name}\n(?::\w+: .*\n)*?:alt: (.*)\n", prose)
+    picture = f"{'../' * above}{PICTURES}/{name}.svg"
+    return chart_html(name, output["data"][VEGA_LITE], picture, found[1] if found else name)
 
 
 def stage_scripts(static: Path) -> list[str]:
@@ -75,7 +91,7 @@ def stage_scripts(static: Path) -> list[str]:
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     with whole_file(static / VEGA, "w") as stream:
-        stream.write(bundle)
+        stream.write(f"(() => {{\n{bundle}\n}})();\n")  # its names are its own: Sphinx has a `_`
     names = ["charts.js", "charts.css"]
     for name in names:
         with whole_file(static / name, "w") as stream:

@@ -1,13 +1,20 @@
 """Executed chapters as the book shows them: with today's prose, figures at their places alone."""
 
 import copy
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lecore.companion import project
+from lecore.companion.claim_rows import index_entry, slug
 from lecore.companion.executed import executed_path, read_executed
+from lecore.companion.interactive import charts_of, output_html
 from lecore.companion.records import FIGURE, GLUE
 from lecore.errors import LecoreError
+
+OF_REFERENCE = re.compile(r"\{glue:text\}`(?:[^`]*\.md::)?reference-[^`]*(?<!-interval)`")
+R = '<abbr class="from-reference" title="read from a committed reference run">R</abbr>'
 
 
 def with_prose(root: Path, build: Path, chapter: str) -> Any:
@@ -39,12 +46,57 @@ def with_prose(root: Path, build: Path, chapter: str) -> Any:
 
 
 def for_page(notebook: Any) -> Any:
-    """A copy whose figures are no cell's output, but what ``glue:figure`` looks for."""
+    """A copy with figures where ``glue:figure`` looks for them, and marked reference numbers."""
     notebook = copy.deepcopy(notebook)
+    above = 1 + notebook.metadata["lecore"]["chapter"].count("/")
+    for output in charts_of(notebook):
+        output["data"]["text/html"] = output_html(notebook, output, above=above)
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = marked(cell.source)
         for output in cell.get("outputs", []):
             name = output.get("metadata", {}).get(FIGURE)
             if name is not None:
-                output["data"] = {GLUE + "image/svg+xml": output["data"]["image/svg+xml"]}
+                shown = "text/html" if "text/html" in output["data"] else "image/svg+xml"
+                output["data"] = {GLUE + shown: output["data"][shown]}
                 output["metadata"]["scrapbook"] = {"name": name, "mime_prefix": GLUE}
     return notebook
+
+
+def marked(text: str) -> str:
+    """A page's text, with an R behind each number that comes from a committed reference run."""
+    return OF_REFERENCE.sub(r"\g<0>" + R, text)
+
+
+def with_anchors(notebook: Any, chapter: str, claims: Iterable[Mapping[str, Any]]) -> Any:
+    """A copy that says above the cell that makes a claim's first record which claims it decides.
+
+    That is where the scorecard's links and the index lead; ``{ref}`HS-11 <hs-11>` `` does too.
+
+    Args:
+        notebook: An executed chapter.
+        chapter: Its name.
+        claims: Of ``claims.yml``.
+    """
+    from nbformat.v4 import new_markdown_cell
+
+    notebook, cells = copy.deepcopy(notebook), []
+    open_claims = [claim for claim in claims if claim["chapter"] == chapter]
+    for cell in notebook.cells:
+        made = {
+            o.get("metadata", {}).get("scrapbook", {}).get("name") for o in cell.get("outputs", [])
+        }
+        decided = [c["id"] for c in open_claims if c["criteria"][0]["record"] in made]
+        if decided:
+            open_claims = [claim for claim in open_claims if claim["id"] not in decided]
+            cells.append(new_markdown_cell(_decides(decided, "../" * chapter.count("/"))))
+        cells.append(cell)
+    notebook.cells = cells
+    return notebook
+
+
+def _decides(claim_ids: list[str], up: str) -> str:
+    targets = [index_entry(name, slug(name)) for name in claim_ids]
+    links = [f'<a href="{up}scorecard.html#claim-{slug(n)}">{n}</a>' for n in claim_ids]
+    said = f"```{{container}} claim-decides\nDecides {', '.join(links)}\n```"
+    return "\n".join([*targets, said])

@@ -26,6 +26,11 @@ class Profile:
     chapters: Mapping[str, Mapping[str, Any]]
 
 
+def carried() -> Path:
+    """Where an installed package holds its copy of the book; a checkout has none there."""
+    return Path(__file__).parent / "carried"
+
+
 def project_root() -> Path:
     """Nearest folder at or above the current one that holds the book, else the package's own.
 
@@ -33,12 +38,12 @@ def project_root() -> Path:
         LecoreError: If there is no book in either place.
     """
     here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).parents[2]):
+    for folder in (here, *here.parents, Path(__file__).parents[2], carried()):
         if (folder / "_toc.yml").exists() and (folder / "book" / "claims.yml").exists():
             return folder
     raise LecoreError(
         f"no book (_toc.yml with book/claims.yml) at or above {here}",
-        "go to a checkout of the repository; an installed package holds lecore alone",
+        "go to a checkout of the repository, or install lecore again",
     )
 
 
@@ -171,12 +176,22 @@ def dependencies(code: Iterable[str], root: Path) -> list[Path]:
 
     ``from lecore import x`` leads to the file of ``x`` alone.
     """
-    finder = ModuleFinder(path=[str(root)])
+    home = root if (root / "lecore").is_dir() else Path(__file__).parents[2]
+    finder = _LecoreAlone(path=[str(home)])
     module = finder.add_module("chapter")
-    tree = _PastFrontDoors(root).visit(ast.parse("\n".join(code), "chapter"))
+    tree = _PastFrontDoors(home).visit(ast.parse("\n".join(code), "chapter"))
     finder.scan_code(compile(tree, "chapter", "exec"), module)
     files = {Path(f) for m in finder.modules.values() if (f := getattr(m, "__file__", None))}
     return sorted(files)
+
+
+class _LecoreAlone(ModuleFinder):
+    """Follows ``lecore`` into its modules, and nothing that is installed beside it."""
+
+    def find_module(self, name: str, path: Any, parent: Any = None) -> Any:
+        if path is None and name != "lecore":
+            raise ImportError(name)
+        return super().find_module(name, path, parent)
 
 
 class _PastFrontDoors(ast.NodeTransformer):

@@ -53,6 +53,8 @@ def device_name(device: str) -> str:
 
 def commit(root: Path) -> str | None:
     """Short hash of the checkout, "+ changes" if it was edited, None outside git."""
+    if not (root / ".git").exists():  # installed, maybe inside somebody else's checkout
+        return None
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

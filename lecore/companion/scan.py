@@ -1,6 +1,7 @@
 """Looking through built pages for what a reader must never see."""
 
 import re
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -75,6 +76,22 @@ class _Page(HTMLParser):
             self.text.append(data)
         if self._raw:
             self.remote += (IN_STYLE if self._raw == "style" else IN_SCRIPT).findall(data)
+
+
+def empty_pages(html: Path, pages: Iterable[str]) -> list[str]:
+    """Pages that are not there, or have nothing below their title: one line for each."""
+    faults = []
+    for name in pages:
+        path = html / f"{name}.html"
+        if not path.is_file():
+            faults.append(f"{name}.html is missing")
+            continue
+        article = re.search(r"<article.*?</article>", read_text(path), re.S)
+        page = _Page()
+        page.feed(re.sub(r"<h1.*?</h1>", "", article[0] if article else "", flags=re.S))
+        if not (page.images or "".join(page.text).strip()):
+            faults.append(f"{name}.html is empty")
+    return faults
 
 
 def scan(html: Path) -> list[str]:

@@ -92,9 +92,14 @@ def compute_arrays(
 
 
 def runs_folder() -> Path:
-    """Where results of runs lie; a relative ``LECORE_RUNS`` is relative to the caller's folder."""
-    named = os.environ.get("LECORE_RUNS")
-    return Path(named).absolute() if named else project.project_root() / "_build" / "runs"
+    """Where results of runs lie: ``LECORE_RUNS``, or ``_build/runs`` of the project.
+
+    Relative to the caller's folder are a relative ``LECORE_RUNS``, and an installed package.
+    """
+    if named := os.environ.get("LECORE_RUNS"):
+        return Path(named).absolute()
+    root = project.project_root()
+    return (Path.cwd() if root == project.carried() else root) / "_build" / "runs"
 
 
 def changed_settings(run: Any) -> dict[str, Any]:

@@ -108,9 +108,9 @@ def number(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:.3g}".replace("-", "−")
 
 
-def measured(judged: Judged) -> str:
-    """A number with its interval and n."""
-    text = number(judged.value)
+def measured(judged: Judged, unit: str = "") -> str:
+    """A number with its unit, interval and n."""
+    text = f"{number(judged.value)} {unit}".rstrip()
     if judged.low is not None and judged.high is not None:
         text += f" [{number(judged.low)}, {number(judged.high)}]"
     return text if judged.n is None else f"{text}, n = {judged.n}"

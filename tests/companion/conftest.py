@@ -1,5 +1,6 @@
 """A miniature project: its own small ``lecore``, three chapters of a second each, four claims."""
 
+import gc
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ FILES = {
           - caption: First
             chapters: [{file: book/first/mean}, {file: book/first/images}]
           - caption: Second
-            chapters: [{file: book/second/slow}]
+            chapters: [{file: book/second/slow}, {file: book/scorecard}]
         """,
     "_config.yml": """\
         title: Miniature
@@ -40,10 +41,16 @@ FILES = {
     "book/intro.md": """\
         # Intro
 
-        ```{include} generated/scorecard.txt
+        ```{include} generated/dots.txt
         ```
 
         ```{include} generated/status.txt
+        ```
+        """,
+    "book/scorecard.md": """\
+        # Scorecard
+
+        ```{include} generated/scorecard.txt
         ```
         """,
     "book/first/mean.md": """\
@@ -165,6 +172,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = lecore("run", "--jobs", "2")
         assert done.exit_code == 0, done.output
         assert Path.cwd() == root, "executing in threads moved the whole process"
+    gc.collect()  # jupyter_core's loops, while the warning about them is ignored
     return root
 
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 
 from lecore.companion.meanings import show_meanings
@@ -14,10 +15,26 @@ from lecore.companion.scan import _Page, scan
 from .conftest import Command
 
 
+def broken_links(page: Path) -> list[str]:
+    """Links of a page's text that lead to no file, or to no place in it."""
+    article = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").article
+    assert article is not None
+    broken = []
+    for link in article.find_all("a", href=True):
+        file, _, place = str(link["href"]).partition("#")
+        target = page.parent / file if file else page
+        there = target.is_file() and f'id="{place}"' in target.read_text(encoding="utf-8")
+        if not (there or (target.is_file() and not place)):
+            broken.append(str(link["href"]))
+    return broken
+
+
 @pytest.mark.processes
 def test_book_is_built_and_survives_a_failed_build(project: Path, command: Command) -> None:
     page = project / "book" / "first" / "mean.md"
-    page.write_text(page.read_text() + "\nA sentence mended after the execution.\n")
+    more = "A sentence mended after the execution."
+    links = "It was {ref}`C-1 <claim-c-1>`, see {ref}`why <c-1>`."
+    page.write_text(f"{page.read_text()}\n{more} {links}\n")
     done = command("build")
     assert done.exit_code == 0, done.output
     index = project / "_build" / "html" / "index.html"
@@ -26,9 +43,15 @@ def test_book_is_built_and_survives_a_failed_build(project: Path, command: Comma
     assert 'The mean is <span class="pasted-text">1.0</span>.' in html
     assert "A sentence mended after the execution." in html
     assert "Where these numbers come from" in html
-    intro = (index.parent / "book" / "intro.html").read_text()
-    assert 'href="first/mean.html"><span class="std std-doc">C-1</span>' in intro
-    assert "<strong>not run</strong>: chapter to be written" in intro
+    assert 'href="../scorecard.html#claim-c-1"><span class="std std-ref">C-1</span>' in html
+    assert 'href="#c-1"><span class="std std-ref">why</span>' in html
+    scorecard = (index.parent / "book" / "scorecard.html").read_text()
+    assert '<a href="first/mean.html#c-1">the cell that decides</a>' in scorecard
+    assert "Not run: chapter to be written." in scorecard
+    for name in ("intro", "scorecard", "first/mean", "first/images"):
+        assert broken_links(index.parent / "book" / f"{name}.html") == []
+    entries = (index.parent / "searchindex.js").read_text()
+    assert re.search(r'"c-1": \[\[\d+, "c-1", false\], \[\d+, "claim-c-1", false\]\]', entries)
 
     before = index.read_text()
     (project / "book" / "intro.md").write_text("# Intro\n\n{ref}`nowhere`\n")
@@ -160,12 +183,13 @@ def test_markup_in_data_shows_as_it_stands(project: Path, command: Command) -> N
     record.write_text(text, encoding="utf-8")
     done = command("build")
     assert done.exit_code == 0, done.output
-    intro = (project / "_build" / "html" / "book" / "intro.html").read_text(encoding="utf-8")
+    pages = [project / "_build" / "html" / "book" / f"{n}.html" for n in ("intro", "scorecard")]
+    html = "".join(page.read_text(encoding="utf-8") for page in pages)
     for live in ("<script>alert", "<b onclick", 'href="javascript:', "<i>cpu", "<em>b</em>"):
-        assert live not in intro
-    shown = re.sub("[‘’]", "'", html_text(intro))  # Sphinx sets quotes
+        assert live not in html
+    shown = re.sub("[‘’]", "'", html_text(html))  # Sphinx sets quotes
     assert shown.count(MARKUP) >= 4
-    assert "<i>cpu</i> (" in html_text(intro)
+    assert "<i>cpu</i> (" in html_text(html)
 
 
 def test_markup_in_a_result_shows_as_it_stands() -> None:

@@ -19,11 +19,14 @@ from lecore.models import two_layer
 from lecore.similarity import correlation_with_distance
 from lecore.studies.dan.figures.two_ratios import AFTER, BEFORE, two_ratios_chart
 from lecore.studies.dan.two_ratios import two_ratios
+from lecore.studies.he_su import past_the_edge
 from lecore.studies.he_su.figures.luck import luck_chart
+from lecore.studies.he_su.figures.past_the_edge import past_the_edge_chart
 from lecore.studies.he_su.figures.pulled_torus import SIZES, pulled_torus_chart
 from lecore.studies.he_su.figures.step_sizes import step_sizes_chart
 from lecore.studies.he_su.luck import single_starts
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
+from lecore.studies.he_su.runs import Run
 from lecore.studies.he_su.step_sizes import StepSizes, step_sizes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -41,8 +44,16 @@ def charts() -> Mapping[str, Mapping[str, Any]]:
         "torus": pulled_torus_chart(torus_at),
         "divergence": two_ratios_chart(),
         "step": step_sizes_chart(steps()),
+        "edge": past_the_edge_chart(*edges(), ("5", "9"), "a run"),
         "luck": luck_chart(starts(), {"5v9": 67.8, "3v5": 71.5}, "a run"),
     }
+
+
+@cache
+def edges() -> tuple[list[past_the_edge.Path], Any]:
+    images = {"per_class": 10, "auxiliary_size": 10, "batch_size": 10}
+    run = Run(data="digits", primary=(5, 9), auxiliary=(4,), width=32, epochs=2, looks=4, **images)
+    return past_the_edge.paths(run, [0.5, 8, 1e6])
 
 
 @cache
@@ -73,6 +84,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("book")
     script, style = stage_scripts(folder)
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += "<script>const _ = 0;</script>"  # as Sphinx's scripts do
     head += f'<link rel="stylesheet" href="{style}"><script src="{script}"></script>'
     pages = {
         name: chart_html(name, spec, PICTURE, "What it shows") for name, spec in charts().items()
@@ -98,7 +110,7 @@ class Page:
     def numbers(self) -> list[float]:
         """All numbers of the sentence below the chart."""
         said = self.page.locator(".chart-words").inner_text().replace("−", "-")
-        return [float(number) for number in re.findall(r"-?\d+\.?\d*", said)]
+        return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e[+-]\d+)?", said)]
 
     def slide(self, label: str, value: float) -> None:
         slider = self.page.get_by_label(label)
@@ -186,6 +198,19 @@ def test_a_step_of_any_size_says_what_lecore_computes(opened: Any) -> None:
         assert shown == k
 
 
+def test_training_past_the_edge_says_what_was_recorded(opened: Any) -> None:
+    page, (paths, _) = opened("edge"), edges()
+    assert paths[2].diverged
+    for share, path in zip(("0.5", "8", "1e+06"), paths, strict=True):
+        page.choose("rate / largest stable one", share)
+        for moment in (0, 2):
+            page.slide("moment", moment)
+            k = min(moment, len(path.steps) - 1)
+            expected = [path.steps[k], path.loss[k], path.silent[k]]
+            assert page.numbers()[1:4] == pytest.approx(expected, rel=0.05, abs=0.6)
+    assert "run away" in page.page.locator(".chart-words").inner_text()
+
+
 def test_another_start_is_counted_and_named(opened: Any) -> None:
     page, drawn = opened("luck"), starts()
     page.page.get_by_role("button", name="another start").click()
@@ -208,6 +233,9 @@ def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> No
     colour = "getComputedStyle(document.querySelector('.chart-view text')).fill"
     page.page.evaluate("document.body.style.color = 'rgb(1, 2, 3)'")
     assert page.page.evaluate(colour) == "rgb(1, 2, 3)"
+    page.page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    turned = "getComputedStyle(document.querySelector('.chart-view svg')).filter"
+    assert page.page.evaluate(turned) == "invert(1) hue-rotate(180deg)"
 
 
 @pytest.mark.parametrize("name", charts())
@@ -220,9 +248,10 @@ def test_a_phone_shows_a_chart_without_scrolling_sideways(opened: Any, name: str
 def test_turning_a_phone_keeps_what_was_chosen(opened: Any) -> None:
     page = opened("torus", 390)
     page.choose("hidden units", "linear")
+    page.slide("pull at point", 17)
     page.page.set_viewport_size({"width": 800, "height": 390})
     page.page.wait_for_function("document.querySelector('.lecore-chart').narrow === false")
-    assert page.numbers() == pytest.approx(pulled("linear", 1, 0, 100), abs=0.006)
+    assert page.numbers() == pytest.approx(pulled("linear", 1, 0, 17), abs=0.006)
 
 
 def test_a_page_without_a_chart_does_not_load_vega(opened: Any) -> None:

@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import pytest
 
 from lecore.companion import claims, verdicts
-from lecore.companion.book import scorecard
 
 from .conftest import Command
 
@@ -276,17 +275,10 @@ def test_a_claim_about_several_sets_is_judged_on_each(
     assert claims.reference_results(fresh)["C-2"].headline.value == 1.0  # of the main one alone
 
 
-def test_the_scorecard_tells_criteria_and_their_history(project: Path) -> None:
-    path = project / "book" / "claims.yml"
-    told = 'history: [{date: "2026-01-02", change: "Was 7.", reason: none}]'
-    text = path.read_text().replace(
-        "[{record: letters, at_most: 5}]", "[{record: letters, at_most: 5}], " + told
-    )
-    path.write_text(text)
-    shown = scorecard(project, project / "_build").replace("\\", "")
-    assert "3 claims of the papers: **1** reproduced" in shown
-    assert "1 questions of our own: " in shown
-    assert "mean: 1 [0.5, 3], n = 3, asked ≥ 0.9 ?" in shown
-    assert "letters: 6, asked ≤ 5 ✗" in shown
-    assert "| C-3 | 2026-01-02 |  | Was 7. | none |" in shown
-    assert "would be settled by about 75 runs, here 3" in shown
+def test_runs_on_other_sets_alone_decide_nothing(fresh: Path) -> None:
+    path = fresh / "book" / "claims.yml"
+    more = "expected: {quick: reproduced}, sets: [a]}"
+    path.write_text(path.read_text().replace("expected: {quick: reproduced}}", more))
+    (fresh / "book" / "results" / "first").mkdir(parents=True)
+    (fresh / "book" / "results" / "first" / "mean.json").write_text(json.dumps(run_on("b", 1.0)))
+    assert "C-1" not in claims.reference_results(fresh)

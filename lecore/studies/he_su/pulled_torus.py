@@ -62,7 +62,7 @@ def correlation(curves: Manifold, units: str, *, size: float, shift: float) -> f
 
 
 def wide_similarity(points: Array, units: str) -> Array:
-    """S_rel of a tiny step, |Θ(x, x′)| / Θ(x, x), of an infinitely wide network, shape (n, n)."""
+    """S_rel of a tiny step in an infinitely wide network, shape (n, n)."""
     kernel = wide_standard_kernel(points, UNITS[units])
     similarity: Array = np.abs(kernel) / kernel.diagonal()[:, None]
     return similarity

@@ -6,8 +6,8 @@ import altair as alt
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lecore.companion.charts import says, slider, specification
-from lecore.companion.figures import WIDTH
+from lecore.companion.charts import SEQUENCE, TEXT, says, slider, specification
+from lecore.companion.figures import COLOURS, SEQUENTIAL, WIDTH
 from lecore.studies.dan.two_ratios import UPDATE, two_ratios
 
 ROWS = 24
@@ -80,9 +80,7 @@ def _triangle(name: str, pick: Any, low: float, high: float, power: float) -> An
     ]  # fmt: skip
     colour = alt.Color(
         "ratio:Q",
-        scale=alt.Scale(
-            type="pow", exponent=power, scheme="viridis", domain=[low, high], clamp=True
-        ),
+        scale=alt.Scale(type="pow", exponent=power, domain=[low, high], **SEQUENCE),
         legend=alt.Legend(title=f"ratio {name}", orient="top", gradientLength=180, tickCount=4),
     )  # fmt: skip
     dots = (
@@ -96,11 +94,11 @@ def _triangle(name: str, pick: Any, low: float, high: float, power: float) -> An
         dots = dots.add_params(pick)
     marks = dots
     for vector, mark in (
-        ("p", {"shape": "circle", "size": 160, "fill": "transparent"}),
-        ("chosen", {"shape": "cross", "size": 170, "fill": "#d1345b"}),
+        ("p", {"shape": "circle", "size": 160, "fill": "none", "stroke": TEXT, "strokeWidth": 2}),
+        ("chosen", {"shape": "cross", "size": 170, "fill": COLOURS["chosen"]}),
     ):
         point = alt.Chart(alt.sequence(1)).transform_calculate(**_place(vector))
-        mark = {"stroke": "white", "strokeWidth": 2 if vector == "p" else 0.8, "opacity": 1} | mark
+        mark = {"stroke": "white", "strokeWidth": 0.8, "opacity": 1} | mark
         marks += point.mark_point(**mark).encode(x=x, y=y)
     corners = [
         {"x": 0.5, "y": 0.93, "label": "class 1"}, {"x": 0.03, "y": -0.06, "label": "class 2"},
@@ -129,9 +127,11 @@ def two_ratios_figure() -> Any:
     for ax, (name, (low, high, power)) in zip(axes, RANGES.items(), strict=True):
         levels = np.linspace(low**power, high**power, 13) ** (1 / power)
         places = after[:, 2] + after[:, 0] / 2, 0.866 * after[:, 0]
-        drawn = ax.tricontourf(*places, values[name], levels=levels, extend="both", cmap="viridis")
-        ax.plot(BEFORE[2] + BEFORE[0] / 2, 0.866 * BEFORE[0], "o", mfc="none", mec="white")
-        ax.plot(AFTER[2] + AFTER[0] / 2, 0.866 * AFTER[0], "P", color="#d1345b", mec="white")
+        drawn = ax.tricontourf(*places, values[name], levels=levels, extend="both", cmap=SEQUENTIAL)
+        ax.plot(BEFORE[2] + BEFORE[0] / 2, 0.866 * BEFORE[0], "o", mfc="none", mec="black")
+        ax.plot(
+            AFTER[2] + AFTER[0] / 2, 0.866 * AFTER[0], "P", color=COLOURS["chosen"], mec="white"
+        )
         ax.set_title(f"ratio {name}", pad=22)
         ax.set_aspect("equal")
         ax.axis("off")

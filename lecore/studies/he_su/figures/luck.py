@@ -58,7 +58,9 @@ def luck_chart(starts: pd.DataFrame, published: Mapping[str, float], title: str)
         "height:Q", title="starts", scale=alt.Scale(domain=[0, int(in_bins.size().max()) + 1])
     )
     style = {"size": 90, "opacity": 1, "color": COLOURS["relu"]}
-    last = alt.condition("datum.start == starts", alt.value("#d1345b"), alt.value(COLOURS["relu"]))
+    last = alt.condition(
+        "datum.start == starts", alt.value(COLOURS["chosen"]), alt.value(COLOURS["relu"])
+    )
     dots = piled.mark_circle(**style).encode(x=x, y=y, color=last)
     bar = alt.Chart(alt.sequence(1)).transform_calculate(paper="published[pair]")
     paper = {"stroke": TEXT, "strokeWidth": 2, "strokeDash": [4, 3], "opacity": 0.8}

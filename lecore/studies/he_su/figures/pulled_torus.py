@@ -6,8 +6,8 @@ import altair as alt
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lecore.companion.charts import QUIET, TEXT, choice, says, slider, specification
-from lecore.companion.figures import COLOURS, PAPER, WIDTH
+from lecore.companion.charts import QUIET, SEQUENCE, TEXT, choice, says, slider, specification
+from lecore.companion.figures import COLOURS, PAPER, SEQUENTIAL, WIDTH
 from lecore.studies.he_su.pulled_torus import UNITS, PulledTorus, wide_similarity
 
 SIZES = {"1": 1.0, "½": 0.5, "¼": 0.25, "⅛": 0.125}
@@ -89,7 +89,7 @@ def pulled_torus_chart(torus: PulledTorus) -> dict[str, Any]:
 
 
 def _colour(**legend: Any) -> Any:
-    scale = alt.Scale(scheme="viridis", domain=[0, 1], clamp=True)
+    scale = alt.Scale(domain=[0, 1], **SEQUENCE)
     return alt.Color("S:Q", scale=scale, legend=alt.Legend(**legend) if legend else None)
 
 
@@ -101,7 +101,7 @@ def _space(base: Any, pick: Any) -> Any:
     dots = base.mark_circle(size=46, opacity=1, **EDGE).encode(x=x, y=y, color=_colour(**legend))
     dots = dots.add_params(pick)
     cross = base.transform_filter("datum.point == pick_point").mark_point(
-        shape="cross", size=220, filled=True, opacity=1, color="#d1345b", stroke="white",
+        shape="cross", size=220, filled=True, opacity=1, color=COLOURS["chosen"], stroke="white",
         strokeWidth=0.8,
     )  # fmt: skip
     origin = alt.Chart(alt.Data(values=[{"x": 0, "height": 0, "label": "origin"}]))
@@ -127,7 +127,7 @@ def _moved(table: Any) -> Any:
     colours = alt.Scale(domain=[*UNITS], range=[COLOURS[name.lower()] for name in UNITS])
     x = alt.X("shift:Q", title="moved up by")
     y = alt.Y(
-        "correlation:Q", title="correlation, all pairs", scale=alt.Scale(domain=[-1, 0.05]),
+        "correlation:Q", title="correlation", scale=alt.Scale(domain=[-1, 0.05]),
         axis=alt.Axis(tickCount=3),
     )  # fmt: skip
     colour = alt.Color(
@@ -172,8 +172,10 @@ def pulled_torus_figure(torus: PulledTorus) -> Any:
     across, height = torus.points[:, 0], torus.points[:, 1:] @ np.array(ELEVATION)
     for ax, units in ((left, "ReLU"), (middle, "linear")):
         s = wide_similarity(torus.points, units)[pulled]
-        dots = ax.scatter(across, height, c=s, cmap="viridis", vmin=0, vmax=1, s=10)
-        ax.plot(across[pulled], height[pulled], "P", color="#d1345b", markersize=10, mec="white")
+        dots = ax.scatter(across, height, c=s, cmap=SEQUENTIAL, vmin=0, vmax=1, s=10)
+        ax.plot(
+            across[pulled], height[pulled], "P", color=COLOURS["chosen"], markersize=10, mec="white"
+        )
         ax.set(title=f"{units} units", aspect="equal")
         ax.axis("off")
     label = "moved, relative to the cross"
