@@ -32,7 +32,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/pytest -n 2 -m "not processes"
+	$(BIN)/pytest -n 2 -m "not processes and not book"
 
 processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 -m processes
@@ -44,6 +44,7 @@ chapters: $(INSTALLED)
 	$(TEST) run --profile smoke --device $(DEVICE) --jobs $(JOBS)
 	$(TEST) check --profile smoke --junit _build/test/claims.xml --json _build/test/claims.json
 	$(TEST) build
+	$(BIN)/pytest -m book
 
 gpu: $(INSTALLED)
 	$(BIN)/pytest -m gpu

@@ -28,7 +28,10 @@ def test_the_door_opens_to_each_name_once():
 def test_each_name_is_explained_and_has_a_place_on_its_page(name):
     assert getattr(lecore, name).__doc__
     page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
-    assert f".. automodule:: {HOMES[name]}\n   :members:" in page
+    table = page.partition(f".. currentmodule:: {HOMES[name]}\n")[2].partition(".. current")[0]
+    assert f"   {name}\n" in table
+    in_full = (ROOT / "book" / "api" / "core.md").read_text(encoding="utf-8")
+    assert f".. automodule:: {HOMES[name]}\n   :members:" in in_full
 
 
 def test_the_readme_takes_nothing_else_from_the_door():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lecore.companion import project
+from lecore.companion.accessible import mend_pages
 from lecore.companion.address import configuration, self_installing
 from lecore.companion.claim_rows import claim_rows
 from lecore.companion.claims import read_run, stale_chapters
@@ -85,6 +86,7 @@ def _build(root: Path, build: Path) -> Path:
     for chapter, download in downloads.items():
         write_text(html / "_sources" / "book" / f"{chapter}.ipynb", nbformat.writes(download))
     show_meanings(html)
+    mend_pages(html)
     if faults := scan(html) + empty_pages(html, project.book_pages(root)):
         raise LecoreError(f"the built book has {len(faults)} faults; the first: {faults[0]}")
     target = build / "html"

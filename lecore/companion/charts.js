@@ -83,6 +83,7 @@
     const picture = place.querySelector("svg");
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", chart.querySelector("img").alt);
+    for (const part of picture.children) part.setAttribute("aria-hidden", "true");
 
     const say = () => {
       const said = [...place.querySelectorAll(".says_marks text")].map((line) => line.textContent);

@@ -13,7 +13,7 @@ TEXT = "currentColor"
 """The colour of the page's text, whatever its theme."""
 
 SEQUENCE = {"scheme": "cividis", "reverse": True, "clamp": True}
-"""Colours of numbers from 0 on: :data:`lecore.companion.figures.SEQUENTIAL` in Vega's words."""
+"""How numbers from 0 on are coloured, as in the still figures, in the words of Vega."""
 
 QUIET = {"stroke": TEXT, "strokeOpacity": 0.25}
 

@@ -174,6 +174,7 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "similarity_and_loss": lambda: regression.similarity_and_loss(
         defaultdict(trained), ["linear", "sine"]
     ),
+    "corner_or_curve": lambda: regression.corner_or_curve({"two layers": trained()[0]}),
     "phase_numbers": phases,
     "ridge_losses": lambda: analytical.ridge_losses(
         TIMES, {p: dict(zip("abc", SOME, strict=True)) for p in (10, 100)}, RIDGE_PAPER

@@ -1,0 +1,109 @@
+"""The book of ``make chapters`` by axe-core and by keyboard, in a real browser."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BOOK = Path(__file__).parents[2] / "_build" / "test" / "html"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PAGES = sorted((BOOK / "book").rglob("*.html")) + [BOOK / "genindex.html", BOOK / "search.html"]
+COUNTED = {"serious", "critical"}
+STOPS = 6
+pytestmark = [
+    pytest.mark.book,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: pages were not looked at"),
+    pytest.mark.skipif(not BOOK.exists(), reason="no book here: `make chapters` builds one"),
+]
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The text of axe-core, which the package carries."""
+    package = pytest.importorskip("axe_playwright_python")
+    return (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def serious(page: Any, axe: str, rules: list[str] | None = None) -> list[str]:
+    """What axe finds on a page that hinders somebody: rule, place and help."""
+    page.evaluate(axe)
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = rules
+    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
+    return [
+        f"{one['id']} at {node['target'][0]}"
+        for one in found
+        if one["impact"] in COUNTED
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Any, axe: str, theme: str) -> None:
+    rules = ["color-contrast"] if theme == "dark" else None  # the rest is the same in both
+    context = browser.new_context()
+    context.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
+    page = context.new_page()
+    faults = {}
+    for path in PAGES:
+        page.goto(path.as_uri())
+        assert page.locator("html").get_attribute("data-theme") == theme
+        if found := serious(page, axe, rules):
+            faults[str(path.relative_to(BOOK))] = found
+    context.close()
+    assert faults == {}
+
+
+def stops(page: Any) -> list[dict[str, Any]]:
+    """What has the focus, tab by tab, until it is in the text or past it."""
+    met: list[dict[str, Any]] = []
+    while not met or (len(met) < 50 and not met[-1]["past"]):
+        page.keyboard.press("Tab")
+        met.append(
+            page.evaluate(
+                """() => {
+                    const here = document.activeElement, text = document.querySelector("article");
+                    const style = getComputedStyle(here);
+                    const after = text.compareDocumentPosition(here);
+                    return {
+                        href: here.getAttribute("href"),
+                        framed: style.outlineStyle !== "none" || style.boxShadow !== "none",
+                        past: Boolean(after & Node.DOCUMENT_POSITION_FOLLOWING),
+                    };
+                }"""
+            )
+        )
+    return met[:-1]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_text_is_a_few_stops_away_and_each_is_seen(browser: Any, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((BOOK / "book" / "glossary.html").as_uri())
+    met = stops(page)
+    page.close()
+    assert met[0]["href"] == "#main-content"
+    assert len(met) <= STOPS
+    assert all(stop["framed"] for stop in met)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_there_is_one_search_box(browser: Any, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((BOOK / "book" / "glossary.html").as_uri())
+    boxes = page.locator(".search-button__button").all()
+    seen = [box for box in boxes if box.is_visible()]
+    page.close()
+    assert len(seen) == 1
