@@ -9,7 +9,7 @@ import pytest
 
 BOOK = Path(__file__).parents[2] / "_build" / "test" / "html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PAGES = sorted((BOOK / "book").rglob("*.html")) + [BOOK / "genindex.html", BOOK / "search.html"]
+PAGES = [*sorted((BOOK / "book").rglob("*.html")), BOOK / "genindex.html", BOOK / "search.html"]
 COUNTED = {"serious", "critical"}
 STOPS = 6
 pytestmark = [
