@@ -460,3 +460,9 @@ def test_sweeps_are_drawn_for_each_pair_and_similarity():
     ]
     assert widths.lines[0].get_xdata().tolist() == [64, 256, 1024]
     plt.close(fig)
+
+
+def test_the_papers_best_row_against_k_means():
+    printed = dict.fromkeys(tables.OURS, (50.0, 52.0)) | {"K-means": (50.0, 50.0)}
+    printed |= {tables.OURS[-1]: (53.0, 54.0), "PCA + K-means": (90.0, 90.0)}
+    assert findings.best_above_kmeans(printed) == 3.5

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from lecore.studies.dan.shapes import smooth_explained, two_lines
+from lecore.studies.dan.shapes import fitted, smooth_explained, two_lines
 
 TIME = np.linspace(0, 1, 101)
 
@@ -73,3 +73,9 @@ def test_scale_and_offset_play_no_part():
     y = np.random.default_rng(3).normal(size=101)
     assert two_lines(7 - 3 * y) == pytest.approx(two_lines(y))
     assert smooth_explained(7 - 3 * y) == pytest.approx(smooth_explained(y))
+
+
+def test_fits_explain_what_is_said_of_them():
+    curve = np.exp(-np.linspace(0, 3, 41)) + 0.01 * np.random.default_rng(0).normal(size=41)
+    explained = [1 - (curve - fit).var() / curve.var() for fit in fitted(curve)]
+    assert explained == pytest.approx([two_lines(curve).explained, smooth_explained(curve)])

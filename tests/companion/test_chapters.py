@@ -149,7 +149,8 @@ def test_all_but_the_page_of_closed_forms_depend_on_the_engine(
     ("file", "chapter"),
     [
         ("theory/closed_forms.py", CLOSED_FORMS),
-        ("studies/dan/shares.py", "dynamics/classification"),
+        ("studies/dan/accuracies.py", "dynamics/classification"),
+        ("studies/dan/step_comparison.py", "dynamics/size-of-the-step"),
         ("studies/dan/phases.py", "dynamics/regression"),
         ("studies/he_su/limits.py", "phenomenon/tangent-kernel"),
         ("studies/own/pretrained.py", "beyond/pretrained-networks"),

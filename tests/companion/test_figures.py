@@ -28,13 +28,15 @@ from lecore.studies.dan.small_models import MOMENTS, NUMBERS
 from lecore.studies.he_su.figure1 import correlation_table
 from lecore.studies.he_su.figure1_placements import PLACEMENTS
 from lecore.studies.he_su.figure1_runs import Measured
-from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits
-from lecore.studies.he_su.problems import MNIST_PAIRS
+from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits, pixels
+from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
 from lecore.studies.own import figures as own
 from lecore.uncertainty import Interval
 
-MODULES = (figure1, limits, algorithm1, clusterings, classification, regression, analytical, own)
-HELPERS = {"rates_recorded", "shown"}
+MODULES = (
+    figure1, limits, algorithm1, clusterings, pixels, classification, regression, analytical, own,
+)  # fmt: skip
+HELPERS = {"rates_recorded", "shown", "off_the_print"}
 RNG = np.random.default_rng(0)
 CURVES = torus(32)
 DISTANCE = CURVES.distance[np.ix_(CURVES.primary, CURVES.primary)]
@@ -43,6 +45,7 @@ SOME = RNG.uniform(0.5, 1.5, size=(3, 4))
 TIMES = np.array([0, 10, 100, 8000])
 MEASURED = Measured(FALLING, DISTANCE, DISTANCE, 1.0)
 UNITS = ("relu", "linear", "tanh")
+OFF = pd.DataFrame({"row": pixels.ROWS, "pair": "car v horse"})
 ENTRY: dict[str, Any] = {
     "value": 0.6, "low": 0.5, "high": 0.7, "runs": [0.5, 0.7], "n": 2, "ratio": 1.1, "pair": "5v8",
     "curve": [0.5, 0.7, 0.6], "lowest": [0.4, 0.6, 0.5], "highest": [0.6, 0.8, 0.7],
@@ -157,6 +160,10 @@ DRAWS: dict[str, Callable[[], Any]] = {
         "this build",
     ),
     "sweep_figure": lambda: clusterings.sweep_figure(sweep_records(), ["5v8"], "this build"),
+    "suspects_figure": lambda: pixels.suspects_figure(
+        {name: OFF.assign(points=p) for name, p in {"red alone": 0, "all three": 8.5}.items()},
+        list(CIFAR10_PAIRS), "reference run on CIFAR-10",
+    ),
     "training": lambda: classification.training(RUN),
     "by_update_class": lambda: classification.by_update_class(
         RUN, [("new, as coded", "Adam")] * 2, control=("new, as coded", "none"), logarithmic=1
@@ -167,6 +174,7 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "similarity_and_loss": lambda: regression.similarity_and_loss(
         defaultdict(trained), ["linear", "sine"]
     ),
+    "corner_or_curve": lambda: regression.corner_or_curve({"two layers": trained()[0]}),
     "phase_numbers": phases,
     "ridge_losses": lambda: analytical.ridge_losses(
         TIMES, {p: dict(zip("abc", SOME, strict=True)) for p in (10, 100)}, RIDGE_PAPER

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lecore.studies.he_su.figure1 import Measured, correlation_table
-from lecore.studies.he_su.figures import algorithm1, figure1, limits
+from lecore.studies.he_su.figures import algorithm1, figure1, limits, pixels
 from lecore.uncertainty import Interval, over_runs
 
 DISTANCE = np.abs(np.subtract.outer(np.arange(8.0), np.arange(8.0))) / 7 * np.pi
@@ -121,3 +121,27 @@ def test_maps_have_each_class_in_its_own_mark() -> None:
     assert (len(five.get_xdata()), len(nine.get_xdata())) == (2, 3)
     apart = five.get_xydata().mean(0) - nine.get_xydata().mean(0)
     assert np.linalg.norm(apart) == pytest.approx(5, abs=0.2)
+
+
+def test_cells_on_the_papers_images_are_compared_with_the_print() -> None:
+    records = {
+        "t-k-means-a-v-b": {"runs": [50.04, 60.0], "value": 55.0},
+        "t-squared-relative-linear-c-v-d": {"runs": [51.26], "value": 51.26},
+    }
+    printed = dict.fromkeys(pixels.ROWS, (50.0, 51.0))
+    off = pixels.off_the_print(records, "t", printed, ["a v b", "c v d"])
+    assert off.to_dict("list") == {
+        "row": ["K-means", "squared, relative (linear)"],
+        "pair": ["a v b", "c v d"],
+        "points": [0.0, 0.3],
+    }
+
+
+def test_each_suspect_has_a_mark_for_each_cell() -> None:
+    cells = pd.DataFrame({"row": pixels.ROWS[:2], "pair": ["a v b"] * 2, "points": [1.0, 2.0]})
+    off = {"red alone": cells, "all": cells.assign(points=0.0)}
+    fig = pixels.suspects_figure(off, ["a v b", "c v d"], "a run")
+    marks = [line.get_xydata() for line in fig.axes[0].lines if line.get_marker() in ("o", "s")]
+    drawn = np.array([dots[0] for dots in marks if len(dots)])
+    assert drawn[:, 1].tolist() == [1.0, 2.0, 0.0, 0.0]
+    assert len(set(drawn[:, 0])) == 4, "no two at one place"

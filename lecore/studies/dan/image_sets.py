@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lecore.studies.dan.words import in_words
+
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "share of the own class, new as coded": (
         "share-new-as-coded-adam-as-published", ("new", "intraclass share"),
@@ -34,6 +36,9 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 """By quantity the record that holds ours, and the way to the released number, if there is one."""
+
+Said = dict[str, list[tuple[str, str]]]
+"""Number and interval of each set and source, by quantity."""
 
 
 def released_number(released: Mapping[str, Any], quantity: str) -> float | None:
@@ -74,3 +79,18 @@ def beside_released(
             row: dict(records[name]) for row, (name, _) in ROWS.items() if name in records
         }
     return table
+
+
+def said(table: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]], kind: str) -> Said:
+    """What such a table says, line by line.
+
+    Args:
+        table: From :func:`beside_released`.
+        kind: The first word of the quantities to show.
+
+    Returns:
+        By quantity a number and its interval in words for each set and source; a dash where
+        nothing is known.
+    """
+    rows = [row for row in ROWS if row.startswith(kind)]
+    return {row: [in_words(cells.get(row)) for cells in table.values()] for row in rows}

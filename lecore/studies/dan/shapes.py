@@ -61,6 +61,24 @@ def smooth_explained(curve: ArrayLike) -> float:
     return max(_best(family, curve)[1] for family in _smooth(len(curve)))
 
 
+def fitted(curve: ArrayLike) -> tuple[Array, Array]:
+    """The best two lines and the best smooth curve, at the times of a curve.
+
+    Args:
+        curve: Values at even times, not all the same, shape (n,).
+
+    Returns:
+        The fits of :func:`two_lines` and of :func:`smooth_explained`, shape (n,) each.
+    """
+    curve = np.asarray(curve, dtype=np.float64)
+    fits = []
+    for families in ((_lines(len(curve)),), _smooth(len(curve))):
+        family = max(families, key=lambda bases: _best(bases, curve)[1])
+        basis = family[_best(family, curve)[0]]
+        fits.append(basis @ (curve @ basis))
+    return fits[0], fits[1]
+
+
 def _best(bases: Array, curve: Array) -> tuple[int, float]:
     """The best of many linear fits by orthonormal columns, shape (fits, n, p), and its share."""
     centred = curve - curve.mean()

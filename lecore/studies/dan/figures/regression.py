@@ -17,7 +17,9 @@ from lecore.companion.figures import (
     ticks_at,
 )
 from lecore.studies.dan.phase_controls import CONTROLS
+from lecore.studies.dan.phases import GRID
 from lecore.studies.dan.regression import RegressionPath
+from lecore.studies.dan.shapes import fitted
 
 LOOKS = {
     "two layers": ("relu", "-"),
@@ -62,6 +64,29 @@ def similarity_and_loss(
     axes[0, 0].set_ylim(0, 1.05 * max(ax.dataLim.y1 for ax in axes[:, 0]))
     for ax in axes[-1]:
         ax.set_xlabel("steps taken")
+    legend_above(fig)
+    return fig
+
+
+def corner_or_curve(runs: Mapping[str, RegressionPath]) -> Any:
+    """S_rel of single runs with the two lines and the smooth curve that fit it best.
+
+    Args:
+        runs: One a panel, by its name.
+    """
+    fig, axes = panels(1, len(runs), height=3.6)
+    looks: tuple[dict[str, Any], ...] = (
+        {"label": "two lines", "linestyle": "--", "color": COLOURS["ink"]},
+        {"label": "smooth curve", "color": COLOURS["relu"]},
+    )
+    for ax, (name, run) in zip(axes[0], runs.items(), strict=True):
+        times = np.linspace(0, run.steps[-1], GRID)
+        curve = np.interp(times, run.steps, run.trained / run.trained[0])
+        ax.plot(times, curve, color=PAPER, linewidth=5, alpha=0.5, label="as measured")
+        for fit, look in zip(fitted(curve), looks, strict=True):
+            ax.plot(times, fit, **look)
+        ax.set(xlabel="steps taken", title=name)
+    axes[0, 0].set_ylabel(r"$S_{\mathrm{rel}}$ / at the start")
     legend_above(fig)
     return fig
 
