@@ -44,7 +44,7 @@ chapters: $(INSTALLED)
 	$(TEST) run --profile smoke --device $(DEVICE) --jobs $(JOBS)
 	$(TEST) check --profile smoke --junit _build/test/claims.xml --json _build/test/claims.json
 	$(TEST) build
-	$(BIN)/pytest -m book
+	$(BIN)/pytest -n 2 -m book
 
 gpu: $(INSTALLED)
 	$(BIN)/pytest -m gpu

@@ -15,7 +15,7 @@ def mend_pages(html: Path) -> None:
 
     The list of pages moves behind the text, to which one then tabs in a few stops, and gets a
     name. The style sheet shows it where it was, on the left. References become items of the list
-    that they stand in.
+    that they stand in, and arrows that unfold the list of pages get a name.
 
     Args:
         html: Folder of the built book.
@@ -26,5 +26,9 @@ def mend_pages(html: Path) -> None:
             r'\2\n<div role="complementary" aria-label="Pages" id="pst-primary-sidebar"\1', text
         )
         mended = moved.replace('role="doc-biblioentry"', 'role="listitem"')
+        mended = mended.replace(
+            '<summary><span class="toctree-toggle"',
+            '<summary aria-label="Pages below"><span class="toctree-toggle"',
+        )
         if mended != text:
             write_text(path, mended)
