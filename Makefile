@@ -44,7 +44,7 @@ chapters: $(INSTALLED)
 	$(TEST) run --profile smoke --device $(DEVICE) --jobs $(JOBS)
 	$(TEST) check --profile smoke --junit _build/test/claims.xml --json _build/test/claims.json
 	$(TEST) build
-	$(BIN)/pytest -n 2 -m book
+	$(BIN)/pytest -n 4 -m book tests/companion/test_accessibility.py  # browsers wait more than they work
 
 gpu: $(INSTALLED)
 	$(BIN)/pytest -m gpu

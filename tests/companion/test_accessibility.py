@@ -51,7 +51,10 @@ def serious(page: Any, axe: str, rules: list[str] | None = None) -> list[str]:
     options: dict[str, Any] = {"resultTypes": ["violations"]}
     if rules:
         options["runOnly"] = rules
-    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
+    # code is half of all elements, and its colours are the highlighter's
+    where = {"include": [["html"]], "exclude": [[".highlight pre"]]}
+    asked = {"where": where, "options": options}
+    found = page.evaluate("({where, options}) => axe.run(where, options)", asked)["violations"]
     return [
         f"{one['id']} at {node['target'][0]}"
         for one in found
@@ -60,14 +63,15 @@ def serious(page: Any, axe: str, rules: list[str] | None = None) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("half", [0, 1])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Any, axe: str, theme: str) -> None:
+def test_axe_finds_nothing_serious(browser: Any, axe: str, theme: str, half: int) -> None:
     rules = ["color-contrast"] if theme == "dark" else None  # the rest is the same in both
     context = browser.new_context()
     context.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
     page = context.new_page()
     faults = {}
-    for path in PAGES:
+    for path in PAGES[half::2]:
         page.goto(path.as_uri())
         assert page.locator("html").get_attribute("data-theme") == theme
         if found := serious(page, axe, rules):
