@@ -13,9 +13,7 @@ from lecore.companion.interactive import charts_of, output_html
 from lecore.companion.records import FIGURE, GLUE
 from lecore.errors import LecoreError
 
-OF_REFERENCE = re.compile(
-    r"\{glue:text\}`(?:[^`]*\.md::)?(?:reference|cifar100)-[^`]*(?<!-interval)`"
-)
+OF_REFERENCE = re.compile(r"\{glue:text\}`(?:[^`]*\.md::)?reference-[^`]*(?<!-interval)`")
 R = '<abbr class="from-reference" title="read from a committed reference run">R</abbr>'
 
 

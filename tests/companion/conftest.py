@@ -2,9 +2,10 @@
 
 import gc
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,8 +13,10 @@ from click.testing import CliRunner, Result
 from lecore import errors, files
 from lecore.companion import packing, records
 from lecore.companion.cli import main
+from lecore.companion.printing import BROWSERS
 
 Command = Callable[..., Result]
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 HEAD = """\
 ---
@@ -160,6 +163,16 @@ def write_project(root: Path) -> None:
 def lecore(*arguments: str) -> Result:
     """Run the command line in this process."""
     return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The installed Chromium; tests that use it are skipped where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,13 @@
 """The book of ``make chapters`` by axe-core and by keyboard, in a real browser."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .conftest import CHROMIUM
+
 BOOK = Path(__file__).parents[2] / "_build" / "test" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PAGES = [
     *sorted((BOOK / "book").glob("*.html")),
     *sorted((BOOK / "book").glob("[!a]*/*.html")),
@@ -29,15 +28,6 @@ def axe() -> str:
     """The text of axe-core, which the package carries."""
     package = pytest.importorskip("axe_playwright_python")
     return (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def serious(page: Any, axe: str, rules: list[str] | None = None) -> list[str]:

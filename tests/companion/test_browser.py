@@ -1,7 +1,6 @@
 """Charts to play with, moved in a real browser: their numbers are those of ``lecore``."""
 
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -29,7 +28,8 @@ from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.runs import Run
 from lecore.studies.he_su.step_sizes import StepSizes, step_sizes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+from .conftest import CHROMIUM
+
 PICTURE = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
 pytestmark = [
     pytest.mark.processes,
@@ -67,15 +67,6 @@ def steps() -> StepSizes:
     x = torch.tensor(torus(40, 0).points[::2])
     rates = [10**power for power in np.arange(-7, 1.1, 0.5)]
     return step_sizes(two_layer(3, 256, seed=0), x, torch.ones(len(x), 1).double(), 0, rates)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The scorecard's filters in a browser; skipped where there is no Chromium."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import pytest
 from lecore.companion.claim_rows import claim_rows
 from lecore.companion.scorecard import scorecard
 
-api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+from .conftest import CHROMIUM
+
 STATIC = Path(__file__).parents[2] / "book" / "_static"
 
 pytestmark = [
@@ -22,7 +21,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def page(project: Path) -> Iterator[Any]:
+def page(project: Path, browser: Any) -> Iterator[Any]:
     """The miniature's scorecard without the book around it."""
     body = scorecard(claim_rows(project, project / "_build"))
     body = re.sub(r"```\{index\}.*?```", "", body, flags=re.S)
@@ -31,12 +30,10 @@ def page(project: Path) -> Iterator[Any]:
     head += f'<script src="{(STATIC / "scorecard.js").as_uri()}"></script>'
     path = project / "page.html"
     path.write_text(f"<!doctype html><html><head>{head}</head><section>{body}</section></html>")
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page()
-        opened.goto(path.as_uri())
-        yield opened
-        browser.close()
+    opened = browser.new_page()
+    opened.goto(path.as_uri())
+    yield opened
+    opened.close()
 
 
 def seen(page: Any) -> list[str]:
