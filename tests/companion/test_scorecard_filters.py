@@ -55,7 +55,7 @@ def test_rows_are_chosen_and_the_address_keeps_the_choice(page: Any) -> None:
     page.select_option("[name=n]", "10")
     assert seen(page) == []
     page.click("[type=reset]")
-    assert len(seen(page)) == 4
+    page.locator("details.claim:visible").nth(3).wait_for()  # a form resets after its event
 
 
 def test_a_dot_opens_its_row_even_if_it_was_hidden(page: Any) -> None:
