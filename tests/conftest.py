@@ -1,8 +1,9 @@
-"""One thread for each worker of pytest-xdist: together they have the cores already."""
+"""Each worker of pytest-xdist has one thread, for they have the cores already; each test a seed."""
 
 import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,3 +12,11 @@ settings.load_profile("lecore")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in the background,
     signal.signal(signal.SIGINT, signal.default_int_handler)  # for all that tests start, too
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same numbers, alone and among others."""
+    import torch  # after the number of threads is set
+
+    torch.manual_seed(0)
