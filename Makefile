@@ -33,7 +33,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not processes and not book"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not processes and not book"
 
 processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 -m processes

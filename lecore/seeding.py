@@ -37,10 +37,22 @@ def seeded(seed: int) -> Iterator[np.random.Generator]:
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
-            random.seed(number)
-            np.random.seed(number % 2**32)
-            torch.manual_seed(number)
+            seed_all(number)
             yield np.random.default_rng(number)
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators, and leave them so.
+
+    Args:
+        seed: From 0 to 2⁶⁴ − 1.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # where it would write down a traceback for a device that never comes, each time
+        torch.default_generator.manual_seed(seed)

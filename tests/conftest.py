@@ -17,6 +17,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test draws the same numbers, alone and among others."""
-    import torch  # after the number of threads is set
+    from lecore.seeding import seed_all  # after the number of threads is set
 
-    torch.manual_seed(0)
+    seed_all(0)

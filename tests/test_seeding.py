@@ -47,7 +47,14 @@ def test_states_are_put_back_when_seeding_or_the_block_fails(monkeypatch):
     with pytest.raises(KeyError), seeded(3):
         raise KeyError
     assert_same(before, states())
-    monkeypatch.setattr(torch, "manual_seed", fail)
+    monkeypatch.setattr(np.random, "seed", fail)
     with pytest.raises(RuntimeError, match="no generator"), seeded(3):
         pass
     assert_same(before, states())
+
+
+def test_nothing_piles_up_for_a_device_that_never_comes():
+    before = len(torch.cuda._queued_calls)
+    with seeded(3):
+        pass
+    assert len(torch.cuda._queued_calls) == before

@@ -8,8 +8,6 @@ import pytest
 from lecore.companion import parameters
 from lecore.companion import project as chapters
 
-pytestmark = pytest.mark.xdist_group("chapters")  # their files are found once
-
 
 def key(root: Path, chapter: str = "first/mean", **values: object) -> str:
     return chapters.chapter_key(root, chapters.read_notebook(root, chapter), values)

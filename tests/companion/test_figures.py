@@ -33,8 +33,6 @@ from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
 from lecore.studies.own import figures as own
 from lecore.uncertainty import Interval
 
-pytestmark = pytest.mark.xdist_group("figures")  # drawn once, in one worker
-
 MODULES = (
     figure1, limits, algorithm1, clusterings, pixels, classification, regression, analytical, own,
 )  # fmt: skip

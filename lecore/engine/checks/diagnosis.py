@@ -1,16 +1,15 @@
 """Which layer it is that draws random numbers, or mixes the examples of a batch."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lecore.engine.network.random_states import generators_left_alone
 from lecore.engine.network.snapshot import Snapshot
+from lecore.seeding import seed_all
 
 
 def random_layer(network: Snapshot, sample: Tensor) -> str:
@@ -63,9 +62,7 @@ def _runs(network: Snapshot, batches: list[Tensor]) -> list[list[tuple[str, Any,
     runs = []
     for seed, batch in enumerate(batches):
         with generators_left_alone(), _recorded(network) as (own, calls):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)
+            seed_all(seed)
             own.predict(batch)
             runs.append(list(calls))
     return runs

@@ -1,11 +1,9 @@
 """Whether a prediction depends on its input alone."""
 
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import vmap
@@ -15,6 +13,7 @@ from lecore.engine.checks.tolerances import close, peak, tolerance, unit
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Snapshot
 from lecore.errors import LecoreError
+from lecore.seeding import seed_all
 
 
 def check_predictions(network: Snapshot, sample: Tensor) -> None:
@@ -86,9 +85,7 @@ def check_batch(network: Snapshot, points: Tensor) -> None:
 def _seeded(seed: int, predict: Callable[[], Tensor]) -> tuple[Tensor, Any, Any]:
     """A prediction under a seed, and the random states before and after it."""
     with generators_left_alone():
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        seed_all(seed)
         before = random_states()
         prediction = predict()
         return prediction, before, random_states()
