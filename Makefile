@@ -11,7 +11,8 @@ DEVICE ?= cpu
 JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-INSTALL := $(PIP) install --no-compile  # halves its time: what is used is compiled when first imported
+INSTALL := $(PIP) install --no-compile  # takes half the time: what is used is compiled when first imported,
+unexport PYTHONDONTWRITEBYTECODE  # and kept
 INSTALLED := .venv/$(if $(LOCK),locked,installed)
 TEST := $(BIN)/lecore --build-dir _build/test
 
