@@ -11,8 +11,9 @@ DEVICE ?= cpu
 JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-INSTALL := $(PIP) install --no-compile  # takes half the time: what is used is compiled when first imported,
-unexport PYTHONDONTWRITEBYTECODE  # and kept
+INSTALL := $(PIP) install --no-compile
+COMPILE := $(BIN)/python -m compileall -qq --workers 0 .venv/lib || true  # on all cores, where pip takes one
+unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := .venv/$(if $(LOCK),locked,installed)
 TEST := $(BIN)/lecore --build-dir _build/test
 
@@ -37,7 +38,7 @@ unit: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist loadfile -m "not processes and not book"
 
 processes: $(INSTALLED)
-	$(BIN)/pytest -n 2 -m processes
+	$(BIN)/pytest -n 2 --dist worksteal -m processes
 
 coverage: $(INSTALLED)
 	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
@@ -48,7 +49,7 @@ chapters: $(INSTALLED)
 
 pages: $(INSTALLED)
 	$(TEST) build
-	$(BIN)/pytest -n 4 -m book tests/companion/test_accessibility.py
+	$(BIN)/pytest -n 3 -m book tests/companion/test_accessibility.py
 
 gpu: $(INSTALLED)
 	$(BIN)/pytest -m gpu
@@ -56,11 +57,13 @@ gpu: $(INSTALLED)
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(INSTALL) -r requirements.txt
+	$(COMPILE)
 	touch $@
 
 .venv/locked: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --require-hashes -r requirements.lock
+	$(COMPILE)
 	$(PIP) install --no-deps --no-build-isolation -e .
 	touch $@
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lecore.companion.published import published_numbers
-from lecore.companion.tables import reference
+from lecore.companion.reference_runs import reference
 from lecore.studies.dan import image_sets
 
 PAPER = published_numbers("dan-2021")["classification"]

@@ -214,7 +214,7 @@ def table_figure(
     """A table as a picture: a panel for each of six columns.
 
     Args:
-        table: Its name, as given to :func:`lecore.companion.tables.record_cells`.
+        table: Its name, as given to :func:`lecore.companion.repeated_runs.record_cells`.
         rows: Names of rows, from top to bottom.
         columns: Names of the six columns.
         records: Records of the cells.
@@ -286,7 +286,7 @@ def draw_curve(
 def draw_recorded(
     ax: Any, x: Sequence[float], entry: Mapping[str, Any], style: str = "-", **settings: Any
 ) -> None:
-    """A record of :func:`lecore.companion.tables.record_curve`, with its range."""
+    """A record of :func:`lecore.companion.repeated_runs.record_curve`, with its range."""
     (line,) = ax.plot(x, entry["curve"], style, **settings)
     band = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0}
     ax.fill_between(x, entry["lowest"], entry["highest"], **band)

@@ -6,17 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
 from lecore.companion import table_cells
-from lecore.companion.documents import RUN, read_json
 from lecore.companion.html_tables import ARROWS, Cell, Line, fold, html_table
-from lecore.companion.project import chapters, project_root, reference_paths
-from lecore.companion.records import glue_record, key, record
+from lecore.companion.records import key
 from lecore.companion.table_cells import PER_CENT, SHARE, Record
 from lecore.errors import extra
-from lecore.names import check_name
-from lecore.uncertainty import median_range, over_runs
 
 Records = Mapping[str, Record]
 
@@ -24,50 +19,6 @@ MEDIANS = (
     "the median and, small below it, the range over n runs, or both numbers if there are two. "
     "The shading grows from 50 to 100 per cent."
 )
-
-
-def reference(chapter: str, data: str | None = None) -> dict[str, dict[str, Any]]:
-    """Records of a committed reference run of a chapter; none if there is no such run yet.
-
-    Args:
-        chapter: Its name.
-        data: Image set of the run; that of the main one if left out.
-
-    Raises:
-        LecoreError: If there is no such chapter, or a file is damaged.
-    """
-    records: dict[str, dict[str, Any]] = _reference_run(chapter, data).get("records", {})
-    return records
-
-
-def this_build(chapter: str, data: str, **settings: Any) -> str:
-    """What a fold with numbers of this build says of them before it is opened.
-
-    Args:
-        chapter: The chapter, whose reference run they stand below.
-        data: Image set of this build.
-        settings: Parameters to name, such as ``width``.
-    """
-    words = [data, *(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())]
-    text = f"This build: {', '.join(words)}"
-    if not (run := _reference_run(chapter)):
-        return text
-    if run["data"] == data:
-        return f"{text} (the data of the reference run)"
-    return f"{text} (other data: the reference run is on {run['data']})"
-
-
-def _reference_run(chapter: str, data: str | None = None) -> dict[str, Any]:
-    root = project_root()
-    check_name("chapter", chapter, chapters(root))
-    runs = (read_json(path, RUN) for path in reference_paths(root, chapter))
-    return next((run for run in runs if data is None or run["data"] == data), {})
-
-
-def glue_reference(records: Records, prefix: str = "reference") -> None:
-    """Let the text show records of a reference run, under their names behind a prefix."""
-    for name, entry in records.items():
-        glue_record(f"{prefix}-{name}", entry)
 
 
 def side_by_side(
@@ -85,13 +36,14 @@ def side_by_side(
     """A table with two lines a row, the paper and the reference run, and this build below.
 
     Args:
-        table: Its name, as given to :func:`lecore.companion.tables.record_cells`.
+        table: Its name, as given to :func:`lecore.companion.repeated_runs.record_cells`.
         rows: Names of rows.
         columns: Names of columns.
         published: The paper's numbers by row.
         reference: Records of the reference run.
         here: Records of this build.
-        about: What the fold with this build says, from :func:`this_build`.
+        about: What the fold with this build says, from
+            :func:`~lecore.companion.reference_runs.this_build`.
         labels: What columns are called on the data of this build, where that differs.
         best_first: Sort by the mean over the columns, of the reference run if there is one.
 
@@ -156,7 +108,8 @@ def interval_table(
         name_of: Name of the record from those of its row and column.
         reference: Records of the reference run.
         here: Records of this build.
-        about: What the fold with this build says, from :func:`this_build`.
+        about: What the fold with this build says, from
+            :func:`~lecore.companion.reference_runs.this_build`.
         heat: Numbers from where to where are shaded.
     """
 
@@ -182,7 +135,8 @@ def beside_reference(caption: str, numbers: pd.DataFrame, reference: Records, ab
         numbers: Of this build, recorded under ``key(column, row)``; with a decimal where the
             column's name has a per cent sign, with two elsewhere.
         reference: Records of the reference run.
-        about: What the fold with this build says, from :func:`this_build`.
+        about: What the fold with this build says, from
+            :func:`~lecore.companion.reference_runs.this_build`.
     """
     columns = list(numbers.columns)
     known = pd.DataFrame(
@@ -214,22 +168,6 @@ def number_table(caption: str, numbers: pd.DataFrame, digits: int = 2) -> Any:
     return _shown(html_table(caption, corner, list(numbers), lines), "", "", {})
 
 
-def run_to_show(
-    reference: Mapping[str, Any], here: Mapping[str, Any], images: str, data: str
-) -> tuple[Mapping[str, Any], str]:
-    """The records that a figure shows, the reference run's if there is one, and their title.
-
-    Args:
-        reference: Records of the reference run.
-        here: Records of this build.
-        images: Image set of the reference run, as the title says it.
-        data: Image set of this build.
-    """
-    if reference:
-        return reference, f"reference run on {images}"
-    return here, f"this build on {data}"
-
-
 def _shown(main: str, build: str, about: str, reference: Records) -> Any:
     """What a notebook shows; this build is unfolded if there is no reference run to show."""
     with extra("companion"):
@@ -252,71 +190,3 @@ def _explained(lines: Iterable[Line], best_first: bool) -> str:
 
 def _shaded(heat: tuple[float, float]) -> str:
     return f"The shading grows from {heat[0]:g} to {heat[1]:g}."
-
-
-def record_runs(
-    name: str,
-    values: ArrayLike,
-    *,
-    bounds: tuple[float, float] | None = None,
-    **details: Any,
-) -> dict[str, Any]:
-    """Record the mean of repeated runs with its interval.
-
-    Args:
-        name: As in :func:`~lecore.companion.records.record`.
-        values: One number a run, shape (runs,).
-        bounds: Range of the quantity, as in :func:`lecore.uncertainty.over_runs`.
-        details: As in :func:`~lecore.companion.records.record`, ``digits`` among them.
-    """
-    return record(name, **over_runs(values, bounds=bounds)._asdict(), **details)
-
-
-def record_cells(
-    table: str, rows: Mapping[str, pd.Series], columns: Sequence[str] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Record the median, the range and all values of each cell of a table.
-
-    Args:
-        table: Its name.
-        rows: By name of the row, values with the name of the column as (first) index, any number
-            of each.
-        columns: Columns to record; those without a value are left out. All if left out.
-
-    Returns:
-        The records of the cells, as those of the reference run.
-    """
-    found = {}
-    for row, values in rows.items():
-        for column in values.index.unique(0) if columns is None else columns:
-            cell = values[values.index.get_level_values(0) == column].tolist()
-            if not cell:
-                continue
-            name, runs = key(table, row, column), [round(v, 2) for v in cell]
-            found[name] = record(name, **median_range(cell)._asdict(), digits=1, runs=runs)
-    return found
-
-
-def record_curve(name: str, curves: NDArray[np.float64]) -> dict[str, Any]:
-    """Record a curve of several runs: its mean and their range.
-
-    Args:
-        name: Of the record, whose value is the last of the mean.
-        curves: Shape (runs, places).
-
-    Returns:
-        The record, with ``curve``, ``lowest`` and ``highest``, to four digits.
-    """
-    mean, lowest, highest = (
-        [float(f"{value:.4g}") for value in values]
-        for values in (curves.mean(0), curves.min(0), curves.max(0))
-    )
-    return record(name, mean[-1], curve=mean, lowest=lowest, highest=highest)
-
-
-def record_curves(
-    curves: Mapping[str | tuple[str, ...], NDArray[np.float64]],
-) -> dict[str, dict[str, Any]]:
-    """Record several curves, by their names or by words of which names are made."""
-    names = {words if isinstance(words, str) else key(*words): words for words in curves}
-    return {name: record_curve(name, curves[words]) for name, words in names.items()}

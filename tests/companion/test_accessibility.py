@@ -53,18 +53,20 @@ def serious(page: Any, axe: str, rules: list[str] | None = None) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("half", [0, 1])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Any, axe: str, theme: str, half: int) -> None:
-    rules = ["color-contrast"] if theme == "dark" else None  # the rest is the same in both
+@pytest.mark.parametrize("third", [0, 1, 2])
+def test_axe_finds_nothing_serious(browser: Any, axe: str, third: int) -> None:
     context = browser.new_context()
-    context.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
+    context.add_init_script("localStorage.mode = localStorage.theme = 'light'")
     page = context.new_page()
     faults = {}
-    for path in PAGES[half::2]:
+    for path in PAGES[third::3]:
         page.goto(path.as_uri())
-        assert page.locator("html").get_attribute("data-theme") == theme
-        if found := serious(page, axe, rules):
+        theme = page.locator("html")
+        assert theme.get_attribute("data-theme") == "light"
+        found = serious(page, axe)
+        theme.evaluate("(html) => html.setAttribute('data-theme', 'dark')")
+        found += serious(page, axe, ["color-contrast"])  # the rest is the same in both
+        if found:
             faults[str(path.relative_to(BOOK))] = found
     context.close()
     assert faults == {}

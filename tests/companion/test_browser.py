@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lecore.companion.interactive import chart_html, stage_scripts
-from lecore.companion.tables import reference
+from lecore.companion.reference_runs import reference
 from lecore.data.manifolds import placed, torus
 from lecore.models import two_layer
 from lecore.similarity import correlation_with_distance

@@ -178,7 +178,7 @@ def test_parameters_out_of_range(fresh: Path, command: Command, setting: str, me
 
 def test_published_numbers_of_the_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     from lecore.companion.published import published, published_numbers, published_table
-    from lecore.companion.tables import reference
+    from lecore.companion.reference_runs import reference
 
     monkeypatch.chdir(ROOT)
     for look, known in (

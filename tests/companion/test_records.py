@@ -5,7 +5,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from lecore.companion.records import record, record_all
-from lecore.companion.tables import record_curves
+from lecore.companion.repeated_runs import record_curves
 from lecore.uncertainty import Interval
 
 

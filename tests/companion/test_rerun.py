@@ -86,7 +86,7 @@ def test_a_wheel_holds_what_chapters_read(installed: Path, tmp_path: Path) -> No
         from lecore.companion import project, provenance
         from lecore.companion.published import published, published_numbers
         from lecore.companion.stored_runs import runs_folder
-        from lecore.companion.tables import reference
+        from lecore.companion.reference_runs import reference
         published("HS-1")
         print(len(published_numbers("dan-2021")) > 1, "pairs-won" in reference("clustering/mnist"))
         root = project.project_root()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lecore import uncertainty
-from lecore.companion import figures, records, tables
+from lecore.companion import figures, records, repeated_runs, tables
 from lecore.uncertainty import over_runs
 
 PAIRS = ["5v8", "4v9"]
@@ -32,7 +32,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None:
-    here = tables.record_cells("table 1", {"K-means": row([50, 60], [53, 70], [58, 80])}, PAIRS)
+    here = repeated_runs.record_cells(
+        "table 1", {"K-means": row([50, 60], [53, 70], [58, 80])}, PAIRS
+    )
     assert here["table-1-k-means-5v8"] == {
         "value": 53, "low": 50, "high": 58, "digits": 1, "n": 3, "runs": [50, 53, 58],
     }  # fmt: skip
@@ -58,11 +60,11 @@ def test_numbers_intervals_and_whole_entries_are_recorded_alike(recorded: dict[s
 
 def test_all_columns_are_recorded_if_none_are_named(recorded: dict[str, Any]) -> None:
     rows = {"a": row([50, 60]), "b": row([70, 80])}
-    assert tables.record_cells("t", rows) == tables.record_cells("t", rows, PAIRS)
+    assert repeated_runs.record_cells("t", rows) == tables.record_cells("t", rows, PAIRS)
 
 
 def test_curves_are_means_with_their_range(recorded: dict[str, Any]) -> None:
-    entry = tables.record_curve("falling", np.array([[3.0, 1.0], [5.0, 1.23456]]))
+    entry = repeated_runs.record_curve("falling", np.array([[3.0, 1.0], [5.0, 1.23456]]))
     expected = {"curve": [4.0, 1.117], "lowest": [3.0, 1.0], "highest": [5.0, 1.235]}
     assert entry == recorded["falling"] == {"value": 1.117} | expected
     fig, ax = plt.subplots()
@@ -74,7 +76,7 @@ def test_curves_are_means_with_their_range(recorded: dict[str, Any]) -> None:
 
 
 def test_runs_are_recorded_as_their_mean_with_its_interval(recorded: dict[str, Any]) -> None:
-    entry = tables.record_runs("share", [0.2, 0.9, 1.0], bounds=(0, 1), digits=3, unit="m")
+    entry = repeated_runs.record_runs("share", [0.2, 0.9, 1.0], bounds=(0, 1), digits=3, unit="m")
     mean, low, high, n = over_runs([0.2, 0.9, 1.0], bounds=(0, 1))
     assert high == 1
     assert entry == recorded["share"] == {
@@ -90,7 +92,7 @@ def test_names_of_records_are_words_joined_by_hyphens() -> None:
 
 def test_the_figure_has_a_panel_for_each_column(recorded: dict[str, Any]) -> None:
     columns = [*PAIRS, "7v9", "5v9", "3v5", "3v8"]
-    here = tables.record_cells("t", {"K-means": row([50, 60], [53, 70], [52, 65])}, PAIRS)
+    here = repeated_runs.record_cells("t", {"K-means": row([50, 60], [53, 70], [52, 65])}, PAIRS)
     fig = figures.table_figure(
         "t", ["K-means"], columns, here, "title", published={"K-means": [55.0] * 6}
     )
