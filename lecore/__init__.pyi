@@ -3,13 +3,18 @@
 
 # one step, and what it moves
 from .changes import linearized_change as linearized_change
+from .changes import linearized_change_by_layer as linearized_change_by_layer
 from .changes import output_gradient as output_gradient
 from .changes import prediction_change as prediction_change
 
 # the tangent kernel
 from .tangent_kernel import empirical_ntk as empirical_ntk
 from .tangent_kernel import empirical_ntk_by_layer as empirical_ntk_by_layer
-from .tangent_kernel import loss_kernel as loss_kernel
+
+# influence: what a step does to the loss
+from .influence import loss_kernel as loss_kernel
+from .influence import loss_kernel_by_layer as loss_kernel_by_layer
+from .influence import self_influence as self_influence
 
 # similarities
 from .similarity import correlation_with_distance as correlation_with_distance

@@ -19,6 +19,7 @@ from lecore.engine.choosing import (
     structures,
 )
 from lecore.engine.kernel_matrix import KernelMatrix
+from lecore.engine.layer_shares import layer_shares
 from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import Measured, check_points, opened, with_columns
@@ -120,6 +121,44 @@ def linearized_change(
                     return ChangeMatrix(forward).compute(outputs, step, tiles)
         route = kernel_route(measured, rows, Side(columns), check)
         return KernelMatrix(route, scale=-learning_rate).compute(tiles)
+
+
+def linearized_change_by_layer(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    test_inputs: Tensor | None = None,
+    *,
+    learning_rate: float,
+    loss: Loss | None = None,
+    dtype: Precision | None = None,
+    check: bool = True,
+) -> dict[str, Tensor]:
+    """The share of each layer in :func:`linearized_change` by a plain SGD step.
+
+    The change that a step on that layer alone would make, to first order; the shares sum to the
+    whole.
+
+    Args:
+        model: As in :func:`prediction_change`, and so all other arguments.
+        inputs: Update points x_i, shape (n, …).
+        targets: Their targets y_i.
+        test_inputs: Test points x_j, shape (m, …); the update points if left out.
+        learning_rate: η > 0.
+        loss: Loss of one prediction, see :mod:`lecore.losses`.
+        dtype: Precision of the calculation; float64 if left out.
+        check: Whether to look at two points first.
+
+    Returns:
+        By the name of the module that holds the parameters ("" for the model itself), shape
+        (n, m, outputs).
+    """
+    with opened(model, inputs, dtype) as (measured, inputs):
+        rows = labelled(measured, inputs, targets, loss)
+        measured, columns = with_columns(measured, test_inputs, rows.inputs)
+        _step(measured, learning_rate, None)
+        shares = layer_shares(measured, rows, Side(columns), check)
+        return {name: -learning_rate * share[:, :, 0] for name, share in shares.items()}
 
 
 def output_gradient(

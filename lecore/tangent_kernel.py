@@ -5,17 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lecore.engine.choosing import kernel_route, structures
-from lecore.engine.gradients.layer_kernels import layer_kernel
-from lecore.engine.gradients.per_example import gradient_factors
+from lecore.engine.choosing import kernel_route
 from lecore.engine.kernel_matrix import Form, KernelMatrix
+from lecore.engine.layer_shares import layer_shares
 from lecore.engine.network.flags import Precision
-from lecore.engine.opening import check_points, opened, with_columns
-from lecore.engine.points import Side, labelled
+from lecore.engine.opening import opened, with_columns
+from lecore.engine.points import Side
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
-from lecore.finite import check_finite
-from lecore.losses import Loss
 
 
 def empirical_ntk(
@@ -85,64 +82,12 @@ def empirical_ntk_by_layer(
         By the name of the module that holds the parameters ("" for the model itself), shape
         (n, m, outputs, outputs).
     """
-    with opened(model, inputs, dtype) as (measured, rows):
-        measured, columns = with_columns(measured, test_inputs, rows)
-        network = measured[1]
-        check_points(measured, rows, columns, check)
-        found = structures(measured, rows, columns, check)
-        left = gradient_factors(network, found[0], rows)
-        right = left if columns is rows else gradient_factors(network, found[1], columns)
-        modules: dict[str, list[str]] = {}
-        for name in left.names:
-            modules.setdefault(name.rpartition(".")[0], []).append(name)
-        with torch.no_grad():
-            shares = {name: layer_kernel(left, right, held) for name, held in modules.items()}
-        for name, share in shares.items():
-            check_finite(share, f"the share of layer {name!r}")
-        return shares
-
-
-def loss_kernel(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    test_inputs: Tensor | None = None,
-    test_targets: Tensor | None = None,
-    *,
-    loss: Loss,
-    dtype: Precision | None = None,
-    tiles: Tiles = Tiles(),  # noqa: B008 - frozen
-    check: bool = True,
-) -> Any:
-    """⟨∂L_i/∂w, ∂L_j/∂w⟩: the kernel contracted with the loss gradient at both points.
-
-    Minus η times it is the first-order change of the loss at x_j after a step on x_i, the
-    quantity of TracIn (Pruthi et al., 2020) and of stiffness (Fort et al., 2019).
-
-    Args:
-        model: As in :func:`empirical_ntk`.
-        inputs: Row points, shape (n, …).
-        targets: Their targets.
-        test_inputs: Column points, shape (m, …); the row points if left out.
-        test_targets: Their targets.
-        loss: Loss of one prediction, see :mod:`lecore.losses`.
-        dtype: Precision of the calculation; float64 if left out. ``tf32`` (on CUDA) and
-            ``bf16`` (on CPUs) are float32 with shorter products: see :func:`precision_error`.
-        tiles: How the work is cut up, where it runs and where the result goes.
-        check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
-
-    Returns:
-        Shape (n, m).
-    """
-    if (test_inputs is None) != (test_targets is None):
-        raise LecoreError("give test_inputs and test_targets together, or neither")
     with opened(model, inputs, dtype) as (measured, inputs):
-        rows = columns = labelled(measured, inputs, targets, loss)
+        rows = columns = Side(inputs)
         if test_inputs is not None:
-            measured, test_inputs = with_columns(measured, test_inputs, inputs)
-            columns = labelled(measured, test_inputs, test_targets, loss)
-        route = kernel_route(measured, rows, columns, check)
-        return KernelMatrix(route, "trace").compute(tiles)
+            measured, others = with_columns(measured, test_inputs, inputs)
+            columns = Side(others)
+        return layer_shares(measured, rows, columns, check)
 
 
 def precision_error(

@@ -17,10 +17,12 @@ from lecore import (
     empirical_ntk,
     empirical_ntk_by_layer,
     linearized_change,
+    linearized_change_by_layer,
     loss_kernel,
     models,
     output_gradient,
     prediction_change,
+    self_influence,
 )
 from lecore.engine.choosing import structures
 from lecore.engine.gradients.watching import PlainAutogradWarning
@@ -96,6 +98,12 @@ def test_shares_of_the_layers(name, outputs):
     case = problem(name, outputs)
     shares = empirical_ntk_by_layer(case.network, case.x, case.test_x)
     close(sum(shares.values()), case.kernel(case.left, case.right))
+    parts = linearized_change_by_layer(
+        case.network, case.x, case.y, case.test_x, learning_rate=0.1, loss=case.loss
+    )
+    assert parts.keys() == shares.keys()
+    right = torch.einsum("ik,ikp,jcp->ijc", case.signal, case.left, case.right)
+    close(sum(parts.values()), -0.1 * right)
 
 
 @cases(NAMES, [3])
@@ -105,6 +113,14 @@ def test_kernel_of_the_loss(name, outputs):
     slopes = torch.einsum("ic,icp->ip", case.signal, case.left)
     close(kernel, slopes @ slopes.T)
     close(output_gradient(case.network, case.x, case.y, loss=case.loss), case.signal)
+
+
+@cases(NAMES[1::2], [3])
+def test_self_influence(name, outputs):
+    case = problem(name, outputs)
+    slopes = torch.einsum("ic,icp->ip", case.signal, case.left)
+    influence = self_influence(case.network, case.x, case.y, loss=case.loss)
+    close(influence, slopes.square().sum(1))
 
 
 @cases(NAMES[::3], [3])

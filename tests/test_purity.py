@@ -15,9 +15,12 @@ from lecore import (
     empirical_ntk,
     empirical_ntk_by_layer,
     linearized_change,
+    linearized_change_by_layer,
     loss_kernel,
+    loss_kernel_by_layer,
     output_gradient,
     prediction_change,
+    self_influence,
 )
 from lecore.engine.sketches import gradient_sketch
 from lecore.errors import LecoreError
@@ -37,8 +40,11 @@ CALLS = {
     "in float32": lambda m, x, y: empirical_ntk(m, x, dtype=torch.float32),
     "empirical_ntk_by_layer": lambda m, x, y: empirical_ntk_by_layer(m, x),
     "loss_kernel": lambda m, x, y: loss_kernel(m, x, y, loss=cross_entropy),
+    "loss_kernel_by_layer": lambda m, x, y: loss_kernel_by_layer(m, x, y, loss=cross_entropy),
+    "self_influence": lambda m, x, y: self_influence(m, x, y, loss=cross_entropy),
     "prediction_change": lambda m, x, y: prediction_change(m, x, y, **STEP),
     "linearized_change": lambda m, x, y: linearized_change(m, x, y, **STEP),
+    "linearized_change_by_layer": lambda m, x, y: linearized_change_by_layer(m, x, y, **STEP),
     "output_gradient": lambda m, x, y: output_gradient(m, x, y, loss=cross_entropy),
     "gradient_sketch": lambda m, x, y: gradient_sketch(m, x, features=8),
 }

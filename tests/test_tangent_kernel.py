@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lecore import Tiles, empirical_ntk, linearized_change, losses, models, prediction_change
+from lecore import Tiles, empirical_ntk, linearized_change, models, prediction_change
 from lecore.engine.network.flags import fixed_flags
-from lecore.tangent_kernel import (
-    empirical_ntk_by_layer,
-    loss_kernel,
-    precision_error,
-    stability_limit,
-)
+from lecore.tangent_kernel import empirical_ntk_by_layer, precision_error, stability_limit
 from lecore.theory.wide_networks import (
     activation_overlap,
     activation_pattern,
@@ -41,23 +36,6 @@ def test_empirical_ntk_is_the_product_of_gradients(shape):
         for k in range(2):
             expected = gradients_one_by_one(model, X, c) @ gradients_one_by_one(model, X[:3], k).T
             torch.testing.assert_close(kernel[:, :, c, k], expected)
-
-
-def test_loss_kernel_is_the_product_of_loss_gradients():
-    model = models.three_layer(3, 7, "tanh", outputs=2).double()
-    y = torch.tensor([0, 1, 1, 0, 1])
-
-    def gradient(point, label):
-        loss = losses.cross_entropy(model(point[None])[0], label)
-        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, [*model.parameters()])])
-
-    rows = torch.stack([gradient(a, b) for a, b in zip(X, y, strict=True)])
-    kernel = loss_kernel(model, X, y, loss=losses.cross_entropy)
-    torch.testing.assert_close(kernel, rows @ rows.T)
-    kernel = loss_kernel(model, X, y, X[:3], y[:3], loss=losses.cross_entropy)
-    torch.testing.assert_close(kernel, rows @ rows[:3].T)
-    with pytest.raises(ValueError, match="together, or neither"):
-        loss_kernel(model, X, y, X, loss=losses.cross_entropy)
 
 
 def test_layers_add_up_to_the_whole():

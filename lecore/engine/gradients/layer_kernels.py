@@ -58,6 +58,23 @@ def layer_kernel(rows: Factors, columns: Factors, names: list[str]) -> Tensor:
     return total.view(n, c, m, k).transpose(1, 2)
 
 
+def squared_norms(factors: Factors) -> Tensor:
+    """‖∂f_c(x_i)/∂w‖² over all parameters, shape (n, outputs): the diagonal of the kernel."""
+    total = factors.prediction.new_zeros(_extent(factors))
+    for gradient in factors.direct.values():
+        total += gradient.square().sum(2)
+    for outer in factors.outer.values():
+        if _written_out_is_cheaper(outer):
+            total += dense_gradient(outer).square().sum(2)
+            continue
+        # ⟨G, G⟩ = Σ_tt′ (a_t·a_t′)(s_t·s_t′), example by example
+        signals = _own_products(outer.signal)
+        whole = not outer.read.is_floating_point()  # indices, of an embedding
+        reads = outer.read == outer.read.mT if whole else _own_products(outer.read)
+        total += (signals * (reads + 1 if outer.bias else reads)[:, None]).sum((2, 3, 4))
+    return total
+
+
 def traced(factors: Factors) -> Factors:
     """Factors whose kernel is the trace Σ_c Θ[i, j, c, c] of that of the given ones."""
     return Factors(
@@ -153,6 +170,22 @@ def _read_products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     if left.is_floating_point():
         return left @ right.T
     return (left == right.T).to(dtype)
+
+
+def _own_products(vectors: Tensor) -> Tensor:
+    """Products of the vectors of all positions, shape (…, positions, positions)."""
+    if vectors.shape[-2] == 1:
+        return vectors.square().sum(-1, keepdim=True)
+    return vectors @ vectors.mT
+
+
+def _written_out_is_cheaper(outer: Outer) -> bool:
+    """Whether an example's gradient beats products of its positions, by operations."""
+    if not outer.read.is_floating_point():
+        return False
+    outputs, _, t, units = outer.signal.shape[1:]
+    inputs = outer.read.shape[3]
+    return t * (inputs + outputs * units) > outputs * inputs * units
 
 
 def _blocks(n: int, symmetric: bool) -> Iterator[tuple[slice, slice]]:
