@@ -23,6 +23,9 @@ from .similarity import normalized_similarity as normalized_similarity
 from .similarity import relative_similarity as relative_similarity
 from .similarity import symmetrized as symmetrized
 
+# one object for a network of one's own
+from .study.study import Study as Study
+
 # large matrices
 from .engine.sketches import gradient_sketch as gradient_sketch
 from .engine.sketches import sketched_ntk as sketched_ntk

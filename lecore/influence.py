@@ -29,7 +29,7 @@ def loss_kernel(
     test_inputs: Tensor | None = None,
     test_targets: Tensor | None = None,
     *,
-    loss: Loss,
+    loss: Loss | None = None,
     dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
     check: bool = True,
@@ -66,7 +66,7 @@ def loss_kernel_by_layer(
     test_inputs: Tensor | None = None,
     test_targets: Tensor | None = None,
     *,
-    loss: Loss,
+    loss: Loss | None = None,
     dtype: Precision | None = None,
     check: bool = True,
 ) -> Mapping[str, Tensor]:
@@ -142,7 +142,7 @@ def _sides(
     targets: Tensor,
     test_inputs: Tensor | None,
     test_targets: Tensor | None,
-    loss: Loss,
+    loss: Loss | None,
 ) -> tuple[Measured, Side, Side]:
     """Row and column points with their loss, and the network as it behaves on both."""
     if (test_inputs is None) != (test_targets is None):

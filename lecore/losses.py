@@ -35,5 +35,11 @@ def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(prediction, target.long())
 
 
+LOSSES: dict[str, Loss] = {
+    loss.__name__: loss
+    for loss in (squared_error, half_squared_error, binary_cross_entropy, cross_entropy)
+}
+"""All of them by name."""
+
 NUMBER_LOSSES = (squared_error, half_squared_error, binary_cross_entropy)
 """Losses that take a number for each output, or one for all, and sum over batches too."""

@@ -1,0 +1,186 @@
+"""Data as people have it, as tables of tensors with one example a row."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map
+from torch.utils.data import DataLoader, IterableDataset, default_collate
+
+from lecore.errors import LecoreError, in_short
+from lecore.finite import all_finite
+
+TARGETS = ("labels", "label")
+"""Columns that hold the targets of a mapping if nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model is given, and what it should answer.
+
+    Attributes:
+        tables: What it is given: a tensor, or a tuple or dict of tensors, of shape (n, …) each.
+            One table, or several where batches have other shapes, such as lengths.
+        targets: What it should answer, shape (n, …), if that is known.
+    """
+
+    tables: tuple[Any, ...]
+    targets: Tensor | None
+
+    def __len__(self) -> int:
+        return sum(_count(table) for table in self.tables)
+
+
+def examples(data: Any, target: str | int | bool | None = None) -> Examples:
+    """Read data once, in its own order.
+
+    Args:
+        data: A tensor or array of inputs; a mapping of columns, such as a tokenizer gives; a
+            tuple of inputs and, last, targets; a ``Dataset``, also one of Hugging Face; or a
+            ``DataLoader``, whose ``collate_fn`` and batch size count, but not its shuffling.
+        target: The column of a mapping or the place in a tuple that holds the targets. If left
+            out, ``labels`` or ``label``, or the last place of a tuple; ``False`` if there are none.
+
+    Returns:
+        The examples.
+
+    Raises:
+        LecoreError: If the data hold nothing, something else than numbers, numbers that are not
+            finite, or columns of different lengths.
+    """
+    parts = [_parted(_as_tensors(batch), target) for batch in _batches(data)]
+    if not parts:
+        raise LecoreError("the data hold no example", "give at least one")
+    tables = joined([table for table, _ in parts])
+    known = [targets for _, targets in parts if targets is not None]
+    if not known:
+        return Examples(tables, None)
+    try:
+        return Examples(tables, torch.cat(known))
+    except RuntimeError as error:
+        raise LecoreError(
+            "targets of different batches have different shapes",
+            "give each example one of the same shape",
+        ) from error
+
+
+def _batches(data: Any) -> Iterable[Any]:
+    if isinstance(data, DataLoader):
+        if isinstance(data.dataset, IterableDataset):
+            return data
+        return DataLoader(  # the same in the order of the data, so that rows are theirs
+            data.dataset, batch_size=data.batch_size or 1, collate_fn=data.collate_fn
+        )
+    if isinstance(data, Tensor | np.ndarray | Mapping | Sequence):
+        return [data]
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        items = [data[i] for i in range(len(data))]
+        return [_collated(items)] if items else []
+    raise LecoreError(
+        f"the data are a {type(data).__name__}",
+        "give a tensor, a mapping, a tuple of inputs and targets, a Dataset or a DataLoader",
+    )
+
+
+def _collated(items: list[Any]) -> Any:
+    try:
+        return default_collate(items)
+    except (RuntimeError, TypeError) as error:
+        raise LecoreError(
+            f"the items of the data set do not make one batch ({in_short(error)})",
+            "give a DataLoader with the collate_fn that pads them",
+        ) from error
+
+
+def _as_tensors(batch: Any) -> Any:
+    """A batch as a tensor, or a tuple or dict of what is one."""
+    if isinstance(batch, Mapping):
+        return {name: _as_tensors(value) for name, value in batch.items()}
+    if isinstance(batch, tuple | list) and any(
+        isinstance(part, Tensor | np.ndarray | Mapping | tuple | list) for part in batch
+    ):
+        return tuple(_as_tensors(part) for part in batch)
+    try:
+        return torch.as_tensor(batch).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = (
+            type(batch[0]).__name__
+            if isinstance(batch, list | tuple) and batch
+            else type(batch).__name__
+        )
+        raise LecoreError(
+            f"the data hold values of type {kind}, which are no numbers",
+            "make them tensors first, or leave that column out",
+        ) from error
+
+
+def _parted(batch: Any, target: str | int | bool | None) -> tuple[Any, Tensor | None]:
+    """Inputs and targets of a batch."""
+    place: Any = target
+    if target is None and isinstance(batch, dict):
+        place = next((name for name in TARGETS if name in batch), False)
+    elif target is None or target is True:
+        place = len(batch) - 1 if isinstance(batch, tuple) and len(batch) > 1 else False
+    if place is False:
+        inputs, targets = batch, None
+    else:
+        known = (
+            list(batch)
+            if isinstance(batch, dict)
+            else range(len(batch) if isinstance(batch, tuple) else 0)
+        )
+        if place not in known:
+            raise LecoreError(
+                f"the data have no {place!r} for the targets",
+                f"choose from {', '.join(map(str, known))}",
+            )
+        targets = batch[place]
+        if isinstance(batch, dict):
+            inputs = {name: value for name, value in batch.items() if name != place}
+        else:
+            inputs = batch[:place] + batch[place + 1 :]
+    if isinstance(inputs, tuple) and len(inputs) == 1:
+        inputs = inputs[0]
+    _check(inputs, targets)
+    return inputs, targets
+
+
+def _check(inputs: Any, targets: Any) -> None:
+    counts = {}
+    for part, values in (("inputs", inputs), ("targets", targets)):
+        for path, leaf in tree_flatten_with_path(values)[0] if values is not None else []:
+            name = f"{part}{keystr(path)}"
+            if not leaf.ndim:
+                raise LecoreError(f"{name} is a single number", "give one a row, shape (n, …)")
+            counts[name] = len(leaf)
+            if leaf.is_floating_point() and not all_finite(leaf):
+                bad = (~torch.isfinite(leaf.reshape(len(leaf), -1)).all(1)).nonzero()[:, 0]
+                raise LecoreError(
+                    f"{len(bad)} of {len(leaf)} rows of {name} are not finite "
+                    f"(the first is {int(bad[0])})",
+                    "drop or repair them",
+                )
+    if not tree_leaves(inputs) or not min(counts.values()):
+        raise LecoreError("the data hold no example", "give at least one")
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise LecoreError(
+            f"columns have different lengths: {told}", "give each example all of them"
+        )
+
+
+def joined(tables: Sequence[Any]) -> tuple[Any, ...]:
+    """One table if the examples of all have the same shapes, else all of them."""
+    forms = {
+        str(tree_map(lambda leaf: (tuple(leaf.shape[1:]), leaf.dtype), table)) for table in tables
+    }
+    if len(tables) == 1 or len(forms) > 1:
+        return tuple(tables)
+    return (tree_map(lambda *leaves: torch.cat(leaves), *tables),)
+
+
+def _count(table: Any) -> int:
+    return len(tree_leaves(table)[0])

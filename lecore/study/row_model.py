@@ -1,0 +1,107 @@
+"""A model as a function of row numbers, which carries inputs of any form."""
+
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from lecore.errors import LecoreError
+
+Output = str | Callable[[Any], Tensor] | None
+"""Which part of what a model gives is measured: a name, a function, or, if left out, the tensor or
+its ``logits``."""
+
+
+class RowModel(nn.Module):
+    """Looks rows up in tables and gives them to a model.
+
+    ``rows`` of shape (b,) stand for the rows of all tables in turn. Where there are several,
+    because examples have other shapes, each example is predicted by itself.
+
+    Args:
+        model: Takes a table's parts: a tensor, a tuple of arguments or a dict of named ones.
+        tables: Trees of tensors of shape (n, …) each.
+        output: Which part of what the model gives is measured.
+    """
+
+    def __init__(self, model: nn.Module, tables: tuple[Any, ...], output: Output = None) -> None:
+        super().__init__()
+        self.model, self.output = model, output
+        self.tables = [self._held(table, f"table_{k}") for k, table in enumerate(tables)]
+        counts = [len(tree_leaves(table)[0]) for table in tables]
+        self.starts = [0, *accumulate(counts[:-1])]
+
+    def _held(self, table: Any, name: str) -> Any:
+        """Keep a table's tensors as buffers; gives their names in place of them."""
+        if isinstance(table, dict):
+            return {
+                key: self._held(part, f"{name}_{i}") for i, (key, part) in enumerate(table.items())
+            }
+        if isinstance(table, tuple):
+            return tuple(self._held(part, f"{name}_{i}") for i, part in enumerate(table))
+        self.register_buffer(name, table, persistent=False)
+        return name
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Predictions at rows, shape (b, outputs)."""
+        if len(self.tables) == 1:
+            return self.predict(0, rows)
+        found = []
+        for row in rows.tolist():
+            table = max(k for k, start in enumerate(self.starts) if start <= row)
+            found.append(self.predict(table, rows.new_tensor([row - self.starts[table]])))
+        return torch.cat(found)
+
+    def predict(self, table: int, rows: Tensor) -> Tensor:
+        """Predictions at rows of one table."""
+        inputs = tree_map(lambda name: getattr(self, name)[rows], self.tables[table])
+        if isinstance(inputs, dict):
+            given = self.model(**inputs)
+        elif isinstance(inputs, tuple):
+            given = self.model(*inputs)
+        else:
+            given = self.model(inputs)
+        return chosen(given, self.output)
+
+
+def chosen(given: Any, output: Output) -> Tensor:
+    """The part of what a model gives that is measured, shape (n, outputs).
+
+    Raises:
+        LecoreError: If there is no such part, or it has another shape.
+    """
+    if callable(output):
+        part = output(given)
+    elif isinstance(output, str):
+        part = _named(given, output)
+        if part is None:
+            raise LecoreError(f"the model's output has no {output!r}", _offered(given))
+    else:
+        part = given if isinstance(given, Tensor) else _named(given, "logits")
+        if part is None:
+            raise LecoreError(f"the model gives a {type(given).__name__}", _offered(given))
+    if not isinstance(part, Tensor):
+        raise LecoreError(f"the output is a {type(part).__name__}, no tensor", _offered(given))
+    if part.ndim == 1:
+        return part[:, None]
+    if part.ndim != 2:
+        raise LecoreError(
+            f"the output has shape {tuple(part.shape)}, not (n, outputs)",
+            "choose some of it with output=, such as lambda out: out.logits[:, -1]",
+        )
+    return part
+
+
+def _named(given: Any, name: str) -> Any:
+    if isinstance(given, dict):
+        return given.get(name)
+    return getattr(given, name, None)
+
+
+def _offered(given: Any) -> str:
+    names = list(given if isinstance(given, dict) else getattr(given, "_fields", ()))
+    some = f" ({', '.join(map(str, names))})" if names else ""
+    return f"name a part of it{some} with output=, or give a function that takes one out"

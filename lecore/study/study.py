@@ -1,0 +1,257 @@
+"""One object for a network of one's own: its data, its step, and the questions to ask of them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
+from lecore.engine.network.flags import Precision
+from lecore.engine.network.model_copy import private_copy, unwrapped
+from lecore.engine.network.random_states import generators_left_alone
+from lecore.engine.tiling.tiles import Tiles
+from lecore.errors import LecoreError
+from lecore.influence import loss_kernel, self_influence
+from lecore.losses import LOSSES, Loss
+from lecore.names import check_name
+from lecore.study.examples import Examples, examples, joined
+from lecore.study.row_model import Output, RowModel
+
+BLOCK_BYTES = 2**26
+"""Influences held at a time, of which the strongest are kept."""
+
+
+class Study:
+    """A network, the examples it learns from, and those that it is asked about.
+
+    Nothing is computed until a question is asked, and the network is left as it was found.
+
+    Args:
+        model: Any module, in eval mode if it has dropout or normalisation layers.
+        train: Examples to take a step on, see :func:`lecore.study.examples.examples`.
+        test: Examples whose predictions are looked at; those of ``train`` if left out.
+        target: Where the targets are, see there.
+        output: Which part of what the model gives is measured: a name, a function that returns
+            shape (n, outputs), or the tensor itself or its ``logits`` if left out.
+        loss: Loss of one prediction, by name (a key of :data:`lecore.losses.LOSSES`) or as a
+            function, see :mod:`lecore.losses`.
+        learning_rate: η of a plain SGD step.
+        optimizer: Instead of it, an optimiser of this model: the step is its next one.
+        parameters: Patterns of names such as ``layer4.*``; all others stay fixed.
+        dtype: Precision of the calculation; float64 if left out.
+
+    Raises:
+        LecoreError: If the data are unfit; see the message.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Any,
+        test: Any = None,
+        *,
+        target: str | int | bool | None = None,
+        output: Output = None,
+        loss: Loss | str | None = None,
+        learning_rate: float | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        parameters: str | Sequence[str] | None = None,
+        dtype: Precision | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise LecoreError(f"the model is a {type(model).__name__}", "give a torch.nn.Module")
+        if isinstance(loss, str):
+            check_name("loss", loss, LOSSES)
+            loss = LOSSES[loss]
+        self.model, self.loss, self.dtype = model, loss, dtype
+        self.learning_rate, self.optimizer = learning_rate, optimizer
+        self.patterns = [parameters] if isinstance(parameters, str) else parameters
+        self.train = examples(train, target)
+        self.test = self.train if test is None else examples(test, target)
+        self._network, self._rows, self._columns = _over_rows(model, self.train, self.test, output)
+
+    def change(
+        self,
+        step: Literal["exact", "linear"] = "exact",
+        tiles: Tiles = Tiles(),  # noqa: B008
+    ) -> Any:
+        """How far a step on each training example moves each test prediction.
+
+        Args:
+            step: ``exact`` takes the step (He & Su, equation 1), ``linear`` its first order.
+            tiles: How the work is cut up, where it runs and where the result goes.
+
+        Returns:
+            Shape (train, test, outputs), see :func:`lecore.prediction_change`.
+        """
+        check_name("step", step, ("exact", "linear"))
+        measure = prediction_change if step == "exact" else linearized_change
+        with self._trained():
+            return measure(
+                self._network, self._rows, self._targets(self.train), self._columns,
+                learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
+                dtype=self.dtype, tiles=tiles,
+            )  # fmt: skip
+
+    def influence(self, top: int = 20) -> pd.DataFrame:
+        """The training examples that do most to the loss of each test example.
+
+        The influence is η⟨∂L_i/∂w, ∂L_j/∂w⟩ (TracIn): how far, to first order, a plain step on
+        training example i lowers the loss of test example j. η is 1 without ``learning_rate``.
+
+        Args:
+            top: How many that lower it and how many that raise it, at most.
+
+        Returns:
+            One line a pair: ``test``, ``train``, ``influence``; of each test example the helpers
+            from the strongest on, then the harmers up to the strongest.
+        """
+        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+            raise LecoreError(f"top must be a whole number above 0, not {top!r}")
+        known, asked = self._targets(self.train), self._targets(self.test)
+        columns = self._rows if self._columns is None else self._columns
+        block = max(1, BLOCK_BYTES // (8 * len(self.test)))
+        none = torch.empty(0, len(self.test), dtype=torch.float64)
+        helpers = harmers = none, none.long()
+        with self._trained():
+            for start in range(0, len(self.train), block):
+                part = slice(start, start + block)
+                found = loss_kernel(
+                    self._network, self._rows[part], known[part], columns, asked,
+                    loss=self.loss, dtype=self.dtype,
+                )  # fmt: skip
+                found = found.cpu().double() * (self.learning_rate or 1.0)
+                rows = torch.arange(start, start + len(found))[:, None].expand_as(found)
+                helpers = _strongest(helpers, (found, rows), top, largest=True)
+                harmers = _strongest(harmers, (found, rows), top, largest=False)
+        value, train = (torch.cat([a, b.flip(0)]).T for a, b in zip(helpers, harmers, strict=True))
+        kept = torch.cat([helpers[0] > 0, (harmers[0] < 0).flip(0)]).T
+        test = torch.arange(len(value))[:, None].expand_as(value)
+        lines = {"test": test, "train": train, "influence": value}
+        return pd.DataFrame({name: values[kept].numpy() for name, values in lines.items()})
+
+    def self_influence(self) -> pd.Series:
+        """‖∂L_i/∂w‖² of every training example, by its row: large for mislabelled and odd ones."""
+        with self._trained():
+            found = self_influence(
+                self._network,
+                self._rows,
+                self._targets(self.train),
+                loss=self.loss,
+                dtype=self.dtype,
+            )
+        return pd.Series(found.cpu().numpy(), name="self-influence").rename_axis("train")
+
+    def by_layer(self, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+        """What each layer adds to the change of some predictions, to first order.
+
+        Args:
+            pairs: Rows of a training and a test example each.
+
+        Returns:
+            One line a pair, layer and output: ``train``, ``test``, ``layer``, ``output`` and
+            ``change``.
+        """
+        if self.learning_rate is None:
+            raise LecoreError(
+                "shares of layers are those of a plain SGD step", "give learning_rate"
+            )
+        pairs = [(int(i), int(j)) for i, j in pairs]
+        for i, j in pairs:
+            if not (0 <= i < len(self.train) and 0 <= j < len(self.test)):
+                raise LecoreError(
+                    f"there is no pair {i, j}",
+                    f"rows go up to {len(self.train) - 1} and {len(self.test) - 1}",
+                )
+        lefts, rights = (sorted(set(side)) for side in zip(*pairs, strict=True))
+        columns = self._rows if self._columns is None else self._columns
+        with self._trained():
+            shares = linearized_change_by_layer(
+                self._network, self._rows[lefts], self._targets(self.train)[lefts],
+                columns[rights], learning_rate=self.learning_rate, loss=self.loss,
+                dtype=self.dtype,
+            )  # fmt: skip
+        lines = [
+            (i, j, _own_name(layer), output, float(value))
+            for i, j in pairs
+            for layer, share in shares.items()
+            for output, value in enumerate(share[lefts.index(i), rights.index(j)])
+        ]
+        return pd.DataFrame(lines, columns=["train", "test", "layer", "output", "change"])
+
+    def _targets(self, side: Examples) -> Tensor:
+        if side.targets is None:
+            raise LecoreError(
+                "the data have no targets",
+                "give a tuple (inputs, targets), or a mapping and target= with the column's name",
+            )
+        return side.targets.to(self._rows.device)
+
+    @contextmanager
+    def _trained(self) -> Iterator[None]:
+        """Only the parameters that were asked for are trained inside."""
+        if self.patterns is None:
+            yield
+            return
+        named = dict(self.model.named_parameters())
+        for pattern in self.patterns:
+            if not any(fnmatch(name, pattern) for name in named):
+                raise LecoreError(
+                    f"no parameter is named {pattern!r}", f"the first is {next(iter(named))}"
+                )
+        before = {name: p.requires_grad for name, p in named.items()}
+        try:
+            for name, p in named.items():
+                p.requires_grad_(before[name] and any(fnmatch(name, q) for q in self.patterns))
+            yield
+        finally:
+            for name, p in named.items():
+                p.requires_grad_(before[name])
+
+
+def _over_rows(
+    model: nn.Module, train: Examples, test: Examples, output: Output
+) -> tuple[nn.Module, Tensor, Tensor | None]:
+    """A network that takes one tensor, its row points, and its column points if they are others."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    tensors = [
+        table.to(device)
+        for side in (train, test)
+        for table in side.tables
+        if isinstance(table, Tensor)
+    ]
+    plain = len(train.tables) == len(test.tables) == 1 and len(tensors) == 2
+    if plain and output is None and _gives_a_tensor(model, tensors[0][:1]):
+        return model, tensors[0], None if test is train else tensors[1]
+    tables = train.tables if test is train else joined([*train.tables, *test.tables])
+    network = RowModel(model, tables, output).to(device).train(model.training)
+    rows = torch.arange(len(train), device=device)
+    return (
+        network,
+        rows,
+        None if test is train else rows[-1] + 1 + torch.arange(len(test), device=device),
+    )
+
+
+def _gives_a_tensor(model: nn.Module, inputs: Tensor) -> bool:
+    with torch.no_grad(), generators_left_alone():
+        given = private_copy(unwrapped(model), Tensor.clone)(inputs.clone())
+    return isinstance(given, Tensor) and given.ndim == 2
+
+
+def _strongest(
+    known: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor], top: int, largest: bool
+) -> tuple[Tensor, Tensor]:
+    """The strongest values of each column, and the rows they come from."""
+    values, rows = (torch.cat(parts) for parts in zip(known, more, strict=True))
+    values, places = values.topk(min(top, len(values)), dim=0, largest=largest)
+    return values, rows.gather(0, places)
+
+
+def _own_name(layer: str) -> str:
+    """A layer's name in the caller's model."""
+    return layer.removeprefix("model").removeprefix(".")
