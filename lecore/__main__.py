@@ -8,9 +8,14 @@ def main() -> None:
     from lecore.errors import LecoreError, extra
 
     try:
+        if sys.argv[1:2] == ["measure"]:  # needs nothing of the book
+            from lecore.study.command import measure
+
+            measure(sys.argv[2:])
+            return
         with extra("companion"):
             from lecore.companion.cli import main as command
-    except LecoreError as error:
+    except (LecoreError, OSError) as error:
         sys.exit(_told(error))
     command(prog_name="lecore")
 

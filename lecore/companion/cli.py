@@ -63,7 +63,9 @@ def _profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return []
 
 
-@click.group(cls=_Group, context_settings=HELP)
+@click.group(
+    cls=_Group, context_settings=HELP, epilog="lecore measure --help: a report on your own network."
+)
 @click.version_option(package_name="lecore")
 @click.option(
     "--build-dir",

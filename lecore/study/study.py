@@ -1,5 +1,6 @@
 """One object for a network of one's own: its data, its step, and the questions to ask of them."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -8,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
 from lecore.engine.network.flags import Precision
@@ -19,7 +21,10 @@ from lecore.influence import loss_kernel, self_influence
 from lecore.losses import LOSSES, Loss
 from lecore.names import check_name
 from lecore.study.examples import Examples, examples, joined
+from lecore.study.findings import Trust, layer_shares, trust
+from lecore.study.predictions import Predicted, predicted
 from lecore.study.row_model import Output, RowModel
+from lecore.study.strongest import Strongest
 
 BLOCK_BYTES = 2**26
 """Influences held at a time, of which the strongest are kept."""
@@ -92,7 +97,8 @@ class Study:
         measure = prediction_change if step == "exact" else linearized_change
         with self._trained():
             return measure(
-                self._network, self._rows, self._targets(self.train), self._columns,
+                self._network, self._rows, self._targets(self.train),
+                None if self.test is self.train else self._columns,
                 learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
                 dtype=self.dtype, tiles=tiles,
             )  # fmt: skip
@@ -112,27 +118,29 @@ class Study:
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise LecoreError(f"top must be a whole number above 0, not {top!r}")
+        strongest = Strongest(len(self.test), top)
+        for start, block in self.influences():
+            strongest.add(block, start)
+        return strongest.frame()
+
+    def influences(self) -> Iterator[tuple[int, Tensor]]:
+        """All of :meth:`influence`, some training examples at a time.
+
+        Yields:
+            The first training example's row, and the influences of it and of those that follow,
+            shape (some, test), float64.
+        """
         known, asked = self._targets(self.train), self._targets(self.test)
-        columns = self._rows if self._columns is None else self._columns
-        block = max(1, BLOCK_BYTES // (8 * len(self.test)))
-        none = torch.empty(0, len(self.test), dtype=torch.float64)
-        helpers = harmers = none, none.long()
-        with self._trained():
-            for start in range(0, len(self.train), block):
-                part = slice(start, start + block)
-                found = loss_kernel(
-                    self._network, self._rows[part], known[part], columns, asked,
+        size = max(1, BLOCK_BYTES // (8 * len(self.test)))
+        starts = range(0, len(self.train), size)
+        for start in tqdm(starts, unit="block", leave=False, disable=len(starts) < 2):
+            part = slice(start, start + size)
+            with self._trained():
+                block = loss_kernel(
+                    self._network, self._rows[part], known[part], self._columns, asked,
                     loss=self.loss, dtype=self.dtype,
                 )  # fmt: skip
-                found = found.cpu().double() * (self.learning_rate or 1.0)
-                rows = torch.arange(start, start + len(found))[:, None].expand_as(found)
-                helpers = _strongest(helpers, (found, rows), top, largest=True)
-                harmers = _strongest(harmers, (found, rows), top, largest=False)
-        value, train = (torch.cat([a, b.flip(0)]).T for a, b in zip(helpers, harmers, strict=True))
-        kept = torch.cat([helpers[0] > 0, (harmers[0] < 0).flip(0)]).T
-        test = torch.arange(len(value))[:, None].expand_as(value)
-        lines = {"test": test, "train": train, "influence": value}
-        return pd.DataFrame({name: values[kept].numpy() for name, values in lines.items()})
+            yield start, block.cpu().double() * (self.learning_rate or 1.0)
 
     def self_influence(self) -> pd.Series:
         """‖∂L_i/∂w‖² of every training example, by its row: large for mislabelled and odd ones."""
@@ -168,11 +176,10 @@ class Study:
                     f"rows go up to {len(self.train) - 1} and {len(self.test) - 1}",
                 )
         lefts, rights = (sorted(set(side)) for side in zip(*pairs, strict=True))
-        columns = self._rows if self._columns is None else self._columns
         with self._trained():
             shares = linearized_change_by_layer(
                 self._network, self._rows[lefts], self._targets(self.train)[lefts],
-                columns[rights], learning_rate=self.learning_rate, loss=self.loss,
+                self._columns[rights], learning_rate=self.learning_rate, loss=self.loss,
                 dtype=self.dtype,
             )  # fmt: skip
         lines = [
@@ -182,6 +189,67 @@ class Study:
             for output, value in enumerate(share[lefts.index(i), rights.index(j)])
         ]
         return pd.DataFrame(lines, columns=["train", "test", "layer", "output", "change"])
+
+    def predicted(self) -> tuple[Predicted, Predicted]:
+        """Predictions and losses of the training and of the test examples."""
+        sides = ((self._rows, self.train), (self._columns, self.test))
+        left, right = (
+            predicted(self._network, points, self._targets(side), self.loss, self.dtype)
+            for points, side in sides
+        )
+        return left, right
+
+    def trust(self) -> Trust | None:
+        """How far the first order is from a real step, on some examples; none without a step."""
+        if self.learning_rate is None and self.optimizer is None:
+            return None
+        with self._trained():
+            return trust(
+                self._network, self._rows, self._targets(self.train), self._columns,
+                learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
+            )  # fmt: skip
+
+    def layer_shares(self) -> pd.Series:
+        """The part of each layer in the self-influence of some training examples."""
+        with self._trained():
+            shares = layer_shares(
+                self._network, self._rows, self._targets(self.train),
+                loss=self.loss, dtype=self.dtype,
+            )  # fmt: skip
+        return shares.rename(_own_name)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        top: int = 5,
+        shown: int = 12,
+        thumbnails: tuple[Any, Any] | None = None,
+        texts: tuple[Sequence[str], Sequence[str]] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        """Write all of it as one HTML file, without scripts and without another host.
+
+        Args:
+            path: The file.
+            top: Helpers and harmers of a test example that are shown.
+            shown: Test examples that are shown, those with the largest loss.
+            thumbnails: Images of the training and of the test examples, see
+                :func:`lecore.study.pictures.as_images`; inputs that look like images are shown
+                anyway.
+            texts: Texts of both.
+            class_names: Names of the classes.
+
+        Raises:
+            LecoreError: If pictures, texts or names do not fit the data, or the extra ``report`` is
+                not installed.
+        """
+        from lecore.study.report import write_report
+
+        write_report(
+            self, path, top=top, shown=shown, thumbnails=thumbnails, texts=texts,
+            class_names=class_names,
+        )  # fmt: skip
 
     def _targets(self, side: Examples) -> Tensor:
         if side.targets is None:
@@ -215,8 +283,8 @@ class Study:
 
 def _over_rows(
     model: nn.Module, train: Examples, test: Examples, output: Output
-) -> tuple[nn.Module, Tensor, Tensor | None]:
-    """A network that takes one tensor, its row points, and its column points if they are others."""
+) -> tuple[nn.Module, Tensor, Tensor]:
+    """A network that takes one tensor, its row points, and its column points."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     tensors = [
         table.to(device)
@@ -226,30 +294,18 @@ def _over_rows(
     ]
     plain = len(train.tables) == len(test.tables) == 1 and len(tensors) == 2
     if plain and output is None and _gives_a_tensor(model, tensors[0][:1]):
-        return model, tensors[0], None if test is train else tensors[1]
+        return model, tensors[0], tensors[1]
     tables = train.tables if test is train else joined([*train.tables, *test.tables])
     network = RowModel(model, tables, output).to(device).train(model.training)
     rows = torch.arange(len(train), device=device)
-    return (
-        network,
-        rows,
-        None if test is train else rows[-1] + 1 + torch.arange(len(test), device=device),
-    )
+    columns = rows if test is train else len(train) + torch.arange(len(test), device=device)
+    return network, rows, columns
 
 
 def _gives_a_tensor(model: nn.Module, inputs: Tensor) -> bool:
     with torch.no_grad(), generators_left_alone():
         given = private_copy(unwrapped(model), Tensor.clone)(inputs.clone())
     return isinstance(given, Tensor) and given.ndim == 2
-
-
-def _strongest(
-    known: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor], top: int, largest: bool
-) -> tuple[Tensor, Tensor]:
-    """The strongest values of each column, and the rows they come from."""
-    values, rows = (torch.cat(parts) for parts in zip(known, more, strict=True))
-    values, places = values.topk(min(top, len(values)), dim=0, largest=largest)
-    return values, rows.gather(0, places)
 
 
 def _own_name(layer: str) -> str:

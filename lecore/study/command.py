@@ -1,0 +1,68 @@
+"""``lecore measure``: the report of a study that a module makes."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lecore.errors import LecoreError
+from lecore.study.study import Study
+
+HELP = """Write the report of a study as one HTML file.
+
+PLACE names a lecore.Study in a module of this folder or of an installed package, as in
+my_project:study; it may be a function that makes one."""
+
+
+def measure(arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        arguments: What follows ``lecore measure``.
+
+    Raises:
+        LecoreError: If there is no such study, or it cannot be measured.
+        SystemExit: After ``--help``, and with status 2 if the arguments are none.
+    """
+    parser = argparse.ArgumentParser(
+        "lecore measure", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("place", metavar="PLACE", help="module:object")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE")
+    parser.add_argument("--top", type=int, default=5, help="helpers and harmers of each example")
+    parser.add_argument("--shown", type=int, default=12, help="test examples that are shown")
+    given = parser.parse_args(arguments)
+    found(given.place).report(given.out, top=given.top, shown=given.shown)
+    print(f"The report is ready: open {given.out.resolve().as_uri()}")
+
+
+def found(place: str) -> Study:
+    """The study that a place names.
+
+    Raises:
+        LecoreError: If there is none.
+    """
+    module, colon, name = place.partition(":")
+    if not (module and colon and name):
+        raise LecoreError(
+            f"{place!r} names no object", "give module:object, as in my_project:study"
+        )
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        held = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise LecoreError(
+            f"there is no module {module!r}", "run this in the folder that holds it, or install it"
+        ) from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    study = getattr(held, name, None)
+    if callable(study) and not isinstance(study, type):
+        study = study()
+    if not isinstance(study, Study):
+        kind = "nothing" if study is None else f"of type {type(study).__name__}"
+        raise LecoreError(f"{place} is {kind}", "give the name of a lecore.Study")
+    return study

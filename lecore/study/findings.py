@@ -1,0 +1,105 @@
+"""What a report says of a study, in numbers."""
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lecore.changes import linearized_change, prediction_change
+from lecore.influence import loss_kernel_by_layer
+from lecore.study.predictions import Predicted
+
+SAMPLE = 16
+"""Training and test examples on which the first order is held against real steps."""
+
+
+class Trust(NamedTuple):
+    """How far the first order is from a real step.
+
+    Attributes:
+        rows: Training examples that were looked at.
+        columns: Test examples.
+        median: Of ‖exact − linear‖ / ‖exact‖ over training examples.
+        largest: Of it.
+    """
+
+    rows: int
+    columns: int
+    median: float
+    largest: float
+
+
+def spread(count: int, most: int) -> Tensor:
+    """Row numbers from the first to the last, evenly, at most so many."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long().unique()
+
+
+def trust(network: Any, rows: Tensor, targets: Tensor, columns: Tensor, **step: Any) -> Trust:
+    """Hold the linearised change against real steps, on some examples.
+
+    Args:
+        network: From (n, …) to (n, outputs).
+        rows: Training points.
+        targets: Their targets.
+        columns: Test points.
+        step: As :func:`lecore.prediction_change` takes it.
+    """
+    some, few = spread(len(rows), SAMPLE), spread(len(columns), SAMPLE)
+    points = network, rows[some], targets[some], columns[few]
+    exact = prediction_change(*points, **step).flatten(1).double().cpu()
+    linear = linearized_change(*points, **step).flatten(1).double().cpu()
+    size = exact.norm(dim=1)
+    moved = size > 0
+    if not moved.any():
+        return Trust(len(some), len(few), float("nan"), float("nan"))
+    off = ((exact - linear).norm(dim=1) / size)[moved]
+    return Trust(len(some), len(few), float(off.median()), float(off.max()))
+
+
+def layer_shares(network: Any, rows: Tensor, targets: Tensor, **settings: Any) -> pd.Series:
+    """The part of each layer in the self-influence of some training examples, largest first.
+
+    Args:
+        network: From (n, …) to (n, outputs).
+        rows: Training points.
+        targets: Their targets.
+        settings: ``loss`` and ``dtype``.
+    """
+    some = spread(len(rows), SAMPLE)
+    found = loss_kernel_by_layer(network, rows[some], targets[some], **settings)
+    total = {layer: float(share.diagonal().sum()) for layer, share in found.items()}
+    whole = sum(total.values()) or 1.0
+    shares = pd.Series({layer: part / whole for layer, part in total.items()}, dtype=float)
+    return shares.sort_values(ascending=False)
+
+
+def doubtful(
+    seen: Predicted, targets: Tensor, self_influence: pd.Series, classes: bool
+) -> pd.DataFrame:
+    """Scores by which a training label is doubtful; the larger, the more.
+
+    Args:
+        seen: Of the training examples.
+        targets: Their targets.
+        self_influence: Of them.
+        classes: Whether the targets are classes, so that there is a margin.
+
+    Returns:
+        By training example ``loss``, ``self-influence`` and, of classes, ``margin``: how far the
+        best other class is above the labelled one.
+    """
+    scores = pd.DataFrame(
+        {"loss": seen.losses.numpy(), "self-influence": self_influence.to_numpy()}
+    )
+    if classes:
+        own = seen.predictions.gather(1, targets.cpu()[:, None])[:, 0]
+        others = seen.predictions.scatter(1, targets.cpu()[:, None], -torch.inf)
+        scores["margin"] = (others.amax(1) - own).numpy()
+    return scores.rename_axis("train")
+
+
+def overlap(scores: pd.DataFrame, top: int) -> pd.DataFrame:
+    """How many of the ``top`` examples by one score are among those by another."""
+    chosen = {name: set(column.nlargest(top).index) for name, column in scores.items()}
+    return pd.DataFrame({a: {b: len(x & y) for b, y in chosen.items()} for a, x in chosen.items()})

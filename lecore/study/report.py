@@ -1,0 +1,259 @@
+"""A study as one page that opens from disk: who moves whom, and which labels look wrong."""
+
+import datetime
+import os
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lecore.errors import LecoreError, extra
+from lecore.files import whole_file
+from lecore.study import findings
+from lecore.study.examples import Examples
+from lecore.study.pictures import as_images, data_uri, shown_texts
+from lecore.study.predictions import Predicted
+from lecore.study.strongest import Strongest
+from lecore.version import __version__
+
+CLASSES = 30
+"""Classes up to which a table of all pairs of them is shown."""
+
+POINTS = 1000
+"""Training examples that the chart of scores shows, at most."""
+
+
+class Card(NamedTuple):
+    """An example as the page shows it; what is not known is empty."""
+
+    row: int
+    label: str
+    said: str
+    loss: float
+    picture: str
+    text: str
+
+
+class Line(NamedTuple):
+    """A test example with those that do most to its loss, each with its influence."""
+
+    card: Card
+    helpers: list[tuple[Card, float]]
+    harmers: list[tuple[Card, float]]
+
+
+class Shelf:
+    """Examples of one side, and how they are shown.
+
+    Args:
+        side: The examples.
+        seen: What the network says of them.
+        images: Their pictures, if there are any, as :func:`~lecore.study.pictures.as_images` gives.
+        texts: Their texts, if there are any.
+        names: Names of the classes, if the targets are classes.
+    """
+
+    def __init__(
+        self,
+        side: Examples,
+        seen: Predicted,
+        images: NDArray[np.uint8] | None,
+        texts: Sequence[str] | None,
+        names: Sequence[str] | None,
+    ) -> None:
+        self.side, self.seen, self.images, self.texts, self.names = side, seen, images, texts, names
+
+    def card(self, row: int) -> Card:
+        """One of them."""
+        label = said = ""
+        if self.names is not None and self.side.targets is not None:
+            label = self.names[int(self.side.targets[row])]
+            said = self.names[int(self.seen.predictions[row].argmax())]
+        return Card(
+            row, label, said, float(self.seen.losses[row]),
+            "" if self.images is None else data_uri(self.images[row]),
+            "" if self.texts is None else str(self.texts[row]),
+        )  # fmt: skip
+
+
+def write_report(
+    study: Any,
+    path: str | os.PathLike[str],
+    *,
+    top: int = 5,
+    shown: int = 12,
+    thumbnails: tuple[Any, Any] | None = None,
+    texts: tuple[Sequence[str], Sequence[str]] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Write :meth:`lecore.study.study.Study.report`, whose arguments these are."""
+    with extra("report"):
+        import jinja2
+
+    began = time.perf_counter()
+    train, test = study.train, study.test
+    seen = study.predicted()
+    names = _names(train, test, seen, class_names)
+    pictures = _pictures(train, test, thumbnails)
+    words = (None, None) if texts is None else tuple(
+        shown_texts(given, len(side)) for given, side in zip(texts, (train, test), strict=True)
+    )  # fmt: skip
+    shelves = [
+        Shelf(side, *parts, names)
+        for side, parts in zip((train, test), zip(seen, pictures, words, strict=True), strict=True)
+    ]
+    strongest, blocks = _one_pass(study, top, names)
+    scores = findings.doubtful(seen[0], train.targets, study.self_influence(), names is not None)
+    lines = _lines(strongest, shelves, seen[1].losses.topk(min(shown, len(test))).indices.tolist())
+    worst = {
+        name: [(shelves[0].card(int(i)), float(v)) for i, v in column.nlargest(2 * top).items()]
+        for name, column in scores.items()
+    }
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(
+        files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
+    )
+    html = template.render(
+        name=type(study.model).__name__, settings=_settings(study), points=POINTS,
+        pictured=any(images is not None for images in pictures), lines=lines, names=names,
+        blocks=blocks, worst=worst, overlap=findings.overlap(scores, 2 * top), chosen=2 * top,
+        trust=study.trust(), layers=study.layer_shares().head(12), chart=_chart(scores),
+        version=__version__, date=datetime.date.today().isoformat(),
+        seconds=time.perf_counter() - began, code=_code(study, path),
+    )  # fmt: skip
+    with whole_file(path, "w") as stream:
+        stream.write(html)
+
+
+def _names(
+    train: Examples, test: Examples, seen: Sequence[Predicted], given: Sequence[str] | None
+) -> list[str] | None:
+    """Names of the classes; ``None`` if the targets are none."""
+    targets = train.targets
+    outputs = seen[0].predictions.shape[1]
+    if targets is None or targets.is_floating_point() or targets.ndim > 1 or outputs == 1:
+        if given is not None:
+            raise LecoreError(
+                "class_names were given, but targets are no classes", "leave them out"
+            )
+        return None
+    if given is not None and len(given) != outputs:
+        raise LecoreError(f"there are {len(given)} class_names for {outputs} outputs", "name all")
+    return [str(name) for name in (range(outputs) if given is None else given)]
+
+
+def _pictures(
+    train: Examples, test: Examples, given: tuple[Any, Any] | None
+) -> list[NDArray[np.uint8] | None]:
+    """Pictures of both sides: those that were given, or the inputs, if they look like images."""
+    found: list[NDArray[np.uint8] | None] = []
+    for k, side in enumerate((train, test)):
+        if given is not None:
+            found.append(as_images(given[k], len(side)))
+            continue
+        (table, *others) = side.tables
+        is_image = isinstance(table, Tensor) and table.ndim == 4 and table.shape[1] in (1, 3)
+        found.append(as_images(table, len(side)) if is_image and not others else None)
+    return found
+
+
+def _one_pass(
+    study: Any, top: int, names: list[str] | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The strongest influences, and means over pairs of classes if there are few."""
+    strongest = Strongest(len(study.test), top)
+    if names is None or len(names) > CLASSES:
+        for start, block in study.influences():
+            strongest.add(block, start)
+        return strongest.frame(), None
+    rows, columns = (side.targets.cpu().long() for side in (study.train, study.test))
+    sums = torch.zeros(len(names), len(names), dtype=torch.float64)
+    for start, block in study.influences():
+        strongest.add(block, start)
+        by_row = sums.new_zeros(len(names), block.shape[1])
+        by_row.index_add_(0, rows[start : start + len(block)], block)
+        sums.index_add_(1, columns, by_row)
+    left, right = (side.bincount(minlength=len(names)) for side in (rows, columns))
+    return strongest.frame(), pd.DataFrame((sums / left[:, None] / right).numpy(), names, names)
+
+
+def _lines(strongest: pd.DataFrame, shelves: list[Shelf], tests: list[int]) -> list[Line]:
+    left, right = shelves
+    lines = []
+    for row in tests:
+        found = strongest[strongest.test == row]
+        cards = [
+            (left.card(int(i)), float(v)) for i, v in zip(found.train, found.influence, strict=True)
+        ]
+        helpers = [pair for pair in cards if pair[1] > 0]
+        harmers = [pair for pair in reversed(cards) if pair[1] < 0]
+        lines.append(Line(right.card(row), helpers, harmers))
+    return lines
+
+
+def _chart(scores: pd.DataFrame) -> str:
+    """Loss against self-influence as SVG, in the colours of the page's text."""
+    with extra("report"):
+        import altair as alt
+        import vl_convert
+
+    some = scores.iloc[findings.spread(len(scores), POINTS).numpy()].reset_index()
+    some = some[(some["self-influence"] > 0) & (some["loss"] > 0)]
+    if some.empty:
+        return ""
+    chart = alt.Chart(some, width=560, height=300).mark_circle(color="#6a51a3", opacity=0.5)
+    chart = chart.encode(
+        x=alt.X("self-influence:Q", scale=alt.Scale(type="log"), title="self-influence"),
+        y=alt.Y("loss:Q", scale=alt.Scale(type="log"), title="loss"),
+    )
+    text = {"labelColor": "currentColor", "titleColor": "currentColor"}
+    chart = chart.configure(background="transparent").configure_view(stroke=None)
+    chart = chart.configure_axis(
+        **text, labelFontSize=12, titleFontSize=13, grid=False, domainColor="currentColor",
+        tickColor="currentColor",
+    )  # fmt: skip
+    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    return svg
+
+
+def _settings(study: Any) -> dict[str, str]:
+    """What was measured, in words."""
+    model = study.model
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    step = "none was given: influences are for a rate of 1"
+    if study.learning_rate is not None:
+        step = f"plain SGD, learning rate {study.learning_rate:g}"
+    elif study.optimizer is not None:
+        step = f"the next one of {type(study.optimizer).__name__}"
+    loss = (
+        getattr(study.loss, "__name__", type(study.loss).__name__)
+        if study.loss
+        else "squared_error"
+    )
+    return {
+        "network": f"{type(model).__name__}, {trained:,} trained weights",
+        "training examples": f"{len(study.train):,}",
+        "test examples": f"{len(study.test):,}",
+        "loss": loss.replace("_", " "),
+        "step": step,
+        "precision": str(study.dtype or torch.float64).removeprefix("torch."),
+    }
+
+
+def _code(study: Any, path: str | os.PathLike[str]) -> str:
+    """The lines that make such a page."""
+    given = []
+    if study.loss is not None:
+        given.append(f'loss="{getattr(study.loss, "__name__", "...")}"')
+    if study.learning_rate is not None:
+        given.append(f"learning_rate={study.learning_rate:g}")
+    if study.optimizer is not None:
+        given.append("optimizer=optimizer")
+    start = f"study = Study(model, train, test, {', '.join(given)})".replace(", )", ")")
+    return f'from lecore import Study\n\n{start}\nstudy.report("{os.fspath(path)}")'

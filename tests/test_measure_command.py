@@ -1,0 +1,76 @@
+"""``lecore measure`` as a user types it."""
+
+import sys
+
+import pytest
+
+from lecore.__main__ import main
+
+MODULE = """
+import torch
+from torch import nn
+from lecore import Study
+
+torch.manual_seed(0)
+x, y = torch.randn(6, 3), torch.randn(6, 1)
+study = Study(nn.Linear(3, 1), (x, y), learning_rate=0.1)
+number = 7
+
+def make():
+    return study
+
+def broken():
+    import no_such_package
+"""
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "somebodys_project.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lecore", "measure", *arguments])
+        try:
+            main()
+            status = 0
+        except SystemExit as stopped:
+            status = stopped.code
+        finally:
+            sys.modules.pop("somebodys_project", None)
+        return status, capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["study", "make"])
+def test_a_report_is_written_where_it_is_asked_for(typed, tmp_path, name):
+    before = list(sys.path)
+    status, said = typed(f"somebodys_project:{name}", "--out", "here/it.html", "--top", "2")
+    assert status == 0
+    assert (tmp_path / "here" / "it.html").as_uri() in said.out
+    assert "<h1>What moves what in Linear</h1>" in (tmp_path / "here" / "it.html").read_text()
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("somebodys_project", "names no object; give module:object"),
+        ("nobodys_project:study", "no module 'nobodys_project'; run this in the folder"),
+        ("somebodys_project:other", "is nothing; give the name of a lecore.Study"),
+        ("somebodys_project:number", "is of type int; give the name"),
+    ],
+)
+def test_what_is_no_study_is_refused_in_one_line(typed, tmp_path, place, words):
+    status, said = typed(place)
+    assert status == 2
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_help_is_there(typed):
+    status, said = typed("--help")
+    assert status == 0
+    assert "module:object" in said.out

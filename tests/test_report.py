@@ -1,0 +1,195 @@
+"""The report of a study: what it says is what the study gives, and nothing in it runs."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from lecore import LecoreError, Study
+from lecore.study import findings
+from lecore.study.pictures import as_images, data_uri
+from lecore.study.predictions import Predicted
+
+N, M = 12, 5
+SENTENCES = [f"sentence {i} <script>alert({i})</script> & more" for i in range(N + M)]
+
+
+class Tags(HTMLParser):
+    """Names of all tags, and the addresses they load."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.names, self.addresses, self.alts = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.names.append(tag)
+        given = dict(attributes)
+        self.addresses += [given[k] for k in ("src", "href", "xlink:href") if k in given]
+        self.alts += [given.get("alt")] if tag == "img" else []
+
+
+def study(shape=(1, 6, 6), **settings):
+    torch.manual_seed(0)
+    x, y = torch.randn(N + M, *shape), torch.arange(N + M) % 3
+    model = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 5), nn.Tanh(), nn.Linear(5, 3))
+    settings = {"loss": "cross_entropy", "learning_rate": 0.01} | settings
+    return Study(model, (x[:N], y[:N]), (x[N:], y[N:]), **settings)
+
+
+def written(tmp_path, one, **given):
+    one.report(tmp_path / "report.html", **given)
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def texts():
+    return SENTENCES[:N], SENTENCES[N:]
+
+
+def test_it_runs_nothing_and_loads_nothing(tmp_path, texts):
+    names = ["<b>cat</b>", "dog & co", "</table>"]
+    html = written(tmp_path, study(), texts=texts, class_names=names)
+    tags = Tags(html)
+    assert not {"script", "b>cat", "iframe", "link", "object"} & set(tags.names)
+    assert all(address.startswith("data:image/png;base64,") for address in tags.addresses)
+    assert "&lt;script&gt;" in html
+    assert "&lt;b&gt;cat&lt;/b&gt;" in html
+    assert not re.search(r"\son\w+=", html)
+    assert set(re.findall(r"https?://[^\"'\s<]+", html)) <= {
+        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink",
+    }  # fmt: skip
+
+
+def test_pictures_say_what_they_show(tmp_path):
+    tags = Tags(written(tmp_path, study()))
+    assert len(tags.alts) > 20
+    assert all(re.fullmatch(r"(training|test) example \d+, labelled \d", alt) for alt in tags.alts)
+
+
+def test_its_influences_are_those_of_the_study(tmp_path):
+    one = study()
+    html = written(tmp_path, one, top=2, shown=1)
+    row = int(one.predicted()[1].losses.argmax())
+    found = one.influence(top=2)
+    values = found[found.test == row].influence
+    section = html[html.index('<section class="pair">') :]
+    shown = re.findall(r"<b>([+−][\d.e+−-]+)</b>", section[: section.index("</section>")])
+    right = [f"{v:+.2g}".replace("-", "−") for v in values]
+    assert sorted(shown) == sorted(right)
+
+
+def test_means_of_classes_are_those_of_the_whole_matrix(tmp_path):
+    one = study()
+    blocks = list(one.influences())
+    whole = torch.cat([block for _, block in blocks])
+    rows, columns = one.train.targets, one.test.targets
+    html = written(tmp_path, one)
+    for a in range(3):
+        for b in range(3):
+            mean = whole[rows == a][:, columns == b].mean()
+            assert f">{mean:.2g}</td>".replace("-", "−") in html
+
+
+def test_without_a_step_it_says_so(tmp_path):
+    assert "No step was given" in written(tmp_path, study(learning_rate=None))
+
+
+def test_a_step_too_large_for_its_slope_is_said(tmp_path):
+    assert "That is a lot" in written(tmp_path, study(learning_rate=5.0))
+    assert "That is a lot" not in written(tmp_path, study(learning_rate=1e-4))
+
+
+def test_numbers_have_no_classes(tmp_path):
+    torch.manual_seed(0)
+    x, y = torch.randn(9, 4), torch.randn(9, 1)
+    html = written(tmp_path, Study(nn.Linear(4, 1), (x, y), learning_rate=0.1))
+    assert "by margin" not in html
+    assert "Influence between classes" not in html
+
+
+def test_a_report_that_fails_leaves_the_old_one(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    with pytest.raises(LecoreError):
+        study().report(path, class_names=["one"])
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+BAD = {
+    "names": ({"class_names": ["a", "b"]}, "2 class_names for 3 outputs"),
+    "texts": ({"texts": (["a"], ["b"])}, "1 texts for 12 examples"),
+    "pictures": ({"thumbnails": (torch.zeros(N, 4), torch.zeros(M, 4))}, "are no images"),
+    "number of pictures": ({"thumbnails": (torch.zeros(3, 4, 4),) * 2}, "3 thumbnails for 12"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_does_not_fit_the_data_is_refused(tmp_path, name):
+    given, words = BAD[name]
+    with pytest.raises(LecoreError, match=words):
+        study().report(tmp_path / "report.html", **given)
+
+
+def test_the_first_order_of_a_linear_network_is_exact():
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 4), torch.randn(20, 1)
+    found = Study(nn.Linear(4, 1), (x, y), learning_rate=0.1).trust()
+    assert found.rows == found.columns == findings.SAMPLE
+    assert found.largest < 1e-10
+
+
+def test_shares_of_layers_are_those_of_their_gradients():
+    one = study()
+    whole = one.self_influence()[findings.spread(N, findings.SAMPLE).numpy()].sum()
+    alone = Study(
+        one.model, (one.train.tables[0], one.train.targets), loss="cross_entropy",
+        parameters="1.*",
+    ).self_influence().sum()  # fmt: skip
+    shares = one.layer_shares()
+    assert shares.sum() == pytest.approx(1)
+    assert shares["1"] == pytest.approx(alone / whole)
+
+
+def test_a_margin_is_to_the_best_other_class():
+    seen = Predicted(torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]]), torch.tensor([0.1, 2.0]))
+    scores = findings.doubtful(seen, torch.tensor([0, 2]), pd.Series([1.0, 2.0]), classes=True)
+    assert scores.margin.tolist() == [-1.0, 4.0]
+    assert findings.overlap(scores, 1).loc["loss", "margin"] == 1
+
+
+@pytest.mark.parametrize("form", ["channels first", "channels last", "bytes", "grey", "numpy"])
+def test_images_of_any_form_are_the_same(form):
+    picture = torch.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3) % 250
+    numbers = picture.double() / 255
+    grey = numbers[..., 0]
+    given, right = {
+        "channels first": (numbers.permute(0, 3, 1, 2), as_images(numbers, 2)),
+        "channels last": (numbers, as_images(numbers.numpy(), 2)),
+        "bytes": (picture.to(torch.uint8), picture.numpy()),
+        "grey": (grey[:, None], as_images(grey, 2)),
+        "numpy": (grey.numpy(), as_images(grey, 2)),
+    }[form]
+    np.testing.assert_array_equal(as_images(given, 2), right)
+
+
+def test_a_small_picture_is_enlarged_and_a_large_one_cut_down():
+    from base64 import b64decode
+    from io import BytesIO
+
+    from PIL import Image
+
+    for side, shown in ((8, 56), (50, 100), (300, 112)):
+        uri = data_uri(np.zeros((side, side), dtype=np.uint8))
+        assert Image.open(BytesIO(b64decode(uri.split(",")[1]))).size == (shown, shown)
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    with pytest.raises(LecoreError, match=r'needs jinja2.*"lecore\[report\]"'):
+        study().report(tmp_path / "report.html")
