@@ -192,6 +192,9 @@ DRAWS: dict[str, Callable[[], Any]] = {
         dict.fromkeys(("trained", "random", "linear"), MOVED), "4", "9", "0"
     ),
     "class_movement_figure": lambda: own.class_movement_figure(SOME[:, :3], ["cat", "dog", "frog"]),
+    "caught_figure": lambda: own.caught_figure(
+        [0.1, 0.2, 0.3, 0.4], {"loss": SOME - 0.5, "harm": SOME - 0.6}
+    ),
     "table_figure": lambda: style.table_figure(
         "t", rows := ["K-means", "squared, kernelized (ReLU)"], list(MNIST_PAIRS), EVERYTHING,
         "this build", published={row: [60.0] * 6 for row in rows},

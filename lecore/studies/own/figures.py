@@ -10,10 +10,12 @@ from lecore.companion.figures import (
     COLOURS,
     PAPER,
     SEQUENTIAL,
+    label_ends,
     legend_above,
     ones_twos_fives,
     panels,
     ticks_at,
+    tones,
 )
 from lecore.studies.own.pretrained_measures import Moved
 from lecore.uncertainty import over_runs
@@ -117,6 +119,29 @@ def class_movement_figure(movement: Array, class_names: Sequence[str]) -> Any:
     ax.set_yticks(places, class_names)
     ax.set(xlabel="class of the test image", ylabel="class of the update image")
     fig.colorbar(image, label="log₁₀ mean KL divergence (nats)")
+    return fig
+
+
+def caught_figure(parts: Sequence[float], caught: Mapping[str, Array]) -> Any:
+    """Part of the wrong labels that are found against the part of all labels that is looked at.
+
+    Args:
+        parts: Parts of all labels, ascending.
+        caught: By score, shape (runs, parts); means are drawn, and the range over runs.
+
+    Returns:
+        The matplotlib figure.
+    """
+    fig, axes = panels(height=3.8)
+    ax = axes[0, 0]
+    across = 100 * np.array(parts)
+    for (name, runs), tone in zip(caught.items(), tones(len(caught)), strict=True):
+        ax.plot(across, 100 * runs.mean(axis=0), color=tone, label=name)
+        ends = 100 * runs.min(axis=0), 100 * runs.max(axis=0)
+        ax.fill_between(across, *ends, color=tone, alpha=0.15, linewidth=0)
+    ax.plot(across, across, ":", color=PAPER, label="in random order")
+    ax.set(xlabel="labels looked at (% of all)", ylabel="wrong labels found (%)", ylim=(0, 101))
+    label_ends(ax)
     return fig
 
 
