@@ -30,6 +30,8 @@ from lecore.errors import LecoreError
 from lecore.finite import check_finite
 from lecore.losses import Loss
 
+MAX = torch.finfo(torch.float64).max
+
 
 def prediction_change(
     model: nn.Module,
@@ -190,10 +192,9 @@ def _step(
         raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
     if optimizer is not None:
         return weight_change(optimizer, model, network.dtype)
-    if (
-        isinstance(learning_rate, bool)
-        or not isinstance(learning_rate, int | float)
-        or not 0 < learning_rate < float("inf")
-    ):
-        raise LecoreError(f"learning_rate must be positive, not {learning_rate}")
+    if isinstance(learning_rate, bool) or not isinstance(learning_rate, int | float):
+        kind = type(learning_rate).__name__
+        raise LecoreError(f"learning_rate is of type {kind}", "give a number above 0")
+    if not 0 < learning_rate < MAX:
+        raise LecoreError(f"learning_rate must be positive, not {str(learning_rate)[:20]}")
     return sgd_change(float(learning_rate))

@@ -311,3 +311,57 @@ def test_a_weight_that_an_optimiser_holds_twice_is_named():
     weight = next(model.parameters())
     with pytest.raises(LecoreError, match="twice"):
         prediction_change(model, x, y, optimizer=torch.optim.SGD([weight, weight], lr=0.1))
+
+
+class Experts(nn.Module):
+    """Each example goes to one of three layers; the others get no gradient from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(3, 3)
+        self.experts = nn.ModuleList(nn.Linear(3, 2) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = []
+        for row in x:
+            chosen = self.gate(row).softmax(0)
+            best = int(chosen.argmax())
+            rows.append(chosen[best] * self.experts[best](row))
+        return torch.stack(rows)
+
+
+KINDS = {
+    "decay on the weights": lambda p: torch.optim.AdamW(p, lr=0.1),
+    "decay on the gradient": lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "moments": lambda p: torch.optim.Adam(p, lr=0.1),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("measure", [prediction_change, linearized_change])
+def test_a_weight_that_an_example_does_not_use_stays(kind, measure):
+    model = Experts().double()
+    optimizer = KINDS[kind](model.parameters())
+    used(optimizer, model, 2)
+    x, y = points()
+    change = measure(model, x, y, optimizer=optimizer, loss=losses.squared_error)
+    before = model(x).detach()
+    for i in range(len(x)):
+        after = torch_step(model, optimizer, x[i], y[i])
+        right = after(x).detach() - before
+        if measure is prediction_change:
+            torch.testing.assert_close(change[i], right, rtol=1e-9, atol=1e-12)
+            continue
+        names, weights = zip(*model.named_parameters(), strict=True)
+        moved = tuple(
+            b.detach() - a.detach() for a, b in zip(weights, after.parameters(), strict=True)
+        )
+
+        def at(*values: torch.Tensor, names: tuple[str, ...] = names) -> torch.Tensor:
+            given = dict(zip(names, values, strict=True))
+            return torch.func.functional_call(model, given, (x,))
+
+        along = torch.autograd.functional.jvp(at, weights, moved)[1]
+        torch.testing.assert_close(change[i], along, rtol=1e-9, atol=1e-12)

@@ -677,3 +677,71 @@ def test_a_loss_may_leave_out_missing_targets():
     with torch.no_grad():
         right = 2 * (model.double()(x.double())[0, 0] - 1)
     torch.testing.assert_close(gradient, torch.tensor([[right, 0.0], [0.0, 0.0]]))
+
+
+# --- copies that are another network --------------------------------------------------------------
+
+
+class Rebuilt(nn.Module):
+    """A ``__deepcopy__`` of the usual kind, which forgets what is not in the state dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.after = nn.Linear(5, 2), nn.Identity()
+        self.scale, self.kinds, self.cache = np.ones(2), {"a"}, None
+
+    def __deepcopy__(self, memo):
+        new = type(self)()
+        memo[id(self)] = new
+        new.load_state_dict(self.state_dict())
+        return new
+
+    def forward(self, x):
+        return self.after(self.layer(x)) * torch.as_tensor(self.scale).to(x.dtype)
+
+
+FORGOTTEN = {
+    "a layer": (lambda m: setattr(m, "after", nn.Tanh()), "another layer 'after'"),
+    "a hook": (
+        lambda m: m.layer.register_forward_hook(lambda *a: 3 * a[2]),
+        "another layer 'layer'",
+    ),
+    "an array": (lambda m: setattr(m, "scale", np.array([5.0, 7.0])), "another 'scale'"),
+    "a set": (lambda m: m.kinds.update("bc"), "another 'kinds'"),
+    "an attribute": (lambda m: setattr(m, "more", 1), "another 'more'"),
+    "what was none": (lambda m: setattr(m, "cache", 0.5), "another 'cache'"),
+}
+
+
+@pytest.mark.parametrize("what", FORGOTTEN)
+def test_a_copy_that_forgets_is_refused(what):
+    change, words = FORGOTTEN[what]
+    model = changed(Rebuilt(), change)
+    refused(lambda: empirical_ntk(model, torch.randn(3, 5)), words)
+
+
+def test_a_buffer_that_was_computed_from_a_parameter_is_refused():
+    model = mlp(2)
+    model.register_buffer("doubled", 2 * next(model.parameters()))
+    refused(lambda: empirical_ntk(model, torch.randn(3, 5)), "buffer 'doubled' was computed")
+
+
+def test_sparse_weights_and_predictions_are_refused():
+    model = net(lambda self, x: x @ self.w, w=nn.Parameter(torch.eye(5).to_sparse()))
+    refused(lambda: empirical_ntk(model, torch.randn(3, 5)), "'w' is not dense")
+    model = net(lambda self, x: self.layer(x).to_sparse(), layer=nn.Linear(5, 2))
+    refused(lambda: empirical_ntk(model, torch.randn(3, 5)), "outputs are not dense")
+
+
+@pytest.mark.parametrize("call", ["empirical_ntk", "prediction_change", "self_influence"])
+def test_a_prediction_that_is_not_finite_is_called_so(call):
+    model = net(lambda self, x: self.layer(x) / 0, layer=nn.Linear(5, 1))
+    refused(lambda: CALLS[call](model, torch.randn(3, 5), torch.randn(3, 1)), "not finite")
+
+
+@pytest.mark.parametrize("rate", [10**400, torch.tensor(0.1), "fast", -1.0, float("nan"), True])
+def test_a_rate_that_is_none_is_refused(rate):
+    refused(
+        lambda: prediction_change(mlp(1), torch.randn(3, 5), torch.randn(3, 1), learning_rate=rate),
+        "learning_rate",
+    )

@@ -22,6 +22,9 @@ from lecore import models
 # --- how they are written ---------------------------------------------------------------------
 
 
+UNSET = object()
+
+
 def net(forward: Callable[[nn.Module, Tensor], Tensor], **parts: object) -> nn.Module:
     """A module of a class of its own: what it holds, and its forward."""
     module = type("Net", (nn.Module,), {"forward": forward})()
@@ -1337,6 +1340,46 @@ def factories(self: nn.Module, x: Tensor) -> Tensor:
     return self.head((x.to(places.dtype) * scale + places).tanh() + torch.eye(5)[0])
 
 
+def physics(self: nn.Module, x: Tensor) -> Tensor:
+    """A prediction and its own slope, in the manner of networks that obey an equation."""
+    x = x.requires_grad_()
+    u = self.head(self.layer(x).tanh())
+    (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    return u + slope.sum(1, keepdim=True)
+
+
+def recorded(self: nn.Module, x: Tensor) -> Tensor:
+    """One more step where gradients are recorded, as implicit networks take it."""
+    h = self.layer(x).tanh()
+    return self.head(h.sin() if torch.is_grad_enabled() else h)
+
+
+def looked(self: nn.Module, x: Tensor) -> Tensor:
+    h = self.layer(x).tanh()
+    return self.head(h.sin() if h.requires_grad else h)
+
+
+def graph(self: nn.Module, x: Tensor) -> Tensor:
+    """A layer on a graph, whose edges are a sparse buffer."""
+    edges = self.edges.to(x.dtype)
+    return self.layer(torch.sparse.mm(edges, x.T).T)
+
+
+RECORDED = {
+    "slope of itself": (lambda c: net(physics, **layers(c)), normal(5)),
+    "asks whether gradients are recorded": (lambda c: net(recorded, **layers(c)), normal(5)),
+    "asks whether a gradient is wanted": (lambda c: net(looked, **layers(c)), normal(5)),
+    "sparse buffer": (
+        lambda c: net(graph, layer=nn.Linear(5, c), edges=nn.Buffer(torch.eye(5).to_sparse())),
+        normal(5),
+    ),
+    "sentinel": (
+        lambda c: net(lambda self, x: self.head(self.layer(x) * (3 if self.scale is UNSET else 1)),
+                      **layers(c), scale=UNSET),
+        normal(5),
+    ),
+}  # fmt: skip
+
 DIGITS = {
     "float inside": (
         lambda c: net(lambda self, x: self.head(self.layer(x).float().exp().type_as(x).log1p()),
@@ -1375,4 +1418,5 @@ DIGITS = {
 
 ARCHITECTURES = {
     **USUAL, **WRITES, **FOLDS, **USES, **EXAMPLES, **PATCHED, **OPAQUE, **PARAMETERS, **DIGITS,
+    **RECORDED,
 }  # fmt: skip

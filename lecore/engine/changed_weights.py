@@ -12,7 +12,7 @@ from lecore.engine.gradients.plain import flat, plain_gradient
 from lecore.engine.gradients.structure import Route, Structure
 from lecore.engine.network.failures import layer_of
 from lecore.engine.network.snapshot import Parameters, Snapshot
-from lecore.engine.optimizer_steps import WeightChange
+from lecore.engine.optimizer_steps import WeightChange, is_plain
 from lecore.engine.points import Side
 from lecore.engine.tiling.cuts import TileCost
 
@@ -88,7 +88,7 @@ class ChangedWeights:
         trained = replace(network, manners=replace(network.manners, lasting=lasting))
         changes = []
         for a, b in zip(x, y, strict=True):
-            step = self.step(self._plain_gradient(trained, a, b))
+            step = self._plain_step(trained, a, b)
             for name, weight in network.leaves.items():
                 weight.data.add_(step[name])
             changes.append(network.predict(test_inputs) - before)
@@ -104,9 +104,15 @@ class ChangedWeights:
         factors = gradient_factors(network, structure, test_inputs)
         changes = []
         for a, b in zip(x, y, strict=True):
-            step = self.step(self._plain_gradient(network, a, b))
+            step = self._plain_step(network, a, b)
             changes.append(sum(factors.direct[name] @ flat(step[name]) for name in step))
         return torch.stack(changes)  # type: ignore[arg-type]
+
+    def _plain_step(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
+        """The optimiser's step; it passes by a parameter without a gradient, as torch's do."""
+        unused: set[str] = set()
+        step = self.step(self._plain_gradient(network, x, y, unused))
+        return {k: torch.zeros_like(s) if k in unused else s for k, s in step.items()}
 
     def loss_gradient(self, network: Snapshot, row: int) -> Parameters:
         """∂L/∂w at an update point."""
@@ -124,14 +130,16 @@ class ChangedWeights:
         gradient = grad(loss_of)(network.parameters)
         return {k: g.to_dense() if g.is_sparse else g for k, g in gradient.items()}
 
-    def _plain_gradient(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
+    def _plain_gradient(
+        self, network: Snapshot, x: Tensor, y: Tensor, unused: set[str] | None = None
+    ) -> Parameters:
         loss = self.rows.loss
         assert loss is not None
 
         def value() -> Tensor:
             return loss(network.predict(x[None], dict(network.leaves))[0], y)
 
-        return plain_gradient(network, value)
+        return plain_gradient(network, value, unused)
 
     def cost(self, outputs: int) -> TileCost:
         """Working memory."""
@@ -160,7 +168,8 @@ def changed_weights(
     manners = network.manners
     unusual = bool(manners.bypassed) or bool(manners.written & network.parameters.keys())
     unusual = unusual or any(p.is_complex() for p in network.parameters.values())
-    unusual = unusual or manners.rebound
+    unusual = unusual or manners.rebound or manners.graph
+    unusual = unusual or (bool(manners.unused) and not is_plain(step))
     unusual = unusual or (linearized and manners.bent)  # its derivatives forward may be others
     route = ChangedWeights(network, rows, columns, step, "plain", linearized)
     ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]

@@ -25,6 +25,11 @@ def sgd_change(learning_rate: float) -> WeightChange:
     return partial(_plain, learning_rate=learning_rate)
 
 
+def is_plain(step: WeightChange) -> bool:
+    """Whether it is that step, which leaves a weight without a gradient where it is."""
+    return isinstance(step, partial) and step.func is _plain
+
+
 def weight_change(
     optimizer: torch.optim.Optimizer, model: nn.Module, dtype: torch.dtype
 ) -> WeightChange:
@@ -33,8 +38,8 @@ def weight_change(
     The settings of every parameter group and the state (momentum, moments, step count) are copied
     as they are now, so neither the optimiser nor the model changes, and stepping them later does
     not change the result. Weight decay acts as in torch: on the gradient in SGD and Adam, on the
-    weights in AdamW. A parameter that the loss does not use has the gradient 0, where torch has
-    none: momentum and weight decay still move it.
+    weights in AdamW. The function takes a gradient for each parameter; one that the loss does not
+    use has none in torch, and stays where it is, which its caller has to see to.
 
     Args:
         optimizer: SGD, Adam or AdamW of ``torch.optim`` with any of their options, fresh or used.

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lecore.companion import html_tables, tables
+from lecore.companion import html_tables, reference_runs, tables
 from lecore.companion.html_tables import Cell, Line, html_table
 from lecore.companion.records import key
 
@@ -272,10 +272,10 @@ def test_accuracies_are_shaded_from_chance_to_all_and_no_further():
 
 
 def test_the_fold_says_whether_its_data_are_those_of_the_reference_run():
-    other = tables.this_build("clustering/mnist", "digits", width=256, rate_share=0.5)
+    other = reference_runs.this_build("clustering/mnist", "digits", width=256, rate_share=0.5)
     assert other == (
         "This build: digits, width 256, rate share 0.5 (other data: the reference run is on mnist)"
     )
-    same = tables.this_build("clustering/mnist", "mnist", width=64)
+    same = reference_runs.this_build("clustering/mnist", "mnist", width=64)
     assert same == "This build: mnist, width 64 (the data of the reference run)"
-    assert tables.this_build("clustering/algorithm-one", "digits") == "This build: digits"
+    assert reference_runs.this_build("clustering/algorithm-one", "digits") == "This build: digits"

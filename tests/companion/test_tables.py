@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lecore import uncertainty
-from lecore.companion import figures, records, repeated_runs, tables
+from lecore.companion import figures, records, reference_runs, repeated_runs
 from lecore.uncertainty import over_runs
 
 PAIRS = ["5v8", "4v9"]
@@ -43,8 +43,11 @@ def test_cells_are_medians_with_all_their_runs(recorded: dict[str, Any]) -> None
 
 def test_figures_show_the_reference_run_where_there_is_one() -> None:
     here, there = {"a": {"value": 1}}, {"a": {"value": 2}}
-    assert tables.run_to_show(there, here, "MNIST", "digits") == (there, "reference run on MNIST")
-    assert tables.run_to_show({}, here, "MNIST", "digits") == (here, "this build on digits")
+    assert reference_runs.run_to_show(there, here, "MNIST", "digits") == (
+        there,
+        "reference run on MNIST",
+    )
+    assert reference_runs.run_to_show({}, here, "MNIST", "digits") == (here, "this build on digits")
 
 
 def test_numbers_intervals_and_whole_entries_are_recorded_alike(recorded: dict[str, Any]) -> None:
@@ -60,7 +63,7 @@ def test_numbers_intervals_and_whole_entries_are_recorded_alike(recorded: dict[s
 
 def test_all_columns_are_recorded_if_none_are_named(recorded: dict[str, Any]) -> None:
     rows = {"a": row([50, 60]), "b": row([70, 80])}
-    assert repeated_runs.record_cells("t", rows) == tables.record_cells("t", rows, PAIRS)
+    assert repeated_runs.record_cells("t", rows) == repeated_runs.record_cells("t", rows, PAIRS)
 
 
 def test_curves_are_means_with_their_range(recorded: dict[str, Any]) -> None:

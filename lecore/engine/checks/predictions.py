@@ -13,6 +13,7 @@ from lecore.engine.checks.tolerances import close, peak, tolerance, unit
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Snapshot
 from lecore.errors import LecoreError
+from lecore.finite import all_finite
 from lecore.seeding import seed_all
 
 
@@ -38,6 +39,11 @@ def check_predictions(network: Snapshot, sample: Tensor) -> None:
         start != end and end != other
         for start, end, other in zip(together[1], together[2], alone[2], strict=True)
     )
+    if not all_finite(together[0]):
+        raise LecoreError(
+            "a prediction is not finite",
+            "look at its input and at the weights, or take a longer type",
+        )
     allowed = scale * float(together[0].abs().max()) + unit(network)
     if not drawn and close(together[0], alone[0], allowed):
         return

@@ -12,8 +12,16 @@ from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.snapshot import Snapshot
 
 
-def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, Tensor]:
-    """Gradient of a number by plain autograd, as a training step takes it, by parameter."""
+def plain_gradient(
+    network: Snapshot, value: Callable[[], Tensor], unused: set[str] | None = None
+) -> dict[str, Tensor]:
+    """Gradient of a number by plain autograd, as a training step takes it, by parameter.
+
+    Args:
+        network: The network.
+        value: Computes the number from its leaves.
+        unused: Gets the names of parameters that the number does not depend on.
+    """
     leaves, cure = network.leaves, "let one SGD step on one example work first"
     with torch.enable_grad(), told("autograd cannot differentiate the model", cure):
         try:
@@ -24,6 +32,8 @@ def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, 
         finally:
             for leaf in leaves.values():
                 leaf.grad = None
+    if unused is not None:
+        unused.update(k for k, g in gradients.items() if g is None)
     return {
         k: torch.zeros_like(network.parameters[k]) if g is None else g.to_dense().detach()
         for k, g in gradients.items()

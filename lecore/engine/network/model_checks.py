@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lecore.engine.network.model_copy import unwrapped
 from lecore.errors import LecoreError
 
 
@@ -106,18 +107,21 @@ def check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:
     old, new = dict(model.named_parameters()), dict(copied.named_parameters())
     for name, parameter in old.items():
         same = name in new and new[name].requires_grad == parameter.requires_grad
-        shared = private and same and parameter.numel() > 0
-        shared = shared and new[name].data_ptr() == parameter.data_ptr()
+        shared = private and same and memory_of(parameter) != 0
+        shared = shared and memory_of(new[name]) == memory_of(parameter)
         if shared or not same or not _alike(parameter, new[name], set()):
             raise LecoreError(
                 f"a copy of the model has another parameter {name!r}, or the very same memory", cure
             )
     modules = dict(copied.named_modules())
     for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule) or type(module) is not type(modules[name]):
+        if isinstance(module, torch.jit.ScriptModule) or unwrapped(module) is not module:
             continue  # tensors of scripts are parameters; wrappers are left out of a copy
+        other = modules.get(name, nn.Identity())
+        if type(other) is not type(module) or _hooks(other) != _hooks(module):
+            raise LecoreError(f"a copy of the model has another layer {name!r}", cure)
         own, others = vars(module), vars(modules[name])
-        for key in {**own, **own["_buffers"]}:
+        for key in {**own, **others, **own["_buffers"]}:
             before = own["_buffers"].get(key, own.get(key))
             after = others["_buffers"].get(key, others.get(key))
             if not key.startswith("_") and not _alike(before, after, set()):
@@ -127,6 +131,8 @@ def check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:
 
 def _alike(old: Any, new: Any, known: set[int]) -> bool:
     """Whether numbers, words and tensors in a copy are those of what was copied."""
+    if old is None:
+        return new is None
     if isinstance(old, bool | int | float | complex | str | bytes):
         return type(old) is type(new) and (old == new or old != old)
     if isinstance(old, Tensor):
@@ -137,7 +143,11 @@ def _alike(old: Any, new: Any, known: set[int]) -> bool:
         value = old.detach().to(new.dtype)
         return torch.equal(value, new) or torch.equal(value.nan_to_num(), new.nan_to_num())
     if isinstance(old, np.ndarray):
-        return isinstance(new, np.ndarray) and old.shape == new.shape
+        same = isinstance(new, np.ndarray) and old.shape == new.shape and old.dtype == new.dtype
+        return same and (old.dtype == object or old.tobytes() == new.tobytes())
+    if isinstance(old, set | frozenset):
+        words = {item for item in old if isinstance(item, str | int)}
+        return type(old) is type(new) and len(old) == len(new) and words <= new
     if id(old) in known or isinstance(old, nn.Module | type | types.ModuleType):
         return True
     known.add(id(old))
@@ -152,6 +162,10 @@ def _alike(old: Any, new: Any, known: set[int]) -> bool:
     if hasattr(old, "__dict__"):
         return type(old) is type(new) and _alike(vars(old), vars(new), known)
     return True
+
+
+def _hooks(module: nn.Module) -> tuple[int, int]:
+    return len(module._forward_hooks), len(module._forward_pre_hooks)
 
 
 def check_gradient_hooks(model: nn.Module, parameters: dict[str, Any]) -> None:

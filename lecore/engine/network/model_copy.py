@@ -44,7 +44,8 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
     """
     registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     tensors = [thing for thing in holdings(model) if isinstance(thing, Tensor)]
-    memo = {id(t): converted(t, convert, id(t) in registered) for t in tensors}
+    memo: dict[int, Any] = {id(t): converted(t, convert, id(t) in registered) for t in tensors}
+    memo |= {id(thing): thing for thing in holdings(model) if type(thing) is object}  # sentinels
     named = [(memo[id(tensor)], vars(tensor)) for tensor in tensors if vars(tensor)]
     with torch.no_grad():  # else a scripted part would still send gradients to the old one
         (copied, named), memo = _deep_copy(model, named, memo)

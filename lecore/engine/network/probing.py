@@ -12,13 +12,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lecore.engine.network.failures import layer_of
-from lecore.engine.network.graphs import has_own_backward, lowest_type
+from lecore.engine.network.graphs import has_own_backward, leaves_behind, lowest_type
 from lecore.engine.network.in_precision import InPrecision, cast_to
 from lecore.engine.network.model_checks import check_gradient_hooks, memory_of
 from lecore.engine.network.model_copy import converted
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Manners, Snapshot
 from lecore.errors import LecoreError, in_short
+from lecore.finite import all_finite
 
 _READS = {
     torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select,
@@ -77,6 +78,8 @@ def together(found: list[Manners]) -> Manners:
         alone=any(manners.alone for manners in found),
         bent=any(manners.bent for manners in found),
         rebound=any(manners.rebound for manners in found),
+        graph=any(manners.graph for manners in found),
+        unused=frozenset().union(*(manners.unused for manners in found)),
         activation_bytes=max(manners.activation_bytes for manners in found),
     )
 
@@ -135,10 +138,11 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     written = frozenset(
         k
         for k, now, before in pairs
-        if k in exposed or now._version != versions[k] or not torch.equal(now, before)
+        if k in exposed or now._version != versions[k] or not _equal(now, before)
     )
+    reached = leaves_behind(prediction)
     for tensor in (*leaves.values(), *fixed.values()):  # views of these are no activations
-        values.sizes.pop(tensor.untyped_storage().data_ptr(), None)
+        values.sizes.pop(memory_of(tensor), None)
     return Manners(
         written=written,
         alone=values.read or python.read or bool(exposed) or python.rebound,
@@ -151,7 +155,34 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         rebound=python.rebound,
         bent=python.bent or has_own_backward(prediction),
         outputs=prediction.shape[1],
+        graph=not draws and not _without_gradients(network, example, longer, prediction),
+        unused=frozenset(k for k, leaf in leaves.items() if id(leaf) not in reached),
     )
+
+
+def _without_gradients(network: Snapshot, example: Tensor, longer: Any, prediction: Tensor) -> bool:
+    """Whether the prediction is the same where no gradients are recorded."""
+    given = {
+        k: t.detach().clone() for k, t in (*network.parameters.items(), *network.fixed.items())
+    }
+    module = network.copy().module
+    try:
+        with generators_left_alone(), torch.no_grad(), network.dressed(given), longer:
+            again = network.checked(functional_call(module, given, (example.clone(),)), 1)
+    except Exception:
+        return False
+    if again.shape != prediction.shape:
+        return False
+    if not all_finite(prediction):  # told where it is looked at
+        return True
+    rounding = 1e3 * _unit(lowest_type(prediction)) * float(prediction.detach().abs().max())
+    return bool(torch.allclose(again, prediction, rtol=0, atol=rounding, equal_nan=True))
+
+
+def _equal(now: Tensor, before: Tensor) -> bool:
+    if now.layout is not torch.strided:
+        now, before = now.to_dense(), before.to_dense()
+    return torch.equal(now, before)
 
 
 def _uses_foreign(name: str) -> LecoreError:

@@ -29,6 +29,11 @@ from lecore.finite import all_finite
 
 Parameters = dict[str, Tensor]
 
+_SPARSE = {
+    torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr,
+    torch.sparse_bsc,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Manners:
@@ -48,6 +53,8 @@ class Manners:
         lasting: Tensors that what is written to them stays in.
         rebound: Whether it gives a tensor other memory, which torch.func may not survive.
         bent: Whether something on the way back need not be linear, as a hook that clips.
+        graph: Whether it predicts something else, or nothing, where no gradients are recorded.
+        unused: Parameters that a prediction does not depend on.
     """
 
     written: frozenset[str] = frozenset()
@@ -62,6 +69,8 @@ class Manners:
     lasting: frozenset[str] = frozenset()
     bent: bool = False
     rebound: bool = False
+    graph: bool = False
+    unused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -128,9 +137,9 @@ class Snapshot:
         }
         lifted = InPrecision(self.dtype, self.owners) if self.manners.lifted else nullcontext()
         try:
-            grad = torch.is_grad_enabled() and parameters is not None
+            recorded = torch.is_grad_enabled() and parameters is not None
             with (
-                torch.set_grad_enabled(grad),
+                torch.set_grad_enabled(recorded or self.manners.graph),
                 left_as_found(self.state, ours),
                 self.dressed(tensors),
                 lifted,
@@ -143,7 +152,8 @@ class Snapshot:
                 raise
             # it may take fewer at once
             return torch.cat([self.predict(x[None], parameters) for x in inputs])
-        return self.checked(prediction, len(inputs))
+        prediction = self.checked(prediction, len(inputs))
+        return prediction if recorded or not self.manners.graph else prediction.detach()
 
     @contextmanager
     def dressed(self, tensors: Parameters) -> Iterator[None]:
@@ -176,6 +186,8 @@ class Snapshot:
             few = "one example" if n == 1 else f"{n} examples"
             what = f"the model must map (n, …) to (n, outputs); {few} gave shape "
             raise LecoreError(what + str(tuple(prediction.shape)), cure)
+        if prediction.layout is not torch.strided:
+            raise LecoreError("the model's outputs are not dense", "give a dense tensor (to_dense)")
         if prediction.shape[1] == 0:
             raise LecoreError("the model has no outputs", cure)
         if not prediction.is_floating_point():
@@ -237,6 +249,16 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
     for name, tensor in tensors.items():
         if nn.parameter.is_lazy(tensor):
             raise LecoreError(f"parameter {name!r} has no shape yet", "run the model once first")
+        own = tensor.requires_grad and tensor.is_leaf  # else a constant, which may be sparse
+        if tensor.is_nested or tensor.layout not in (_SPARSE if not own else {torch.strided}):
+            raise LecoreError(f"{name!r} is not dense", "give a dense tensor (to_dense)")
+    for name, buffer in model.named_buffers():
+        if buffer.grad_fn is not None:
+            raise LecoreError(
+                f"buffer {name!r} was computed from parameters outside of the forward pass, and "
+                "would not follow a step",
+                "compute it in the forward pass",
+            )
     devices = {t.device for t in tensors.values()}
     if len(devices) > 1:
         raise LecoreError(f"the model lies on several devices ({devices})", "move it to one")
