@@ -40,14 +40,15 @@ def loss_kernel(
     quantity of TracIn (Pruthi et al., 2020) and of stiffness (Fort et al., 2019).
 
     Args:
-        model: As in :func:`empirical_ntk`.
+        model: As in :func:`~lecore.tangent_kernel.empirical_ntk`.
         inputs: Row points, shape (n, …).
         targets: Their targets.
         test_inputs: Column points, shape (m, …); the row points if left out.
         test_targets: Their targets.
         loss: Loss of one prediction, see :mod:`lecore.losses`.
         dtype: Precision of the calculation; float64 if left out. ``tf32`` (on CUDA) and
-            ``bf16`` (on CPUs) are float32 with shorter products: see :func:`precision_error`.
+            ``bf16`` (on CPUs) are float32 with shorter products: see
+            :func:`~lecore.tangent_kernel.precision_error`.
         tiles: How the work is cut up, where it runs and where the result goes.
         check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
@@ -106,11 +107,11 @@ def self_influence(
     self-influence (Pruthi et al., 2020), by which mislabelled and atypical examples stand out.
 
     Args:
-        model: As in :func:`lecore.empirical_ntk`.
+        model: As in :func:`~lecore.tangent_kernel.empirical_ntk`.
         inputs: Shape (n, …).
         targets: Their targets.
         loss: Loss of one prediction, see :mod:`lecore.losses`; as in
-            :func:`lecore.prediction_change` if left out.
+            :func:`~lecore.changes.prediction_change` if left out.
         dtype: Precision of the calculation; float64 if left out.
         check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 

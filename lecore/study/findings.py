@@ -43,7 +43,7 @@ def trust(network: Any, rows: Tensor, targets: Tensor, columns: Tensor, **step: 
         rows: Training points.
         targets: Their targets.
         columns: Test points.
-        step: As :func:`lecore.prediction_change` takes it.
+        step: As :func:`~lecore.changes.prediction_change` takes it.
     """
     some, few = spread(len(rows), SAMPLE), spread(len(columns), SAMPLE)
     points = network, rows[some], targets[some], columns[few]

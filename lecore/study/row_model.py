@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from lecore.errors import LecoreError
 
 Output = str | Callable[[Any], Tensor] | None
-"""Which part of what a model gives is measured: a name, a function, or, if left out, the tensor or
-its ``logits``."""
+"""Which part of a model's output is measured, by name or by a function. If it is left out, the
+tensor, or its ``logits``."""
 
 
 class RowModel(nn.Module):

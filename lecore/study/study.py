@@ -91,7 +91,7 @@ class Study:
             tiles: How the work is cut up, where it runs and where the result goes.
 
         Returns:
-            Shape (train, test, outputs), see :func:`lecore.prediction_change`.
+            Shape (train, test, outputs), see :func:`~lecore.changes.prediction_change`.
         """
         check_name("step", step, ("exact", "linear"))
         measure = prediction_change if step == "exact" else linearized_change
@@ -113,8 +113,8 @@ class Study:
             top: How many that lower it and how many that raise it, at most.
 
         Returns:
-            One line a pair: ``test``, ``train``, ``influence``; of each test example the helpers
-            from the strongest on, then the harmers up to the strongest.
+            A line a pair, with ``test``, ``train`` and ``influence``. Of each test example the
+            helpers come first, from the strongest on, then the harmers up to the strongest.
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise LecoreError(f"top must be a whole number above 0, not {top!r}")
@@ -161,8 +161,8 @@ class Study:
             pairs: Rows of a training and a test example each.
 
         Returns:
-            One line a pair, layer and output: ``train``, ``test``, ``layer``, ``output`` and
-            ``change``.
+            A line for each pair, layer and output, with ``train``, ``test``, ``layer``,
+            ``output`` and ``change``.
         """
         if self.learning_rate is None:
             raise LecoreError(
