@@ -14,6 +14,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in
     signal.signal(signal.SIGINT, signal.default_int_handler)  # for all that tests start, too
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test begins first, so that nobody waits for it at the end."""
+    items.sort(key=lambda item: "longest" not in item.keywords)
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test draws the same numbers, alone and among others."""

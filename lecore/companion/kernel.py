@@ -5,6 +5,8 @@ A loop that prints for a day must not fill memory and disk, and what a cell prin
 
 import json
 import signal
+import time
+from collections.abc import Callable
 from typing import Any
 
 from nbclient.exceptions import DeadKernelError
@@ -21,6 +23,10 @@ MOST_PRINTED = 2**20
 
 MOST_SHOWN = 2**26
 """Characters of figures, tables and records; a chapter that shows more fails."""
+
+
+SAVED_EVERY = 30.0
+"""Seconds after which a notebook that is being executed is written to disk again."""
 
 
 class _Client(PapermillNotebookClient):
@@ -62,10 +68,13 @@ class _Engine(NBClientEngine):
         client = _Client(
             nb_man, kernel_name=kernel_name, timeout=execution_timeout, startup_timeout=60, **known
         )
+        nb_man.save = _seldom(nb_man.save)
         try:
             client.execute()
         except DeadKernelError as error:
             raise LecoreError(f"its kernel died: {_cause(client.exit_code)}") from error
+        finally:
+            del nb_man.save  # the whole notebook is saved at the end
         if client.shown > MOST_SHOWN:
             raise LecoreError(f"it shows more than {MOST_SHOWN} characters of figures and tables")
         for cell in nb_man.nb.cells:
@@ -74,6 +83,19 @@ class _Engine(NBClientEngine):
                 if {o.get("ename") for o in cell.outputs} <= {"SystemExit", None}:
                     raise LecoreError(f"cell {cell.execution_count} left the chapter by sys.exit")
                 break  # papermill tells of all other errors
+
+
+def _seldom(save: Callable[..., None]) -> Callable[..., None]:
+    """Save now and then: papermill would before and after each cell, for seconds in all."""
+    last = time.monotonic()
+
+    def saved(**given: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SAVED_EVERY:
+            save(**given)
+            last = time.monotonic()
+
+    return saved
 
 
 def _cause(exit_code: int | None) -> str:

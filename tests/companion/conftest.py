@@ -107,6 +107,7 @@ FILES = {
         from pathlib import Path
         from lecore.companion import record
         assert Path.cwd().name == "second"
+        Path("../../asleep").touch()
         time.sleep(pause)
         record("pause", pause)
         ```

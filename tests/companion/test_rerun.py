@@ -105,6 +105,7 @@ def test_a_wheel_holds_what_chapters_read(installed: Path, tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.longest
 @pytest.mark.processes
 def test_the_commands_of_the_page_run(installed: Path, tmp_path: Path) -> None:
     for language, why_not, text in BLOCKS:
