@@ -14,6 +14,11 @@ PAGES = [
     BOOK / "book" / "api" / "companion.html",  # for all pages of docstrings, which take minutes
     BOOK / "search.html",
 ]
+LIKE_OTHERS = {
+    "cifar10", "dependence", "training-or-luck", "regression", "size-of-the-step", "past-the-edge",
+    "from-one-machine-to-many", "pretrained-networks", "intervals", "references", "rerun", "status",
+}  # fmt: skip
+"""Pages without a colour of their own in the dark: tables and figures as on those that are seen."""
 COUNTED = {"serious", "critical"}
 STOPS = 6
 pytestmark = [
@@ -53,19 +58,20 @@ def serious(page: Any, axe: str, rules: list[str] | None = None) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("third", [0, 1, 2])
-def test_axe_finds_nothing_serious(browser: Any, axe: str, third: int) -> None:
+@pytest.mark.parametrize("part", range(6))
+def test_axe_finds_nothing_serious(browser: Any, axe: str, part: int) -> None:
     context = browser.new_context()
     context.add_init_script("localStorage.mode = localStorage.theme = 'light'")
     page = context.new_page()
     faults = {}
-    for path in PAGES[third::3]:
+    for path in PAGES[part::6]:
         page.goto(path.as_uri())
         theme = page.locator("html")
         assert theme.get_attribute("data-theme") == "light"
         found = serious(page, axe)
-        theme.evaluate("(html) => html.setAttribute('data-theme', 'dark')")
-        found += serious(page, axe, ["color-contrast"])  # the rest is the same in both
+        if path.stem not in LIKE_OTHERS:
+            theme.evaluate("(html) => html.setAttribute('data-theme', 'dark')")
+            found += serious(page, axe, ["color-contrast"])  # the rest is the same in both
         if found:
             faults[str(path.relative_to(BOOK))] = found
     context.close()
