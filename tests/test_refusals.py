@@ -745,3 +745,14 @@ def test_a_rate_that_is_none_is_refused(rate):
         lambda: prediction_change(mlp(1), torch.randn(3, 5), torch.randn(3, 1), learning_rate=rate),
         "learning_rate",
     )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"jobs": 1.5}, {"jobs": "2"}, {"jobs": True}, {"shape": 3}, {"shape": (1.5, 2)},
+        {"shape": (1, 2, 3)}, {"client": 5}, {"store": 3}, {"store": b"x"}, {"memory": 1e9},
+    ],
+)  # fmt: skip
+def test_tiles_of_another_kind_are_refused(settings):
+    refused(lambda: Tiles(**settings), next(iter(settings)).replace("shape", "a tile"))

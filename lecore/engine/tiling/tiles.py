@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -57,17 +58,35 @@ class Tiles:
     key: str = ""
 
     def __post_init__(self) -> None:
-        if self.jobs < 1 or self.backend not in ("threads", "processes"):
-            raise ValueError("jobs must be 1 or larger and backend 'threads' or 'processes'")
-        if self.memory is not None and self.memory < 1:
-            raise ValueError(f"memory must be a positive number of bytes, not {self.memory}")
-        if self.shape is not None and (len(self.shape) != 2 or min(self.shape) < 1):
-            raise ValueError(f"a tile needs at least one row and one column, not {self.shape}")
+        if not _counts(self.jobs) or self.backend not in ("threads", "processes"):
+            raise LecoreError("jobs must be 1 or larger and backend 'threads' or 'processes'")
+        if self.memory is not None and not _counts(self.memory):
+            raise LecoreError(f"memory must be a positive number of bytes, not {self.memory!r}")
+        if self.shape is not None and not (
+            isinstance(self.shape, tuple | list)
+            and len(self.shape) == 2
+            and all(map(_counts, self.shape))
+        ):
+            raise LecoreError(
+                f"a tile needs at least one row and one column, not {self.shape!r}",
+                "give shape=(rows, columns)",
+            )
+        if self.store is not None and not isinstance(self.store, str | os.PathLike):
+            raise LecoreError(f"store is of type {type(self.store).__name__}", "give a path")
+        if self.client is not None and not hasattr(self.client, "scheduler_info"):
+            kind = type(self.client).__name__
+            raise LecoreError(f"client is of type {kind}", "give a dask.distributed.Client")
 
     @property
     def workers(self) -> int:
         """Tiles at a time."""
         return self.jobs if self.client is None else max(1, threads_of(self.client))
+
+
+def _counts(number: Any) -> bool:
+    """Whether it is a whole number above 0."""
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    return whole and bool(number > 0)
 
 
 def check_tiles(tiles: Any, draws: bool) -> None:
