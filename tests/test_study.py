@@ -221,6 +221,14 @@ def test_without_test_examples_those_of_training_are_asked():
     assert set(one.influence(top=1).test) == set(range(N))
 
 
+def test_layers_keep_their_modes():
+    model = built(Reader).train()
+    model.block.eval()
+    modes = [module.training for module in model.modules()]
+    Study(model, columns(TRAIN), loss="cross_entropy").self_influence()
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_the_model_and_the_data_are_left_alone():
     model, data = built(Reader), columns(TRAIN)
     before = copy.deepcopy(model.state_dict())

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
 from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
@@ -296,7 +297,8 @@ def _over_rows(
     if plain and output is None and _gives_a_tensor(model, tensors[0][:1]):
         return model, tensors[0], tensors[1]
     tables = train.tables if test is train else joined([*train.tables, *test.tables])
-    network = RowModel(model, tables, output).to(device).train(model.training)
+    network = RowModel(model, tree_map(lambda leaf: leaf.to(device), tables), output)
+    network.training = model.training  # its own alone: train() would set the model's layers, too
     rows = torch.arange(len(train), device=device)
     columns = rows if test is train else len(train) + torch.arange(len(test), device=device)
     return network, rows, columns

@@ -13,6 +13,12 @@ from torch import Tensor, nn
 from lecore.engine.network.model_copy import unwrapped
 from lecore.errors import LecoreError
 
+_LAYOUTS = {
+    torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr,
+    torch.sparse_bsc,
+}  # fmt: skip
+"""Of constants."""
+
 
 def check_layer(name: str, module: nn.Module) -> None:
     """Refuse a layer that draws random numbers, or normalises over the batch."""
@@ -29,6 +35,20 @@ def check_layer(name: str, module: nn.Module) -> None:
         raise LecoreError(
             f"layer {name!r} normalises over the batch, so predictions depend on each other",
             "give it track_running_stats=True",
+        )
+
+
+def check_tensor(name: str, tensor: Tensor) -> None:
+    """Refuse weights that are not dense, and buffers that hang on weights."""
+    weight = tensor.requires_grad and tensor.is_leaf
+    layouts = {torch.strided} if weight else _LAYOUTS
+    if tensor.is_nested or tensor.layout not in layouts:
+        raise LecoreError(f"{name!r} is not dense", "give a dense tensor (to_dense)")
+    if tensor.grad_fn is not None and not isinstance(tensor, nn.Parameter):
+        raise LecoreError(
+            f"buffer {name!r} was computed from parameters outside of the forward pass, and would "
+            "not follow a step",
+            "compute it in the forward pass",
         )
 
 

@@ -18,6 +18,7 @@ from lecore.engine.network.model_checks import (
     check_gradient_hooks,
     check_layer,
     check_sharing,
+    check_tensor,
     computed,
     memory_of,
 )
@@ -28,11 +29,6 @@ from lecore.errors import LecoreError
 from lecore.finite import all_finite
 
 Parameters = dict[str, Tensor]
-
-_SPARSE = {
-    torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr,
-    torch.sparse_bsc,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -249,16 +245,7 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
     for name, tensor in tensors.items():
         if nn.parameter.is_lazy(tensor):
             raise LecoreError(f"parameter {name!r} has no shape yet", "run the model once first")
-        own = tensor.requires_grad and tensor.is_leaf  # else a constant, which may be sparse
-        if tensor.is_nested or tensor.layout not in (_SPARSE if not own else {torch.strided}):
-            raise LecoreError(f"{name!r} is not dense", "give a dense tensor (to_dense)")
-    for name, buffer in model.named_buffers():
-        if buffer.grad_fn is not None:
-            raise LecoreError(
-                f"buffer {name!r} was computed from parameters outside of the forward pass, and "
-                "would not follow a step",
-                "compute it in the forward pass",
-            )
+        check_tensor(name, tensor)
     devices = {t.device for t in tensors.values()}
     if len(devices) > 1:
         raise LecoreError(f"the model lies on several devices ({devices})", "move it to one")
