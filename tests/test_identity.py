@@ -440,6 +440,14 @@ def test_what_stands_in_the_place_of_a_librarys_own_counts(space, name, monkeypa
     assert identify(by="lecore.losses", model=layer) == plain
 
 
+def test_what_a_debugger_puts_among_the_builtins_does_not_count(monkeypatch):
+    plain = identify(by="lecore.losses", model=nn.GELU())
+    execfile = types.FunctionType((lambda file: exec(file)).__code__, {}, "execfile")
+    execfile.__module__ = "_pydev_bundle._pydev_execfile"
+    monkeypatch.setattr(builtins, "execfile", execfile, raising=False)
+    assert identify(by="lecore.losses", model=nn.GELU()) == plain
+
+
 def test_settings_of_a_library_count_where_they_are_used(monkeypatch):
     with_setting = lambda f, t: (f - t).sum() * textwrap.setting  # noqa: E731
     monkeypatch.setattr(textwrap, "setting", 1.0, raising=False)

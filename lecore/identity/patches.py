@@ -74,7 +74,10 @@ def _counts(name: str, old: Any, new: Any) -> bool:
 
 
 def _own(value: Any) -> bool:
-    return isinstance(value, types.FunctionType) and not release_of_function(value)
+    """Whether it is a function of no library; what debuggers put among the builtins is none."""
+    if not isinstance(value, types.FunctionType) or str(value.__module__).startswith("_pydev"):
+        return False
+    return not release_of_function(value)
 
 
 _spaces = _namespaces()

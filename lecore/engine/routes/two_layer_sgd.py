@@ -70,7 +70,7 @@ class TwoLayerSGD(Steps):
         self.x = self.inputs[rows]
         self.values, self.slopes = self._spaces()
         prediction = self.offset.repeat(len(self.x))
-        for units in _blocks(len(self.weight)):
+        for units in _blocks(self.weight):
             self._activate(units)
             prediction.addmv_(self.values[units].T, self.readout[units])
         prediction = prediction[:, None]
@@ -111,7 +111,7 @@ class TwoLayerSGD(Steps):
     def apply(self) -> None:
         """Take the step of the last batch."""
         step = -self.learning_rate * self.gradient
-        for units in _blocks(len(self.weight)):
+        for units in _blocks(self.weight):
             slope = self.slopes[units].mul_(step)
             self.readout[units].addmv_(self.values[units], step)
             self.weight[units].addmm_(slope, self.x)
@@ -130,7 +130,7 @@ class TwoLayerSGD(Steps):
             return
         active = self.weight.new_zeros(len(self.weight), dtype=torch.bool)
         for x in self.inputs.split(1000):
-            for units in _blocks(len(self.weight)):
+            for units in _blocks(self.weight):
                 active[units] |= (self._hidden(x, units) > 0).any(dim=1)
         if active.sum() > 0.9 * len(active):
             return
@@ -188,8 +188,10 @@ def two_layer_sgd(
     return steps
 
 
-def _blocks(width: int) -> Iterator[slice]:
-    return (slice(start, start + BLOCK) for start in range(0, width, BLOCK))
+def _blocks(weight: Tensor) -> Iterator[slice]:
+    width = len(weight)
+    block = BLOCK if weight.device.type == "cpu" else max(1, width)  # few launches on a GPU
+    return (slice(start, start + block) for start in range(0, width, block))
 
 
 def _is_plain(model: nn.Module) -> bool:
