@@ -232,6 +232,7 @@ def flags() -> dict[str, object]:
         "default dtype": torch.get_default_dtype(),
         "autocast": torch.is_autocast_enabled("cpu"),
         "fast attention": backends.mha.get_fastpath_enabled(),
+        "cudnn": backends.cudnn.enabled,
         "fused attention": [cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(),
                             cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled()],
         "precision": [backends.fp32_precision, backends.mkldnn.matmul.fp32_precision,

@@ -184,6 +184,17 @@ def test_tripling_moves_saturated_probabilities_by_single_units():
     assert (coded.own_units <= 8).all()
 
 
+@pytest.mark.parametrize(("loss", "probability"), [("cross-entropy", True), ("squared", False)])
+def test_tripling_goes_on_where_a_point_has_no_kernelized_similarity(loss, probability):
+    model = models.two_layer(4, 64, probability=probability, seed=3)
+    x = torch.randn(6, 4)
+    with torch.no_grad():
+        model[3].bias += 60.0 if probability else 1 - model(x)[0]
+    coded = similarities_by_tripling(model, x, torch.ones(6, 1), loss=loss).similarities
+    undefined = coded.kernelized.isnan()
+    assert undefined.all() if probability else undefined[0].all() and not undefined[1:, 1:].any()
+
+
 def test_cheap_rows_of_the_tables_have_replicates_of_their_own():
     runs = comparison_runs(
         "mnist", [((5, 8), (3, 9))], replicates=2, cheap_replicates=4, coded_width=64, width=32

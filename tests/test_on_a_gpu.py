@@ -23,7 +23,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),  # plain autograd is said
 ]
 
-NAMES = list(ARCHITECTURES)
+MOVES_ITSELF = {"data parallel", "data parallel part", "compiled inside"}  # the oracle's, too
+NAMES = [name for name in ARCHITECTURES if name not in MOVES_ITSELF]
 STEPPED = [name for name in NAMES if name not in ("largest norm", "writes a weight")]
 
 
@@ -139,6 +140,15 @@ def test_memory_stays_within_a_budget():
     above = torch.cuda.max_memory_allocated() - held
     weights = sum(p.nbytes for p in network.parameters())
     assert above < 2 * budget + 2 * weights
+
+
+@pytest.mark.parametrize("name", ["recurrent", "cnn", "residual block"])
+def test_settings_are_put_back(name):
+    case = OnGPU(name, 3)
+    before = world(case.network, case.x, case.y)
+    empirical_ntk(case.network, case.x)
+    prediction_change(case.network, case.x, case.y, learning_rate=0.1, loss=case.loss)
+    assert not differences(before, world(case.network, case.x, case.y))
 
 
 def test_all_is_left_as_it_was_found():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lecore.engine.changed_weights import ChangedWeights
 from lecore.engine.network.failures import of_rows
-from lecore.engine.network.flags import PRODUCT_DTYPES, fixed_flags
+from lecore.engine.network.flags import PRODUCT_DTYPES
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.optimizer_steps import WeightChange
 from lecore.engine.points import Side, witness
@@ -147,7 +147,7 @@ class ChangeMatrix:
     def _warn_below_rounding(self, change: Any) -> None:
         route, network = self.route, self.route.network
         shorter = PRODUCT_DTYPES.get(network.products, network.manners.lowest)
-        with torch.no_grad(), fixed_flags(network.products, network.device.type):
+        with torch.no_grad(), network.flags():
             prediction = network.copy().predict(route.columns)
         if isinstance(change, Tensor):
             warn_below_rounding(change, prediction, shorter)
@@ -168,7 +168,7 @@ class ChangeMatrix:
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """Δ of these rows and columns."""
         network = self.route.network
-        with torch.no_grad(), fixed_flags(network.products, network.device.type), of_rows(rows):
+        with torch.no_grad(), network.flags(), of_rows(rows):
             change = self.route.change(rows, columns)
             if not all_finite(change):
                 raise LecoreError(

@@ -19,7 +19,6 @@ from lecore.engine.gradients.memory import factor_bytes, pass_bytes
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.failures import of_rows
-from lecore.engine.network.flags import fixed_flags
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.points import Side, witness
 from lecore.engine.routes.two_layer import TwoLayer, two_layer_kernel, two_layer_prediction
@@ -245,7 +244,7 @@ class KernelMatrix:
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """The tile of these rows and columns."""
         network = self.route.network
-        with torch.no_grad(), fixed_flags(network.products, network.device.type), of_rows(rows):
+        with torch.no_grad(), network.flags(), of_rows(rows):
             block = self.route.block(rows, columns, self.form)
             if not all_finite(block):
                 raise LecoreError(

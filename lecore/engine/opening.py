@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.engine.checks.predictions import check_predictions
-from lecore.engine.network.flags import Precision, fixed_flags
+from lecore.engine.network.flags import Precision
 from lecore.engine.network.model_copy import unwrapped
 from lecore.engine.network.probing import look, together
 from lecore.engine.network.random_states import generators_left_alone
@@ -43,7 +43,7 @@ def opened(
     check_surroundings(model)
     network = snapshot(model, dtype)
     model = unwrapped(model)
-    with fixed_flags(network.products, network.device.type), as_it_is(model):
+    with network.flags(), as_it_is(model):
         inputs = points(network, inputs)
         network = _looked_at(model, network, inputs)
         may_draw = network.manners.draws or network.manners.alone  # now, or on a way not yet seen

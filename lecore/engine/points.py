@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from lecore.engine.loss_checks import check_loss, rows_named
-from lecore.engine.network.flags import fixed_flags
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.one_example import gradients_at_once, gradients_by_autograd, of_one_example
 from lecore.engine.surroundings import check_surroundings
@@ -56,7 +55,7 @@ def _inner_product(prediction: Tensor, signal: Tensor) -> Tensor:
 def witness(network: Snapshot, side: Side) -> Tensor:
     """What a network and its loss give for the first of some points, in one row."""
     one = slice(0, 1)
-    with torch.no_grad(), fixed_flags(network.products, network.device.type):
+    with torch.no_grad(), network.flags():
         prediction = network.copy().predict(side.inputs[one])
         gradient = prediction if side.loss is None else side.loss_gradient(one, prediction)
         return torch.cat([prediction, gradient]).cpu()

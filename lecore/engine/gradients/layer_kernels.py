@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lecore.engine.at_once import at_once
 from lecore.engine.gradients.factors import Factors, Outer
 
 Extent = tuple[int, int]
@@ -149,9 +150,10 @@ def _add_gram(total: Tensor, left: Outer, right: Outer, symmetric: bool) -> None
     # positions first: sums over them then run over whole rows
     read = right.read.permute(1, 2, 0, 3)
     signal = right.signal.permute(2, 3, 0, 1, 4)
-    at_once = max(1, GRAM_BYTES // (s * m * (1 + c * k) * total.element_size()))
+    limit = at_once(GRAM_BYTES, total.device)
+    step = max(1, limit // (s * m * (1 + c * k) * total.element_size()))
     for whole, rest in _blocks(n, symmetric):
-        for part in _cut(whole, at_once):
+        for part in _cut(whole, step):
             block = total[_scaled(part, c), _scaled(rest, k)]
             for g in range(groups):
                 other_read = read[g, :, rest].flatten(0, 1)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lecore.engine.at_once import at_once
 from lecore.engine.gradients.factors import Factors, factors_of
 from lecore.engine.gradients.layers import Embedding
 from lecore.engine.gradients.structure import Structure
@@ -18,10 +19,11 @@ CHUNK_BYTES = 2**24
 def chunk_size(network: Snapshot, structure: Structure, loss: Loss | None) -> int:
     """Examples whose activations are held at a time."""
     signals = 1 if loss else structure.outputs
+    limit = at_once(CHUNK_BYTES, network.device)
     if structure.route == "plain":
-        return max(1, CHUNK_BYTES // (network.parameter_bytes * signals))
+        return max(1, limit // (network.parameter_bytes * signals))
     taps = structure.activations * network.dtype.itemsize * (1 + signals)
-    return max(1, CHUNK_BYTES // max(1, taps, (taps + network.manners.activation_bytes) // 4))
+    return max(1, limit // max(1, taps, (taps + network.manners.activation_bytes) // 4))
 
 
 def pass_bytes(network: Snapshot, structure: Structure, loss: Loss | None, n: int) -> int:

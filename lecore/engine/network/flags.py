@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from lecore.errors import LecoreError
 
@@ -49,7 +50,9 @@ _undo: list[tuple[Callable[[Any], Any], Any]] = []
 
 
 @contextmanager
-def fixed_flags(products: Products = "ieee", device: str = "cpu") -> Iterator[None]:
+def fixed_flags(
+    products: Products = "ieee", device: str = "cpu", network: nn.Module | None = None
+) -> Iterator[None]:
     """Compute as asked for, whatever the process is set to, and put its settings back.
 
     Float32 matrix products and convolutions may otherwise keep 10 of 23 bits on CUDA (TF32; for
@@ -61,11 +64,14 @@ def fixed_flags(products: Products = "ieee", device: str = "cpu") -> Iterator[No
     Args:
         products: ``ieee`` for full products, or ``tf32`` or ``bf16``.
         device: Kind of device whose autocast is switched off.
+        network: What is going to run; cuDNN is off for one with recurrent layers on CUDA, as its
+            own have gradients in training mode only.
 
     Raises:
         LecoreError: If another thread is inside with other products.
     """
-    _enter(products)
+    recurrent = network is not None and any(isinstance(m, nn.RNNBase) for m in network.modules())
+    _enter(products, without_cudnn=recurrent and device == "cuda")
     try:
         with torch.inference_mode(False), torch.autocast(device, enabled=False):
             yield
@@ -73,7 +79,7 @@ def fixed_flags(products: Products = "ieee", device: str = "cpu") -> Iterator[No
         _leave()
 
 
-def _enter(products: Products) -> None:
+def _enter(products: Products, without_cudnn: bool) -> None:
     global _inside, _kind
     with _lock:
         if _inside and products != _kind:
@@ -92,6 +98,9 @@ def _enter(products: Products) -> None:
             if read() != value:
                 _undo.append((write, not value))
                 write(value)
+        if without_cudnn and _backends.cudnn.enabled:
+            _undo.append((partial(setattr, _backends.cudnn, "enabled"), True))
+            _backends.cudnn.enabled = False
 
 
 def _leave() -> None:

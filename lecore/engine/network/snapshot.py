@@ -1,7 +1,7 @@
 """A network at fixed weights: what every measurement starts from, and never changes."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lecore.engine.network.flags import Precision, Products
+from lecore.engine.network.flags import Precision, Products, fixed_flags
 from lecore.engine.network.holdings import holdings, left_as_found, state
 from lecore.engine.network.in_precision import InPrecision
 from lecore.engine.network.model_checks import (
@@ -209,6 +209,10 @@ class Snapshot:
     def device(self) -> torch.device:
         """Where the calculation runs."""
         return next(iter(self.leaves.values())).device
+
+    def flags(self) -> AbstractContextManager[None]:
+        """Settings of the process that its calculations need."""
+        return fixed_flags(self.products, self.device.type, self.module)
 
     @property
     def parameter_bytes(self) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
+from lecore.engine.at_once import at_once
 from lecore.engine.routes.chains import Dense
 
 BLOCK_BYTES = 2**24
@@ -42,8 +43,9 @@ def dense_change(
         Δ, shape (n, m, outputs).
     """
     size = x.element_size() * max(max(layer.weight.shape) for layer in layers)
-    columns = max(1, min(len(test_x), BLOCK_BYTES // size))
-    rows = max(1, BLOCK_BYTES // (size * columns))
+    limit = at_once(BLOCK_BYTES, x.device)
+    columns = max(1, min(len(test_x), limit // size))
+    rows = max(1, limit // (size * columns))
     read, signal = _own_factors(layers, x, loss_gradient)
     signal = [-learning_rate * part for part in signal]
     change = x.new_empty(len(x), len(test_x), len(layers[-1].weight))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
+from lecore.engine.at_once import at_once
+
 CHUNK = 32
 """Units that are summed together; running sums are kept for whole chunks."""
 
@@ -75,7 +77,8 @@ def _add_passed(total: Tensor, by_unit: Tensor, reach: Tensor, ahead: Tensor) ->
     ahead = pad(ahead, (0, spare), value=torch.inf).unflatten(1, (-1, CHUNK))
     order = pad(order, (0, spare)).unflatten(1, (-1, CHUNK))
     bytes_a_chunk = 2 * n * by_unit.element_size()
-    batch = max(1, BATCH_BYTES // (bytes_a_chunk * max(int(needed.max()), CHUNK // 2)))
+    limit = at_once(BATCH_BYTES, by_unit.device)
+    batch = max(1, limit // (bytes_a_chunk * max(int(needed.max()), CHUNK // 2)))
     for j in needed.argsort().split(batch):  # alike ones together
         kappa, chunk = reach[j], passed[j] // CHUNK
         t, unit = (part[j, : int(needed[j].max())] for part in (ahead, order))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
+from lecore.engine.at_once import at_once
 from lecore.engine.routes.chains import Dense
 from lecore.engine.routes.relu_flips import added_by_flips, flip_thresholds
 
@@ -46,7 +47,8 @@ class TwoLayer:
 
     def block_size(self, points: float) -> int:
         """Hidden units whose values at so many points fit a block."""
-        size = max(64, int(BLOCK_BYTES / (max(points, 1) * self.hidden_weight.element_size())))
+        limit = at_once(BLOCK_BYTES, self.hidden_weight.device)
+        size = max(64, int(limit / (max(points, 1) * self.hidden_weight.element_size())))
         return min(size, len(self.output_weight))
 
     def blocks(self, points: float) -> Iterator[slice]:

@@ -17,7 +17,8 @@ class AsCoded(NamedTuple):
     """What He & Su's loop measures in float32, and how close it is to the rounding floor.
 
     Attributes:
-        similarities: Both, symmetrised. Rows that divide by zero hold infinities or NaN.
+        similarities: Both, symmetrised. Rows that divide by zero hold infinities or NaN, as those
+            of the kernelized one do where ∂L/∂f is zero or a probability exactly 0 or 1.
         learning_rates: η at which each point's own prediction first moved, shape (n,).
         own_units: Its move in units in the last place of the prediction, shape (n,).
     """
@@ -79,9 +80,11 @@ def similarities_by_tripling(
                     break
             rate *= 3
         relative[i] = (change / change[i]).abs()[:, 0]
-        kernelized[i] = kernelized_similarity_as_coded(
+        f = before[i].item()
+        undefined = f == y.item() or (loss == "cross-entropy" and f in (0, 1))
+        kernelized[i] = torch.nan if undefined else kernelized_similarity_as_coded(
             change[None], before[i : i + 1], y, rate, loss="MSE" if loss == "squared" else "BCE"
-        )[0]
+        )[0]  # fmt: skip
         rates[i] = rate
         units[i] = change[i].abs() / (before[i].nextafter(before.new_tensor(9.0)) - before[i])
         for p, start in zip(parameters, static, strict=True):
