@@ -28,6 +28,10 @@ NAMES = [name for name in ARCHITECTURES if name not in MOVES_ITSELF]
 STEPPED = [name for name in NAMES if name not in ("largest norm", "writes a weight")]
 
 
+FUSED = {"weight norm", "weight norm of old"}
+"""torch's own weight norm keeps only 24 bits on CUDA, in float64 too: 5e-8 on an H200."""
+
+
 def close(measured: Tensor, right: Tensor, part: float = 1e-9) -> None:
     """On the GPU, and equal up to a part of the largest entry."""
     assert measured.is_cuda
@@ -44,7 +48,7 @@ class OnGPU:
         self.x, self.y, self.test_x = (
             t.cuda() for t in (self.right.x, self.right.y, self.right.test_x)
         )
-        self.loss = self.right.loss
+        self.loss, self.part = self.right.loss, 1e-6 if name in FUSED else 1e-9
         x = self.x.float() if self.x.is_floating_point() else self.x
         try:
             self.right.model().cuda()(x)
@@ -56,7 +60,8 @@ class OnGPU:
 def test_kernel(name):
     case = OnGPU(name, 3)
     right = case.right
-    close(empirical_ntk(case.network, case.x), right.kernel(right.left, right.left))
+    kernel = empirical_ntk(case.network, case.x)
+    close(kernel, right.kernel(right.left, right.left), case.part)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name in USUAL])
@@ -67,16 +72,14 @@ def test_kernel_of_one_output_and_two_sets(name):
     close(kernel, right.kernel(right.left, right.right))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STEPPED)
 def test_kernel_of_the_loss_and_its_diagonal(name):
     case = OnGPU(name, 3)
     slopes = torch.einsum("ic,icp->ip", case.right.signal, case.right.left)
     kernel = loss_kernel(case.network, case.x, case.y, loss=case.loss)
-    close(kernel, slopes @ slopes.T)
-    close(
-        self_influence(case.network, case.x, case.y, loss=case.loss),
-        slopes.square().sum(1),
-    )
+    close(kernel, slopes @ slopes.T, case.part)
+    influence = self_influence(case.network, case.x, case.y, loss=case.loss)
+    close(influence, slopes.square().sum(1), case.part)
 
 
 @pytest.mark.parametrize("name", STEPPED)
@@ -84,10 +87,11 @@ def test_step_and_its_first_order(name):
     case = OnGPU(name, 3)
     given = (case.network, case.x, case.y, case.test_x)
     change = prediction_change(*given, learning_rate=0.1, loss=case.loss)
-    close(change, case.right.change(torch.optim.SGD, 0.1))
+    close(change, case.right.change(torch.optim.SGD, 0.1), case.part)
     right = case.right
     slope = torch.einsum("ik,ikp,jcp->ijc", right.signal, right.left, right.right)
-    close(linearized_change(*given, learning_rate=0.1, loss=case.loss), -0.1 * slope)
+    first_order = linearized_change(*given, learning_rate=0.1, loss=case.loss)
+    close(first_order, -0.1 * slope, case.part)
 
 
 @pytest.mark.parametrize("name", STEPPED[::3])
@@ -97,7 +101,7 @@ def test_step_of_adam(name):
         case.network, case.x, case.y, case.test_x, loss=case.loss,
         optimizer=torch.optim.Adam(case.network.parameters(), lr=0.01),
     )  # fmt: skip
-    close(change, case.right.change(torch.optim.Adam, 0.01))
+    close(change, case.right.change(torch.optim.Adam, 0.01), case.part)
 
 
 @pytest.mark.parametrize("name", NAMES)

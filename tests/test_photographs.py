@@ -116,6 +116,16 @@ def test_folders_of_other_names_are_refused(tmp_path):
         photographs.photographs(tmp_path)
 
 
+def test_a_folder_is_named_from_the_data_folder_or_by_its_whole_path(tmp_path, monkeypatch):
+    for name in photographs.CLASSES:
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        Image.new("RGB", (9, 7)).save(tmp_path / "mine" / name / "one.png")
+    monkeypatch.setenv("LECORE_DATA", str(tmp_path))
+    for ask in (photographs.fingerprint_of, photographs.photographs):
+        assert str(ask("mine")) == str(ask(tmp_path / "mine"))
+    assert len(photographs.photographs("mine")["frog"]) == 1
+
+
 def test_a_photograph_that_changes_or_moves_is_another_set(tmp_path):
     (tmp_path / "tabby").mkdir()
     file = tmp_path / "tabby" / "one.png"

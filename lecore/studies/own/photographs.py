@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lecore.data.images import data_folder
 from lecore.data.photographs import folder_images
 from lecore.data.pretrained import PRETRAINED, pretrained, without_weights
 from lecore.errors import LecoreError
@@ -34,7 +35,7 @@ class PhotographRun:
 
     Attributes:
         network: A key of :data:`lecore.data.pretrained.PRETRAINED`.
-        folder: Folder of the folders :data:`CLASSES`.
+        folder: Folder of the folders :data:`CLASSES`, as in :func:`photographs`.
         photographs: From :func:`fingerprint_of` the folder.
         weights: ``ImageNet``, or ``random`` as a control.
         learning_rate: Of a step of gradient descent on the cross-entropy.
@@ -66,10 +67,10 @@ class PhotographRun:
 
 def fingerprint_of(folder: str | Path) -> str:
     """SHA-256 of the files of :data:`CLASSES` in a folder, with their names."""
-    digest = hashlib.sha256()
-    for file in sorted(f for name in CLASSES for f in (Path(folder) / name).rglob("*")):
+    digest, place = hashlib.sha256(), data_folder() / folder
+    for file in sorted(f for name in CLASSES for f in (place / name).rglob("*")):
         if file.is_file():
-            digest.update(f"{file.relative_to(folder)}\n".encode() + file.read_bytes())
+            digest.update(f"{file.relative_to(place)}\n".encode() + file.read_bytes())
     return digest.hexdigest()
 
 
@@ -77,13 +78,13 @@ def photographs(folder: str | Path, *, most: int = 60) -> dict[str, Tensor]:
     """Images of the four folders that are named as :data:`CLASSES`.
 
     Args:
-        folder: Their folder.
+        folder: Their folder, in the data folder or with its whole path.
         most: Images of each class.
 
     Raises:
         LecoreError: If one of the folders is missing.
     """
-    found = folder_images(folder, most=most)
+    found = folder_images(data_folder() / folder, most=most)
     if missing := CLASSES.keys() - found.keys():
         what = f"no folder {' or '.join(sorted(missing))}"
         raise LecoreError(what, f"name the folders {', '.join(CLASSES)}", str(folder))
