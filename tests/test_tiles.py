@@ -140,7 +140,8 @@ def test_tiles_keep_to_the_budget(rows, columns, cost, extra, jobs, symmetric):
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_tiles_take_half_of_what_is_free_beside_the_result(monkeypatch, jobs):
-    monkeypatch.setattr(lecore.engine.tiling.tiles, "free_memory", lambda device: 800 + 2 * 8 * 12)
+    free = 800 + 2 * 8 * 12
+    monkeypatch.setattr(lecore.engine.tiling.budgets, "free_memory", lambda device: free)
     sizes = []
 
     def tile(rows, columns):
@@ -287,7 +288,7 @@ def test_bad_input_is_refused(monkeypatch):
         compute(Products(symmetric=True), 3, 2, Tiles())
     with pytest.raises(ValueError, match=r"a tile has shape \(1, 1\), not \(1, 1, 2\)"):
         compute(tile, 2, 2, Tiles(shape=(1, 1)), trailing=(2,))
-    monkeypatch.setattr(lecore.engine.tiling.tiles, "free_memory", lambda device: 799)
+    monkeypatch.setattr(lecore.engine.tiling.budgets, "free_memory", lambda device: 799)
     with pytest.raises(ValueError, match=r"GiB are free; write it to disk .*store="):
         compute(tile, 10, 10, Tiles(shape=(5, 5)))
     assert compute(tile, 3, 3, Tiles()).shape == (3, 3)

@@ -55,6 +55,11 @@ class TwoLayerSteps:
         test_x = None if same else self.columns[columns].flatten(1)
         return two_layer_change(self.two_layer, x, step, test_x)[:, :, None]
 
+    @property
+    def words(self) -> str:
+        """How it computes."""
+        return "matrix products of a two-layer network"
+
     def cost(self, outputs: int) -> TileCost:
         """Working memory."""
         size, numbers = self.columns.element_size(), self.columns[0].numel()
@@ -93,6 +98,11 @@ class DenseSteps:
             return self.rows.loss_gradient(rows, prediction)
 
         return dense_change(self.layers, x, loss_gradient, self.learning_rate, test_x)
+
+    @property
+    def words(self) -> str:
+        """How it computes."""
+        return "matrix products, layer by layer"
 
     def cost(self, outputs: int) -> TileCost:
         """Working memory."""

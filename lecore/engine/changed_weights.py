@@ -141,6 +141,18 @@ class ChangedWeights:
 
         return plain_gradient(network, value, unused)
 
+    @property
+    def words(self) -> str:
+        """How it computes."""
+        end = " to first order" if self.linearized else ""
+        if self.how == "plain":
+            return "plain autograd, step by step" + end
+        return (
+            "changed weights, "
+            + ("many steps at once" if self.how == "vectorized" else "step by step")
+            + end
+        )
+
     def cost(self, outputs: int) -> TileCost:
         """Working memory."""
         size, passes = self.network.dtype.itemsize, self.network.manners.activation_bytes

@@ -82,6 +82,15 @@ class StructuredRoute:
             return torch.stack(blocks, dim=2)
         return layer_kernel(left, right, left.names)
 
+    @property
+    def words(self) -> str:
+        """How it computes."""
+        (left, _) = self.structures
+        if left.route == "plain":
+            return "plain autograd, point by point"
+        by = "factors of the layers' gradients"
+        return f"{by}; {len(left.direct)} parameters written out" if left.direct else by
+
     def cost(self, form: Form) -> TileCost:
         """Working memory."""
         whole = self._extents(len(self.rows.inputs), len(self.columns.inputs), form)
@@ -183,6 +192,11 @@ class TwoLayerRoute:
                 prediction = two_layer_prediction(self.two_layer, other)
             kernel *= self.columns.loss_gradient(columns, prediction[:, None]).T
         return kernel
+
+    @property
+    def words(self) -> str:
+        """How it computes."""
+        return "matrix products of a two-layer network"
 
     def cost(self, form: Form) -> TileCost:
         """Working memory."""

@@ -32,8 +32,11 @@ def measure(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE")
     parser.add_argument("--top", type=int, default=5, help="helpers and harmers of each example")
     parser.add_argument("--shown", type=int, default=12, help="test examples that are shown")
+    parser.add_argument("--checkpoints", metavar="PATTERN", help="files with earlier weights")
     given = parser.parse_args(arguments)
-    found(given.place).report(given.out, top=given.top, shown=given.shown)
+    found(given.place).report(
+        given.out, top=given.top, shown=given.shown, checkpoints=given.checkpoints
+    )
     print(f"The report is ready: open {given.out.resolve().as_uri()}")
 
 

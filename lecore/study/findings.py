@@ -1,12 +1,13 @@
 """What a report says of a study, in numbers."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from lecore.changes import linearized_change, prediction_change
+from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
 from lecore.influence import loss_kernel_by_layer
 from lecore.study.predictions import Predicted
 
@@ -72,6 +73,40 @@ def layer_shares(network: Any, rows: Tensor, targets: Tensor, **settings: Any) -
     whole = sum(total.values()) or 1.0
     shares = pd.Series({layer: part / whole for layer, part in total.items()}, dtype=float)
     return shares.sort_values(ascending=False)
+
+
+def layer_changes(
+    network: Any,
+    rows: Tensor,
+    targets: Tensor,
+    columns: Tensor,
+    pairs: Sequence[tuple[int, int]],
+    **settings: Any,
+) -> pd.DataFrame:
+    """What each layer adds to the change of some predictions, to first order.
+
+    Args:
+        network: From (n, …) to (n, outputs).
+        rows: Training points.
+        targets: Their targets.
+        columns: Test points.
+        pairs: Rows of a training and a test example each.
+        settings: ``learning_rate``, ``loss`` and ``dtype``.
+
+    Returns:
+        A line for each pair, layer and output.
+    """
+    lefts, rights = (sorted(set(side)) for side in zip(*pairs, strict=True))
+    shares = linearized_change_by_layer(
+        network, rows[lefts], targets[lefts], columns[rights], **settings
+    )
+    lines = [
+        (i, j, layer, output, float(value))
+        for i, j in pairs
+        for layer, share in shares.items()
+        for output, value in enumerate(share[lefts.index(i), rights.index(j)])
+    ]
+    return pd.DataFrame(lines, columns=["train", "test", "layer", "output", "change"])
 
 
 def doubtful(

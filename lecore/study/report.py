@@ -16,7 +16,9 @@ from torch import Tensor
 from lecore.errors import LecoreError, extra
 from lecore.files import whole_file
 from lecore.study import findings
+from lecore.study.checkpoints import Checkpoints
 from lecore.study.examples import Examples
+from lecore.study.over_time import SAMPLE, over_checkpoints
 from lecore.study.pictures import as_images, data_uri, shown_texts
 from lecore.study.predictions import Predicted
 from lecore.study.strongest import Strongest
@@ -91,6 +93,7 @@ def write_report(
     thumbnails: tuple[Any, Any] | None = None,
     texts: tuple[Sequence[str], Sequence[str]] | None = None,
     class_names: Sequence[str] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Write :meth:`lecore.study.study.Study.report`, whose arguments these are."""
     with extra("report"):
@@ -100,6 +103,9 @@ def write_report(
     train, test = study.train, study.test
     seen = study.predicted()
     names = _names(train, test, seen, class_names)
+    past = None
+    if checkpoints is not None:
+        past = over_checkpoints(study, study.follow(checkpoints), names is not None)
     pictures = _pictures(train, test, thumbnails)
     words = (None, None) if texts is None else tuple(
         shown_texts(given, len(side)) for given, side in zip(texts, (train, test), strict=True)
@@ -120,11 +126,11 @@ def write_report(
         files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
     html = template.render(
-        name=type(study.model).__name__, settings=_settings(study), points=POINTS,
+        name=type(study.model).__name__, settings=_settings(study), points=POINTS, pairs=SAMPLE,
         pictured=any(images is not None for images in pictures), lines=lines, names=names,
         blocks=blocks, worst=worst, overlap=findings.overlap(scores, 2 * top), chosen=2 * top,
         trust=study.trust(), layers=study.layer_shares().head(12), chart=_chart(scores),
-        version=__version__, date=datetime.date.today().isoformat(),
+        past=past, version=__version__, date=datetime.date.today().isoformat(),
         seconds=time.perf_counter() - began, code=_code(study, path),
     )  # fmt: skip
     with whole_file(path, "w") as stream:

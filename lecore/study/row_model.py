@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from lecore.engine.network.model_copy import private_copy, unwrapped
+from lecore.engine.network.random_states import generators_left_alone
 from lecore.errors import LecoreError
+from lecore.study.examples import Examples, joined
 
 Output = str | Callable[[Any], Tensor] | None
 """Which part of a model's output is measured, by name or by a function. If it is left out, the
@@ -65,6 +68,37 @@ class RowModel(nn.Module):
         else:
             given = self.model(inputs)
         return chosen(given, self.output)
+
+
+def over_rows(
+    model: nn.Module, train: Examples, test: Examples, output: Output
+) -> tuple[nn.Module, Tensor, Tensor]:
+    """A network that takes one tensor, its row points, and its column points.
+
+    That is the model itself where it takes one tensor and gives one, else a :class:`RowModel`.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    tensors = [
+        table.to(device)
+        for side in (train, test)
+        for table in side.tables
+        if isinstance(table, Tensor)
+    ]
+    plain = len(train.tables) == len(test.tables) == 1 and len(tensors) == 2
+    if plain and output is None and _gives_a_tensor(model, tensors[0][:1]):
+        return model, tensors[0], tensors[1]
+    tables = train.tables if test is train else joined([*train.tables, *test.tables])
+    network = RowModel(model, tree_map(lambda leaf: leaf.to(device), tables), output)
+    network.training = model.training  # its own alone: train() would set the model's layers, too
+    rows = torch.arange(len(train), device=device)
+    columns = rows if test is train else len(train) + torch.arange(len(test), device=device)
+    return network, rows, columns
+
+
+def _gives_a_tensor(model: nn.Module, inputs: Tensor) -> bool:
+    with torch.no_grad(), generators_left_alone():
+        given = private_copy(unwrapped(model), Tensor.clone)(inputs.clone())
+    return isinstance(given, Tensor) and given.ndim == 2
 
 
 def chosen(given: Any, output: Output) -> Tensor:

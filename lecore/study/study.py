@@ -2,33 +2,36 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from fnmatch import fnmatch
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
-from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
+from lecore.changes import linearized_change, prediction_change
 from lecore.engine.network.flags import Precision
-from lecore.engine.network.model_copy import private_copy, unwrapped
-from lecore.engine.network.random_states import generators_left_alone
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.influence import loss_kernel, self_influence
 from lecore.losses import LOSSES, Loss
 from lecore.names import check_name
-from lecore.study.examples import Examples, examples, joined
-from lecore.study.findings import Trust, layer_shares, trust
+from lecore.similarity import relative_similarity
+from lecore.study.checkpoints import Checkpoints, at_checkpoints
+from lecore.study.examples import Examples, examples
+from lecore.study.findings import Trust, layer_changes, layer_shares, trust
+from lecore.study.parameters import only_these_train
+from lecore.study.planning import planned
 from lecore.study.predictions import Predicted, predicted
-from lecore.study.row_model import Output, RowModel
+from lecore.study.row_model import Output, over_rows
 from lecore.study.strongest import Strongest
 
 BLOCK_BYTES = 2**26
 """Influences held at a time, of which the strongest are kept."""
+
+TOGETHER = 32
+"""Training examples whose own changes are measured together, though only with each other."""
 
 
 class Study:
@@ -73,12 +76,37 @@ class Study:
         if isinstance(loss, str):
             check_name("loss", loss, LOSSES)
             loss = LOSSES[loss]
-        self.model, self.loss, self.dtype = model, loss, dtype
+        self.model, self.output, self.loss, self.dtype = model, output, loss, dtype
         self.learning_rate, self.optimizer = learning_rate, optimizer
         self.patterns = [parameters] if isinstance(parameters, str) else parameters
         self.train = examples(train, target)
         self.test = self.train if test is None else examples(test, target)
-        self._network, self._rows, self._columns = _over_rows(model, self.train, self.test, output)
+        self._network, self._rows, self._columns = over_rows(model, self.train, self.test, output)
+
+    def plan(self) -> pd.DataFrame:
+        """What each question will take, told from small trials, within a factor of two or so.
+
+        Returns:
+            A line for each that can be asked, with ``route`` (how it is computed), ``seconds`` for
+            all examples, and ``result`` and ``work``, GiB given back and in hand beside it.
+        """
+        with self._trained():
+            return planned(self)
+
+    def follow(self, checkpoints: Checkpoints) -> Iterator[tuple[str, "Study"]]:
+        """The same study at the weights that training left in files.
+
+        The files hold a ``state_dict``, alone or under that name, as safetensors or by
+        ``torch.save``; nothing else in them is read, and the model stays as it is.
+
+        Args:
+            checkpoints: A pattern such as ``"runs/*.safetensors"``, whose files are taken in the
+                order of the numbers in their names, or paths in an order of your own.
+
+        Yields:
+            The file's name, and the study there.
+        """
+        return at_checkpoints(self, checkpoints)
 
     def change(
         self,
@@ -103,6 +131,35 @@ class Study:
                 learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
                 dtype=self.dtype, tiles=tiles,
             )  # fmt: skip
+
+    def similarity(self, step: Literal["exact", "linear"] = "exact") -> Tensor:
+        """S_rel: change at each test example over that of the training example's own prediction.
+
+        Args:
+            step: As in :meth:`change`.
+
+        Returns:
+            Shape (train, test), see :func:`~lecore.similarity.relative_similarity`.
+        """
+        change = self.change(step)
+        if self.test is self.train:
+            return relative_similarity(change)
+        return relative_similarity(change, self._own_change(step))
+
+    def _own_change(self, step: Literal["exact", "linear"]) -> Tensor:
+        """Shape (train, outputs)."""
+        measure = prediction_change if step == "exact" else linearized_change
+        known, own = self._targets(self.train), []
+        for start in range(0, len(self.train), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            with self._trained():
+                change = measure(
+                    self._network, self._rows[part], known[part],
+                    learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
+                    dtype=self.dtype,
+                )  # fmt: skip
+            own.append(change.diagonal().T)
+        return torch.cat(own)
 
     def influence(self, top: int = 20) -> pd.DataFrame:
         """The training examples that do most to the loss of each test example.
@@ -176,20 +233,13 @@ class Study:
                     f"there is no pair {i, j}",
                     f"rows go up to {len(self.train) - 1} and {len(self.test) - 1}",
                 )
-        lefts, rights = (sorted(set(side)) for side in zip(*pairs, strict=True))
         with self._trained():
-            shares = linearized_change_by_layer(
-                self._network, self._rows[lefts], self._targets(self.train)[lefts],
-                self._columns[rights], learning_rate=self.learning_rate, loss=self.loss,
-                dtype=self.dtype,
+            found = layer_changes(
+                self._network, self._rows, self._targets(self.train), self._columns, pairs,
+                learning_rate=self.learning_rate, loss=self.loss, dtype=self.dtype,
             )  # fmt: skip
-        lines = [
-            (i, j, _own_name(layer), output, float(value))
-            for i, j in pairs
-            for layer, share in shares.items()
-            for output, value in enumerate(share[lefts.index(i), rights.index(j)])
-        ]
-        return pd.DataFrame(lines, columns=["train", "test", "layer", "output", "change"])
+        found["layer"] = found["layer"].map(_own_name)
+        return found
 
     def predicted(self) -> tuple[Predicted, Predicted]:
         """Predictions and losses of the training and of the test examples."""
@@ -228,6 +278,7 @@ class Study:
         thumbnails: tuple[Any, Any] | None = None,
         texts: tuple[Sequence[str], Sequence[str]] | None = None,
         class_names: Sequence[str] | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         """Write all of it as one HTML file, without scripts and without another host.
 
@@ -240,16 +291,17 @@ class Study:
                 anyway.
             texts: Texts of both.
             class_names: Names of the classes.
+            checkpoints: Files with weights of earlier in training, see :meth:`follow`.
 
         Raises:
-            LecoreError: If pictures, texts or names do not fit the data, or the extra ``report`` is
-                not installed.
+            LecoreError: If checkpoints, pictures, texts or names do not fit, or the extra
+                ``report`` is not installed.
         """
         from lecore.study.report import write_report
 
         write_report(
             self, path, top=top, shown=shown, thumbnails=thumbnails, texts=texts,
-            class_names=class_names,
+            class_names=class_names, checkpoints=checkpoints,
         )  # fmt: skip
 
     def _targets(self, side: Examples) -> Tensor:
@@ -260,54 +312,9 @@ class Study:
             )
         return side.targets.to(self._rows.device)
 
-    @contextmanager
-    def _trained(self) -> Iterator[None]:
+    def _trained(self) -> AbstractContextManager[None]:
         """Only the parameters that were asked for are trained inside."""
-        if self.patterns is None:
-            yield
-            return
-        named = dict(self.model.named_parameters())
-        for pattern in self.patterns:
-            if not any(fnmatch(name, pattern) for name in named):
-                raise LecoreError(
-                    f"no parameter is named {pattern!r}", f"the first is {next(iter(named))}"
-                )
-        before = {name: p.requires_grad for name, p in named.items()}
-        try:
-            for name, p in named.items():
-                p.requires_grad_(before[name] and any(fnmatch(name, q) for q in self.patterns))
-            yield
-        finally:
-            for name, p in named.items():
-                p.requires_grad_(before[name])
-
-
-def _over_rows(
-    model: nn.Module, train: Examples, test: Examples, output: Output
-) -> tuple[nn.Module, Tensor, Tensor]:
-    """A network that takes one tensor, its row points, and its column points."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    tensors = [
-        table.to(device)
-        for side in (train, test)
-        for table in side.tables
-        if isinstance(table, Tensor)
-    ]
-    plain = len(train.tables) == len(test.tables) == 1 and len(tensors) == 2
-    if plain and output is None and _gives_a_tensor(model, tensors[0][:1]):
-        return model, tensors[0], tensors[1]
-    tables = train.tables if test is train else joined([*train.tables, *test.tables])
-    network = RowModel(model, tree_map(lambda leaf: leaf.to(device), tables), output)
-    network.training = model.training  # its own alone: train() would set the model's layers, too
-    rows = torch.arange(len(train), device=device)
-    columns = rows if test is train else len(train) + torch.arange(len(test), device=device)
-    return network, rows, columns
-
-
-def _gives_a_tensor(model: nn.Module, inputs: Tensor) -> bool:
-    with torch.no_grad(), generators_left_alone():
-        given = private_copy(unwrapped(model), Tensor.clone)(inputs.clone())
-    return isinstance(given, Tensor) and given.ndim == 2
+        return only_these_train(self.model, self.patterns)
 
 
 def _own_name(layer: str) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lecore.engine.tiling.cuts import Cut, TileCost, cuts_of, largest_tile, mirrored
+from lecore.engine.tiling.budgets import budget_of, tile_bytes, tile_shape
+from lecore.engine.tiling.cuts import Cut, TileCost, cuts_of, mirrored
+from lecore.engine.tiling.plans import Plan, Planned, is_asked
 from lecore.engine.tiling.workers import threads_of, unordered
 from lecore.errors import LecoreError
 from lecore.identity.finished_work import Identity
@@ -151,9 +152,11 @@ def compute_tiles(
         )
     shape = (rows, columns, *trailing)
     result_bytes = math.prod(shape) * dtype.itemsize if tiles.store is None else 0
-    budget = _budget(tiles, device, result_bytes)
     cost = TileCost(row_bytes, column_bytes, pair_bytes, fixed_bytes)
-    step = _tile_shape(rows, columns, tiles, budget, cost, symmetric)
+    if is_asked():
+        raise Planned(Plan(tile, result_bytes, tile_bytes(rows, columns, tiles, device, cost)))
+    budget = budget_of(tiles, device, result_bytes)
+    step = tile_shape(rows, columns, tiles, budget, cost, symmetric)
     if tiles.store is None and tiles.client is None and step[0] >= rows and step[1] >= columns:
         return tile(slice(0, rows), slice(0, columns))
     if tiles.store is None:
@@ -252,61 +255,6 @@ def _fill(matrix: Any, tile: TileFunction, tiles: Tiles) -> Any:
                 matrix.put(*cut, block)
             bar.update(_pairs(cut))
     return matrix.result()
-
-
-def _tile_shape(
-    rows: int, columns: int, tiles: Tiles, budget: int, cost: TileCost, symmetric: bool
-) -> tuple[int, int]:
-    """Rows and columns of a tile, in equal cuts, and two tiles or more for each worker."""
-    if tiles.shape is not None:
-        r, c = tiles.shape
-        return (min(r, c), min(r, c)) if symmetric else (r, c)
-    needed = sum(cost)
-    if needed > budget:
-        raise ValueError(
-            f"a tile of one entry needs {needed} bytes and the budget is {budget}; raise memory"
-            + (" or take fewer jobs" if tiles.workers > 1 else "")
-        )
-    r, c = largest_tile(rows, columns, budget, cost)
-    if symmetric:
-        r = c = min(r, c)
-    down, across = -(-rows // r), -(-columns // c)
-    workers = tiles.workers
-    while workers > 1 and (down < rows or across < columns):
-        if (down * (down + 1) // 2 if symmetric else down * across) >= 2 * workers:
-            break
-        if symmetric:
-            down = across = down + 1
-        elif rows * across >= columns * down:
-            down += 1
-        else:
-            across += 1
-    return -(-rows // down), -(-columns // across)
-
-
-def _budget(tiles: Tiles, device: torch.device, result_bytes: int) -> int:
-    """Bytes for one tile."""
-    free = free_memory(device)
-    if result_bytes > free:
-        raise ValueError(
-            f"the result takes {result_bytes / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are free; "
-            "write it to disk with tiles=Tiles(store=…)"
-        )
-    if tiles.client is None:
-        half = (free - result_bytes) // 2
-        return int(half if tiles.memory is None else tiles.memory) // tiles.jobs
-    if tiles.memory is not None:
-        return int(tiles.memory)
-    workers = tiles.client.scheduler_info()["workers"].values()
-    shares = [w["memory_limit"] // w["nthreads"] for w in workers if w["memory_limit"]]
-    return min(shares, default=free) // 2
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
 
 
 def _pairs(cut: Cut) -> int:

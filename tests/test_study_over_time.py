@@ -1,0 +1,199 @@
+"""A study at other weights, and before it begins: checkpoints, plans, similarities."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from lecore import LecoreError, linearized_change, models, prediction_change, relative_similarity
+from lecore.study.checkpoints import in_order
+from lecore.study.over_time import over_checkpoints
+from lecore.study.study import Study
+
+N, M, RATE = 9, 5, 0.05
+
+
+def network(seed=0):
+    return models.three_layer(4, 8, "tanh", outputs=3, seed=seed)
+
+
+@pytest.fixture
+def data():
+    x, y = torch.randn(N + M, 4), torch.arange(N + M) % 3
+    return (x[:N], y[:N]), (x[N:], y[N:])
+
+
+def study(data, model=None, **more):
+    settings = {"loss": "cross_entropy", "learning_rate": RATE} | more
+    return Study(model or network(), *data, **settings)
+
+
+SAVED = {
+    "one.safetensors": lambda w, p: save_file(w, p),
+    "one.pt": lambda w, p: torch.save(w, p),
+    "lightning.ckpt": lambda w, p: torch.save(
+        {"state_dict": {f"model.{k}": v for k, v in w.items()}, "epoch": 3}, p
+    ),
+    "script.bin": lambda w, p: torch.save({"model": w, "loss": 0.1}, p),
+    "parallel.pth": lambda w, p: torch.save({f"module.{k}": v for k, v in w.items()}, p),
+    "compiled.pth": lambda w, p: torch.save({f"_orig_mod.{k}": v for k, v in w.items()}, p),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_a_checkpoint_is_the_network_that_was_saved(tmp_path, data, name):
+    SAVED[name](network(seed=7).state_dict(), tmp_path / name)
+    now = network()
+    before = copy.deepcopy(now.state_dict())
+    ((found, then),) = study(data, now).follow(tmp_path / name)
+    assert found == name
+    right = study(data, network(seed=7))
+    assert torch.equal(then.change(), right.change())
+    assert then.self_influence().equals(right.self_influence())
+    assert all(torch.equal(v, before[k]) for k, v in now.state_dict().items())
+    assert study(data, now).self_influence().equals(study(data).self_influence())
+
+
+def test_files_are_taken_by_their_numbers_or_as_they_are_given(tmp_path):
+    for step in (100, 20, 3):
+        (tmp_path / f"step-{step}.pt").touch()
+    (tmp_path / "step-7.pt").mkdir()
+    names = [path.name for path in in_order(str(tmp_path / "*.pt"))]
+    assert names == ["step-3.pt", "step-20.pt", "step-100.pt"]
+    given = [tmp_path / "step-20.pt", tmp_path / "step-3.pt"]
+    assert in_order(given) == given
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('it ran')",))
+
+
+BAD = {
+    "nothing there": (lambda p: None, "no file is named"),
+    "text": (lambda p: p.write_text("weights"), "cannot be read as weights alone"),
+    "a pickle": (lambda p: p.write_bytes(pickle.dumps(Bomb())), "cannot be read as weights alone"),
+    "objects": (lambda p: torch.save({"model": Bomb()}, p), "cannot be read as weights alone"),
+    "a module": (lambda p: torch.save(network(), p), "cannot be read as weights alone"),
+    "numbers": (lambda p: torch.save({"epoch": 3}, p), "holds no state_dict"),
+    "another network": (
+        lambda p: torch.save(models.two_layer(4, 8).state_dict(), p), "lacks '5.bias'",
+    ),
+    "another width": (
+        lambda p: torch.save(models.three_layer(4, 9, "tanh", outputs=3).state_dict(), p),
+        "has another shape of '1.bias'",
+    ),
+    "more": (
+        lambda p: torch.save(network().state_dict() | {"head": torch.ones(1)}, p),
+        "has another 'head'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_checkpoint_of_the_network_is_refused(tmp_path, data, name):
+    save, words = BAD[name]
+    save(tmp_path / "it.pt")
+    with pytest.raises(LecoreError, match=words):
+        next(study(data).follow(tmp_path / "it.pt"))
+
+
+def test_a_damaged_safetensors_file_is_refused(tmp_path, data):
+    (tmp_path / "it.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    with pytest.raises(LecoreError, match="cannot be read"):
+        next(study(data).follow(tmp_path / "it.safetensors"))
+
+
+def test_the_state_of_an_optimizer_is_in_no_checkpoint(tmp_path, data):
+    model = network()
+    adam = torch.optim.Adam(model.parameters())
+    torch.save(model.state_dict(), tmp_path / "it.pt")
+    with pytest.raises(LecoreError, match="make the study with learning_rate"):
+        study(data, model, learning_rate=None, optimizer=adam).follow(tmp_path / "it.pt")
+
+
+def test_only_the_chosen_parameters_train_at_a_checkpoint_too(tmp_path, data):
+    torch.save(network(seed=7).state_dict(), tmp_path / "it.pt")
+    ((_, then),) = study(data, parameters="5.*").follow(tmp_path / "it.pt")
+    right = study(data, network(seed=7), parameters="5.*")
+    assert then.self_influence().equals(right.self_influence())
+
+
+@pytest.mark.parametrize("step", ["exact", "linear"])
+def test_similarity_is_the_change_over_the_own_change(data, step):
+    (x, y), (test_x, _) = data
+    measure = prediction_change if step == "exact" else linearized_change
+    given = {"learning_rate": RATE, "loss": nn.functional.cross_entropy}
+    whole = measure(network(), x, y, torch.cat([x, test_x]), **given)
+    right = whole.norm(dim=2) / whole[:, :N].norm(dim=2).diagonal()[:, None]
+    found = study(data).similarity(step)
+    torch.testing.assert_close(found, right[:, N:])
+    torch.testing.assert_close(study(data[:1]).similarity(step), right[:, :N])
+
+
+def test_similarity_in_parts_is_the_same(data, monkeypatch):
+    whole = study(data).similarity()
+    monkeypatch.setattr("lecore.study.study.TOGETHER", 2)
+    torch.testing.assert_close(study(data).similarity(), whole)
+
+
+def test_a_line_a_checkpoint(tmp_path, data):
+    torch.save(network(seed=7).state_dict(), tmp_path / "old.pt")
+    one = study(data)
+    table = over_checkpoints(one, one.follow(tmp_path / "old.pt"), classes=True)
+    assert table.weights.tolist() == ["old.pt", "now"]
+    for line, model in zip(table.to_dict("records"), (network(seed=7), network()), strict=True):
+        (x, y), (test_x, test_y) = data
+        with torch.no_grad():
+            right = model(test_x).argmax(1) == test_y
+        assert line["test, right (%)"] == pytest.approx(100 * right.double().mean())
+        change = linearized_change(
+            model, x, y, learning_rate=1, loss=nn.functional.cross_entropy
+        )  # fmt: skip
+        similarity = relative_similarity(change)
+        pairs = [(i, j) for i in range(N) for j in range(N) if i != j]
+        for words, same in (("within", True), ("between", False)):
+            some = [similarity[i, j] for i, j in pairs if (y[i] == y[j]) == same]
+            median = torch.stack(some).quantile(0.5)
+            assert line[f"S_rel {words} classes"] == pytest.approx(float(median))
+
+
+def test_a_plan_says_how_and_how_much(data):
+    plan = study(data).plan().set_index("question")
+    assert list(plan.index) == ["influence", "self-influence", "change, exact", "change, linear"]
+    assert (plan.seconds > 0).all()
+    assert plan.result["change, exact"] == N * M * 3 * 8 / 2**30
+    assert plan.route["change, exact"] == "matrix products, layer by layer"
+    assert plan.route["influence"] == "factors of the layers' gradients"
+    adam = study(data, network(), learning_rate=None)
+    assert list(adam.plan().question) == ["influence", "self-influence"]
+    with_no_targets = Study(network(), data[0][0], data[1][0])
+    assert len(with_no_targets.plan()) == 0
+
+
+def test_a_plan_of_what_does_not_fit_is_a_plan_too(monkeypatch):
+    monkeypatch.setattr("lecore.engine.tiling.budgets.free_memory", lambda device: 2**28)
+    n, m = 2**16, 2**9
+    x, y = torch.randn(1, 4).expand(n, -1), torch.zeros(n, dtype=torch.long)
+    plan = study(((x, y), (x[:m], y[:m]))).plan().set_index("question")
+    assert plan.result["change, exact"] == n * m * 3 * 8 / 2**30 > 2**28 / 2**30
+    assert (plan.work <= (2**27 + n * m * 8) / 2**30).all()
+
+
+def test_a_plan_is_near_what_it_takes():
+    import time
+
+    x, y = torch.randn(1500, 3, 16, 16), torch.arange(1500) % 10
+    convolutions = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(8 * 12 * 12, 10),
+    )  # fmt: skip
+    one = Study(convolutions, (x, y), (x[:60], y[:60]), loss="cross_entropy")
+    told = one.plan().set_index("question").seconds["self-influence"]
+    start = time.perf_counter()
+    one.self_influence()
+    took = time.perf_counter() - start
+    assert told / 4 < took < told * 4
