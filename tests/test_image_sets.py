@@ -53,9 +53,9 @@ def chance(data, measure, step):
 @pytest.mark.parametrize("data", RUNS)
 def test_large_steps_hide_the_preference_of_divergences_and_probabilities(data, measure, direction):
     small, large = (chance(data, measure, f"{direction}-{size}") for size in ("small", "large"))
+    assert small["low"] > 0.5
     assert small["value"] > 0.55
-    assert large["low"] < 0.5  # reversed, or not told from chance
-    assert large["value"] < small["value"] - 0.1
+    assert large["value"] - 0.5 < 0.2 * (small["value"] - 0.5)  # reversed, or a fifth is left
 
 
 @pytest.mark.parametrize("direction", ["adam", "sgd"])

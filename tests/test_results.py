@@ -1,6 +1,7 @@
 """The committed reference results against the paper's tables, and the shape of the real claims."""
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,14 @@ def test_baselines_on_the_papers_samples_agree_to_the_printed_digit(row, number,
     assert [round(cell["runs"][0], 1) for cell in cells] == table[row]
 
 
+UNDEFINED = defaultdict(set)  # where the paper's loop divides zero by zero in all replicates
+UNDEFINED[1] = {
+    f"table-1-cross-entropy-{name}-linear-{pair}"
+    for name in ("relative", "kernelized")
+    for pair in ("5v8", "3v8")
+}
+
+
 @pytest.mark.parametrize(
     ("number", "chapter"),
     [(1, "mnist"), (2, "cifar10"), *((n, "dependence") for n in range(3, 9))],
@@ -36,7 +45,7 @@ def test_every_cell_of_the_papers_tables_has_a_record(number, chapter):
     wanted = {
         key(f"table {number}", row, c) for row in table if row != "ResNet-152" for c in columns
     }
-    assert not wanted - records.keys()
+    assert wanted - records.keys() == UNDEFINED[number]
 
 
 def test_reference_verdicts_are_the_expected_ones():

@@ -176,6 +176,7 @@ def test_a_plan_says_how_and_how_much(data):
 
 def test_a_plan_of_what_does_not_fit_is_a_plan_too(monkeypatch):
     monkeypatch.setattr("lecore.engine.tiling.budgets.free_memory", lambda device: 2**28)
+    monkeypatch.setattr("lecore.study.planning.LONG_ENOUGH", 0.0)
     n, m = 2**16, 2**9
     x, y = torch.randn(1, 4).expand(n, -1), torch.zeros(n, dtype=torch.long)
     plan = study(((x, y), (x[:m], y[:m]))).plan().set_index("question")

@@ -229,7 +229,7 @@ def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> No
     assert page.page.evaluate(turned) == "invert(1) hue-rotate(180deg)"
 
 
-@pytest.mark.parametrize("name", charts())
+@pytest.mark.parametrize("name", ["torus", "divergence", "step", "edge", "luck"])
 def test_a_phone_shows_a_chart_without_scrolling_sideways(opened: Any, name: str) -> None:
     page = opened(name, 390)
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
