@@ -36,7 +36,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not processes and not book"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not processes and not book and not gpu"
 
 processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist worksteal -m processes

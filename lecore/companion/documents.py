@@ -195,8 +195,17 @@ def read_yaml(path: Path, schema: dict[str, Any] | None = None) -> Any:
         LecoreError: With the file and the key.
         OSError: If it cannot be read.
     """
+    return yaml_value(read_text(path), path, schema)
+
+
+def yaml_value(text: str, path: Path, schema: dict[str, Any] | None = None) -> Any:
+    """As :func:`read_yaml`, of a file's text.
+
+    Raises:
+        LecoreError: With the file and the key.
+    """
     try:
-        value = yaml.load(read_text(path), _Loader)
+        value = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, LecoreError):
             raise

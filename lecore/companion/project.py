@@ -5,13 +5,24 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib.metadata import version
 from modulefinder import ModuleFinder
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
-from lecore.companion.documents import CLAIM, PROFILE, TOC, checked, read_text, read_yaml
+from lecore.companion.documents import (
+    CLAIM,
+    PROFILE,
+    TOC,
+    checked,
+    read_text,
+    read_yaml,
+    yaml_value,
+)
 from lecore.companion.parameters import check_parameters, parameters
 from lecore.errors import LecoreError
 from lecore.names import check_name
@@ -138,8 +149,15 @@ def load_claims(root: Path) -> list[dict[str, Any]]:
             or has bounds that no number can meet.
     """
     path = root / "book" / "claims.yml"
-    claims: list[dict[str, Any]] = read_yaml(path, {"type": "array", "items": {"type": "object"}})
-    seen, known = set(), profiles(root)
+    return deepcopy(_claims(path, read_text(path), tuple(profiles(root))))
+
+
+@lru_cache(maxsize=4)
+def _claims(path: Path, text: str, known: tuple[str, ...]) -> list[dict[str, Any]]:
+    claims: list[dict[str, Any]] = yaml_value(
+        text, path, {"type": "array", "items": {"type": "object"}}
+    )
+    seen = set()
     for place, claim in enumerate(claims, 1):
         where = f"{path}: {claim.get('id', f'entry {place}')}"
         checked(claim, CLAIM, where)
@@ -192,6 +210,27 @@ class _LecoreAlone(ModuleFinder):
         if path is None and name != "lecore":
             raise ImportError(name)
         return super().find_module(name, path, parent)
+
+    def load_module(self, fqname: str, fp: Any, pathname: str, file_info: Any) -> Any:
+        if fp is None:  # a folder
+            return super().load_module(fqname, fp, pathname, file_info)  # type: ignore[arg-type]
+        module: Any = self.add_module(fqname)
+        module.__file__ = pathname
+        self.scan_code(_compiled(fp.read(), pathname), module)
+        return module
+
+    def scan_opcodes(self, co: CodeType) -> Any:
+        return _opcodes(co)
+
+
+@cache  # the same files lie behind all chapters
+def _compiled(text: str, path: str) -> CodeType:
+    return compile(text, path, "exec")
+
+
+@cache
+def _opcodes(code: CodeType) -> list[Any]:
+    return list(ModuleFinder.scan_opcodes(_LecoreAlone(path=[]), code))
 
 
 class _PastFrontDoors(ast.NodeTransformer):
