@@ -284,5 +284,26 @@ def test_a_loader_is_read_in_the_order_of_its_data():
     assert read.targets.tolist() == LABELS.tolist()
 
 
+class Batches(Dataset):
+    """Gives whole batches, as data on disk often lie."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, k):
+        return X[2 * k : 2 * k + 2], LABELS[2 * k : 2 * k + 2]
+
+
+def test_a_loader_of_whole_batches_is_read_as_it_gives_them():
+    found = examples(DataLoader(Batches(), batch_size=None))
+    assert torch.equal(found.tables[0], X[:6])
+    assert torch.equal(found.targets, LABELS[:6])
+    single = TensorDataset(X, LABELS)
+    with pytest.raises(LecoreError, match="targets is a single number; give one a row"):
+        examples(DataLoader(single, batch_size=None))
+    by_a_sampler = DataLoader(single, batch_sampler=[[2, 0], [1, 3]])
+    assert torch.equal(examples(by_a_sampler).tables[0], X)
+
+
 def test_false_says_that_there_are_no_targets():
     assert examples((X, IDS), target=False).targets is None

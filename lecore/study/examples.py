@@ -71,6 +71,8 @@ def _batches(data: Any) -> Iterable[Any]:
     if isinstance(data, DataLoader):
         if isinstance(data.dataset, IterableDataset):
             return data
+        if data.batch_sampler is None:  # the data set gives whole batches
+            return DataLoader(data.dataset, batch_size=None, collate_fn=data.collate_fn)
         return DataLoader(  # the same in the order of the data, so that rows are theirs
             data.dataset, batch_size=data.batch_size or 1, collate_fn=data.collate_fn
         )
