@@ -136,7 +136,7 @@ def test_similarity_is_the_change_over_the_own_change(data, step):
 
 def test_similarity_in_parts_is_the_same(data, monkeypatch):
     whole = study(data).similarity()
-    monkeypatch.setattr("lecore.study.study.TOGETHER", 2)
+    monkeypatch.setattr("lecore.study.findings.TOGETHER", 2)
     torch.testing.assert_close(study(data).similarity(), whole)
 
 

@@ -1,6 +1,6 @@
 """What a report says of a study, in numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,6 +13,10 @@ from lecore.study.predictions import Predicted
 
 SAMPLE = 16
 """Training and test examples on which the first order is held against real steps."""
+
+
+TOGETHER = 32
+"""Examples whose own changes are measured together, though only with each other."""
 
 
 class Trust(NamedTuple):
@@ -56,6 +60,26 @@ def trust(network: Any, rows: Tensor, targets: Tensor, columns: Tensor, **step: 
         return Trust(len(some), len(few), float("nan"), float("nan"))
     off = ((exact - linear).norm(dim=1) / size)[moved]
     return Trust(len(some), len(few), float(off.median()), float(off.max()))
+
+
+def own_changes(
+    measure: Callable[..., Tensor], network: Any, rows: Tensor, targets: Tensor, **step: Any
+) -> Tensor:
+    """How far a step on each training example moves its own prediction, shape (n, outputs).
+
+    Args:
+        measure: :func:`~lecore.changes.prediction_change` or
+            :func:`~lecore.changes.linearized_change`.
+        network: From (n, …) to (n, outputs).
+        rows: Training points.
+        targets: Their targets.
+        step: As ``measure`` takes it.
+    """
+    own = []
+    for start in range(0, len(rows), TOGETHER):
+        part = slice(start, start + TOGETHER)
+        own.append(measure(network, rows[part], targets[part], **step).diagonal().T)
+    return torch.cat(own)
 
 
 def layer_shares(network: Any, rows: Tensor, targets: Tensor, **settings: Any) -> pd.Series:

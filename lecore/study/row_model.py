@@ -12,8 +12,9 @@ from lecore.engine.network.model_copy import private_copy, unwrapped
 from lecore.engine.network.random_states import generators_left_alone
 from lecore.errors import LecoreError
 from lecore.study.examples import Examples, joined
+from lecore.study.language import token_log_probabilities
 
-Output = str | Callable[[Any], Tensor] | None
+Output = str | Callable[..., Tensor] | None
 """Which part of a model's output is measured, by name or by a function. If it is left out, the
 tensor, or its ``logits``."""
 
@@ -67,6 +68,8 @@ class RowModel(nn.Module):
             given = self.model(*inputs)
         else:
             given = self.model(inputs)
+        if self.output is token_log_probabilities:
+            return token_log_probabilities(given, inputs)
         return chosen(given, self.output)
 
 

@@ -20,7 +20,13 @@ from lecore.names import check_name
 from lecore.similarity import relative_similarity
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
 from lecore.study.examples import Examples, examples
-from lecore.study.findings import Trust, layer_changes, layer_shares, trust
+from lecore.study.findings import Trust, layer_changes, layer_shares, own_changes, trust
+from lecore.study.language import (
+    NEXT_TOKEN,
+    next_token_loss,
+    sentences,
+    token_log_probabilities,
+)
 from lecore.study.parameters import only_these_train
 from lecore.study.planning import planned
 from lecore.study.predictions import Predicted, predicted
@@ -29,9 +35,6 @@ from lecore.study.strongest import Strongest
 
 BLOCK_BYTES = 2**26
 """Influences held at a time, of which the strongest are kept."""
-
-TOGETHER = 32
-"""Training examples whose own changes are measured together, though only with each other."""
 
 
 class Study:
@@ -47,7 +50,8 @@ class Study:
         output: Which part of what the model gives is measured: a name, a function that returns
             shape (n, outputs), or the tensor itself or its ``logits`` if left out.
         loss: Loss of one prediction, by name (a key of :data:`lecore.losses.LOSSES`) or as a
-            function, see :mod:`lecore.losses`.
+            function, see :mod:`lecore.losses`. ``"next token"`` for language models, whose outputs
+            are :func:`~lecore.study.language.token_log_probabilities`.
         learning_rate: η of a plain SGD step.
         optimizer: Instead of it, an optimiser of this model: the step is its next one.
         parameters: Patterns of names such as ``layer4.*``; all others stay fixed.
@@ -73,14 +77,19 @@ class Study:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise LecoreError(f"the model is a {type(model).__name__}", "give a torch.nn.Module")
-        if isinstance(loss, str):
-            check_name("loss", loss, LOSSES)
+        language = loss == NEXT_TOKEN
+        given = [data for data in (train, test) if data is not None]
+        sides = [examples(data, False if language else target) for data in given]
+        if language:
+            loss, output = next_token_loss, token_log_probabilities
+            sides = [sentences(side) for side in sides]
+        elif isinstance(loss, str):
+            check_name("loss", loss, [*LOSSES, NEXT_TOKEN])
             loss = LOSSES[loss]
+        self.train, self.test = sides[0], sides[-1]
         self.model, self.output, self.loss, self.dtype = model, output, loss, dtype
         self.learning_rate, self.optimizer = learning_rate, optimizer
         self.patterns = [parameters] if isinstance(parameters, str) else parameters
-        self.train = examples(train, target)
-        self.test = self.train if test is None else examples(test, target)
         self._network, self._rows, self._columns = over_rows(model, self.train, self.test, output)
 
     def plan(self) -> pd.DataFrame:
@@ -96,8 +105,7 @@ class Study:
     def follow(self, checkpoints: Checkpoints) -> Iterator[tuple[str, "Study"]]:
         """The same study at the weights that training left in files.
 
-        The files hold a ``state_dict``, alone or under that name, as safetensors or by
-        ``torch.save``; nothing else in them is read, and the model stays as it is.
+        The files hold a ``state_dict``, as safetensors or by ``torch.save``. The model stays.
 
         Args:
             checkpoints: A pattern such as ``"runs/*.safetensors"``, whose files are taken in the
@@ -144,22 +152,14 @@ class Study:
         change = self.change(step)
         if self.test is self.train:
             return relative_similarity(change)
-        return relative_similarity(change, self._own_change(step))
-
-    def _own_change(self, step: Literal["exact", "linear"]) -> Tensor:
-        """Shape (train, outputs)."""
         measure = prediction_change if step == "exact" else linearized_change
-        known, own = self._targets(self.train), []
-        for start in range(0, len(self.train), TOGETHER):
-            part = slice(start, start + TOGETHER)
-            with self._trained():
-                change = measure(
-                    self._network, self._rows[part], known[part],
-                    learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
-                    dtype=self.dtype,
-                )  # fmt: skip
-            own.append(change.diagonal().T)
-        return torch.cat(own)
+        with self._trained():
+            own = own_changes(
+                measure, self._network, self._rows, self._targets(self.train),
+                learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
+                dtype=self.dtype,
+            )  # fmt: skip
+        return relative_similarity(change, own)
 
     def influence(self, top: int = 20) -> pd.DataFrame:
         """The training examples that do most to the loss of each test example.
