@@ -65,6 +65,9 @@ def test_files_are_taken_by_their_numbers_or_as_they_are_given(tmp_path):
     assert names == ["step-3.pt", "step-20.pt", "step-100.pt"]
     given = [tmp_path / "step-20.pt", tmp_path / "step-3.pt"]
     assert in_order(given) == given
+    for name in ("lr[1].pt", "a²1².pt"):
+        (tmp_path / name).touch()
+        assert in_order(tmp_path / name) == [tmp_path / name]
 
 
 class Bomb:
@@ -85,6 +88,9 @@ BAD = {
     "another width": (
         lambda p: torch.save(models.three_layer(4, 9, "tanh", outputs=3).state_dict(), p),
         "has another shape of '1.bias'",
+    ),
+    "rounded": (
+        lambda p: torch.save(network().double().state_dict(), p), "as torch.float64, the model as",
     ),
     "more": (
         lambda p: torch.save(network().state_dict() | {"head": torch.ones(1)}, p),

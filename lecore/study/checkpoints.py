@@ -44,19 +44,21 @@ def in_order(checkpoints: Checkpoints) -> list[Path]:
     """
     if isinstance(checkpoints, str | os.PathLike):
         pattern = os.fspath(checkpoints)
-        files = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes whole paths, too
+        files = [pattern]  # even with a [ in its name
+        if not Path(pattern).exists():
+            files = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes whole paths, too
         found = sorted(map(Path, files), key=_by_number)
     else:
-        found = [Path(path) for path in checkpoints]
+        pattern, found = "any of those given", [Path(path) for path in checkpoints]
     found = [path for path in found if not path.is_dir()]
     if not found:
-        raise LecoreError(f"no file is named {os.fspath(checkpoints)!r}", "check the pattern")  # type: ignore[arg-type]
+        raise LecoreError(f"no file is named {pattern!r}", "check the pattern")
     return found
 
 
 def _by_number(path: Path) -> list[Any]:
     parts = re.split(r"(\d+)", str(path))
-    return [int(part) if part.isdigit() else part for part in parts]
+    return [int(part) if part.isdecimal() else part for part in parts]
 
 
 def weights_in(path: Path) -> dict[str, Tensor]:
@@ -114,4 +116,10 @@ def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     if wrong := sorted(missing or unknown or shapes):
         what = "lacks" if missing else "has another" if unknown else "has another shape of"
         raise LecoreError(f"{path} {what} {wrong[0]!r}", "it is the checkpoint of another model")
+    for name, value in weights.items():
+        if torch.promote_types(value.dtype, own[name].dtype) != own[name].dtype:
+            raise LecoreError(
+                f"{path} has {name!r} as {value.dtype}, the model as {own[name].dtype}",
+                "convert the model first, so that nothing is rounded",
+            )
     model.load_state_dict(weights)
