@@ -23,14 +23,17 @@ from lecore.engine.layer_shares import layer_shares
 from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import Measured, check_points, opened, with_columns
-from lecore.engine.optimizer_steps import WeightChange, sgd_change, weight_change
+from lecore.engine.optimizer_steps import (
+    WeightChange,
+    checked_rate,
+    sgd_change,
+    weight_change,
+)
 from lecore.engine.points import Side, labelled
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.finite import check_finite
 from lecore.losses import Loss
-
-MAX = torch.finfo(torch.float64).max
 
 
 def prediction_change(
@@ -192,9 +195,4 @@ def _step(
         raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
     if optimizer is not None:
         return weight_change(optimizer, model, network.dtype)
-    if isinstance(learning_rate, bool) or not isinstance(learning_rate, int | float):
-        kind = type(learning_rate).__name__
-        raise LecoreError(f"learning_rate is of type {kind}", "give a number above 0")
-    if not 0 < learning_rate < MAX:
-        raise LecoreError(f"learning_rate must be positive, not {str(learning_rate)[:20]}")
-    return sgd_change(float(learning_rate))
+    return sgd_change(checked_rate(learning_rate))

@@ -301,8 +301,6 @@ def test_a_loader_of_whole_batches_is_read_as_it_gives_them():
     single = TensorDataset(X, LABELS)
     with pytest.raises(LecoreError, match="targets is a single number; give one a row"):
         examples(DataLoader(single, batch_size=None))
-    by_a_sampler = DataLoader(single, batch_sampler=[[2, 0], [1, 3]])
-    assert torch.equal(examples(by_a_sampler).tables[0], X)
 
 
 def test_false_says_that_there_are_no_targets():

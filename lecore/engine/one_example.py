@@ -45,14 +45,18 @@ class OneExample:
 class _Unnormalised(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func not in _OF_CLASSES and func not in _OF_NUMBERS:
+        if func not in _OF_CLASSES | _OF_NUMBERS | {F.kl_div}:
             return func(*args, **kwargs)
         given = signature(func).bind(*args, **kwargs)
         input, target = given.arguments["input"], given.arguments["target"]
+        if given.arguments.get("reduction") == "batchmean":  # of a batch of one
+            given.arguments["reduction"] = "sum"
         for name, value in given.arguments.items():
             if "weight" in name and isinstance(value, Tensor):
                 given.arguments[name] = value.to(input.dtype)
         if func in _OF_NUMBERS:
+            if target.is_complex() and not input.is_complex():
+                raise LecoreError("the targets are complex numbers", "give real ones")
             if target.ndim == 0:
                 target = target.expand_as(input)
             given.arguments["target"] = target.to(input.dtype)

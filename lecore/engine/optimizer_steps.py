@@ -19,6 +19,22 @@ from lecore.errors import LecoreError
 WeightChange = Callable[[Parameters], Parameters]
 """Gradient of one example's loss → Δw; both have the names of the trainable parameters."""
 
+MAX = torch.finfo(torch.float64).max
+
+
+def checked_rate(learning_rate: Any) -> float:
+    """The learning rate of a plain step.
+
+    Raises:
+        LecoreError: If it is no positive number.
+    """
+    if isinstance(learning_rate, bool) or not isinstance(learning_rate, int | float):
+        kind = type(learning_rate).__name__
+        raise LecoreError(f"learning_rate is of type {kind}", "give a number above 0")
+    if not 0 < learning_rate < MAX:
+        raise LecoreError(f"learning_rate must be positive, not {str(learning_rate)[:20]}")
+    return float(learning_rate)
+
 
 def sgd_change(learning_rate: float) -> WeightChange:
     """The plain step Δw = −η ∂L/∂w (He & Su 2020, equation 1)."""

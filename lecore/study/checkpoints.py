@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.engine.network.model_copy import private_copy, unwrapped
+from lecore.engine.opening import opened
 from lecore.errors import LecoreError, extra, in_short
 from lecore.study.row_model import over_rows
 
@@ -33,6 +34,8 @@ def at_checkpoints(study: "Study", checkpoints: Checkpoints) -> Iterator[tuple[s
             "make the study with learning_rate, the size of a plain step",
         )
     paths = in_order(checkpoints)
+    with study._trained(), opened(study._network, study._rows[:2], study.dtype):
+        pass  # what a copy would not show, such as a hook or a layer out of reach, is refused here
     return ((path.name, _at(study, path)) for path in paths)
 
 
@@ -49,7 +52,11 @@ def in_order(checkpoints: Checkpoints) -> list[Path]:
             files = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes whole paths, too
         found = sorted(map(Path, files), key=_by_number)
     else:
-        pattern, found = "any of those given", [Path(path) for path in checkpoints]
+        pattern = "any of those given"
+        try:
+            found = [Path(path) for path in checkpoints]
+        except TypeError as error:
+            raise LecoreError(f"{checkpoints!r} names no files", "give a pattern") from error
     found = [path for path in found if not path.is_dir()]
     if not found:
         raise LecoreError(f"no file is named {pattern!r}", "check the pattern")
@@ -88,9 +95,19 @@ def weights_in(path: Path) -> dict[str, Tensor]:
             held = held[name]
             break
     weights = dict(held) if isinstance(held, Mapping) else {}
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+    extra_states = [k for k in weights if str(k).endswith("_extra_state")]
+    if not weights or not all(
+        isinstance(k, str) and (isinstance(v, Tensor) or k in extra_states)
+        for k, v in weights.items()
+    ):
         raise LecoreError(f"{path} holds no state_dict", "save model.state_dict() in it")
+    if odd := [k for k, v in weights.items() if k not in extra_states and not _is_plain(v)]:
+        raise LecoreError(f"{path} has {odd[0]!r} in a form of its own", "save plain tensors")
     return weights
+
+
+def _is_plain(value: Tensor) -> bool:
+    return value.layout == torch.strided and not value.is_quantized and not value.is_meta
 
 
 def _at(study: "Study", path: Path) -> "Study":
@@ -111,15 +128,41 @@ def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
         if inner.keys() >= own.keys():
             weights = {name: inner[name] for name in own} if prefix else inner
             break
+    _under_all_names(weights, own, path)
     missing, unknown = own.keys() - weights.keys(), weights.keys() - own.keys()
-    shapes = [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
+    both = [k for k in own.keys() & weights.keys() if isinstance(own[k], Tensor)]
+    shapes = [k for k in both if getattr(weights[k], "shape", None) != own[k].shape]
     if wrong := sorted(missing or unknown or shapes):
         what = "lacks" if missing else "has another" if unknown else "has another shape of"
         raise LecoreError(f"{path} {what} {wrong[0]!r}", "it is the checkpoint of another model")
-    for name, value in weights.items():
-        if torch.promote_types(value.dtype, own[name].dtype) != own[name].dtype:
+    for name in both:
+        value, kinds = weights[name], (weights[name].dtype, own[name].dtype)
+        same = value.is_floating_point() == own[name].is_floating_point()
+        if not same or torch.promote_types(*kinds) != own[name].dtype:
             raise LecoreError(
                 f"{path} has {name!r} as {value.dtype}, the model as {own[name].dtype}",
                 "convert the model first, so that nothing is rounded",
             )
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except Exception as error:
+        raise LecoreError(f"{path} cannot be loaded ({in_short(error)})", "save it anew") from error
+
+
+def _under_all_names(weights: dict[str, Tensor], own: Mapping[str, Any], path: Path) -> None:
+    """Give tied weights, of which one name is enough, under all of their names."""
+    groups: dict[Any, list[str]] = {}
+    for name, value in own.items():
+        if isinstance(value, Tensor) and value.numel():
+            place = value.device, value.data_ptr(), value.shape, value.stride()
+            groups.setdefault(place, []).append(name)
+    for names in groups.values():
+        known = [name for name in names if name in weights]
+        for name in known[1:]:
+            if not torch.equal(weights[name], weights[known[0]]):
+                raise LecoreError(
+                    f"{path} has two values of {known[0]!r} and {name!r}, which are one weight",
+                    "it is the checkpoint of another model",
+                )
+        if known:
+            weights.update(dict.fromkeys(names, weights[known[0]]))

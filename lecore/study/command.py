@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 from lecore.study.study import Study
 
 HELP = """Write the report of a study as one HTML file.
@@ -51,20 +51,24 @@ def found(place: str) -> Study:
         raise LecoreError(
             f"{place!r} names no object", "give module:object, as in my_project:study"
         )
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
-        held = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise LecoreError(
-            f"there is no module {module!r}", "run this in the folder that holds it, or install it"
-        ) from error
+        study = getattr(importlib.import_module(module), name, None)
+        if callable(study) and not isinstance(study, type):
+            study = study()
+    except LecoreError:
+        raise
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "."):
+            raise LecoreError(
+                f"there is no module {module!r}",
+                "run this in the folder that holds it, or install it",
+            ) from error
+        raise LecoreError(f"{place} does not run ({in_short(error)})", "mend it first") from error
     finally:
-        sys.path.remove(str(Path.cwd()))
-    study = getattr(held, name, None)
-    if callable(study) and not isinstance(study, type):
-        study = study()
+        if here in sys.path:
+            sys.path.remove(here)
     if not isinstance(study, Study):
         kind = "nothing" if study is None else f"of type {type(study).__name__}"
         raise LecoreError(f"{place} is {kind}", "give the name of a lecore.Study")

@@ -8,8 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    default_collate,
+)
 
+from lecore.engine.network.random_states import generators_left_alone
 from lecore.errors import LecoreError, in_short
 from lecore.finite import all_finite
 
@@ -40,7 +50,8 @@ def examples(data: Any, target: str | int | bool | None = None) -> Examples:
     Args:
         data: A tensor or array of inputs; a mapping of columns, such as a tokenizer gives; a
             tuple of inputs and, last, targets; a ``Dataset``, also one of Hugging Face; or a
-            ``DataLoader``, whose ``collate_fn`` and batch size count, but not its shuffling.
+            ``DataLoader``, whose ``collate_fn`` and batch size count, but neither its shuffling
+            nor ``drop_last``.
         target: The column of a mapping or the place in a tuple that holds the targets. If left
             out, ``labels`` or ``label``, or the last place of a tuple; ``False`` if there are none.
 
@@ -51,7 +62,8 @@ def examples(data: Any, target: str | int | bool | None = None) -> Examples:
         LecoreError: If the data hold nothing, something else than numbers, numbers that are not
             finite, or columns of different lengths.
     """
-    parts = [_parted(_as_tensors(batch), target) for batch in _batches(data)]
+    with generators_left_alone():  # a loader draws a seed
+        parts = [_parted(_as_tensors(batch), target) for batch in _batches(data)]
     if not parts:
         raise LecoreError("the data hold no example", "give at least one")
     tables = joined([table for table, _ in parts])
@@ -74,17 +86,54 @@ def _batches(data: Any) -> Iterable[Any]:
         if data.batch_sampler is None:  # the data set gives whole batches
             return DataLoader(data.dataset, batch_size=None, collate_fn=data.collate_fn)
         return DataLoader(  # the same in the order of the data, so that rows are theirs
-            data.dataset, batch_size=data.batch_size or 1, collate_fn=data.collate_fn
+            _drawn_from(data), batch_size=data.batch_size or 1, collate_fn=data.collate_fn
         )
+    if hasattr(data, "to_numpy"):
+        return [data]  # a table, which is refused with the cure
     if isinstance(data, Tensor | np.ndarray | Mapping | Sequence):
         return [data]
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        items = [data[i] for i in range(len(data))]
+        items = [_with_tensors(data[i]) for i in range(len(data))]
         return [_collated(items)] if items else []
     raise LecoreError(
         f"the data are a {type(data).__name__}",
         "give a tensor, a mapping, a tuple of inputs and targets, a Dataset or a DataLoader",
     )
+
+
+def _drawn_from(loader: DataLoader[Any]) -> Any:
+    """The data that a loader gives: all, or those of a fixed subset.
+
+    Raises:
+        LecoreError: If it draws them in another way.
+    """
+    batches, sampler = loader.batch_sampler, loader.sampler
+    if type(batches) is BatchSampler and isinstance(sampler, SubsetRandomSampler):
+        return Subset(loader.dataset, list(sampler.indices))
+    whole = isinstance(sampler, SequentialSampler) or (
+        isinstance(sampler, RandomSampler)
+        and not sampler.replacement
+        and sampler.num_samples == len(loader.dataset)  # type: ignore[arg-type]
+    )
+    if type(batches) is BatchSampler and whole:
+        return loader.dataset
+    raise LecoreError(
+        f"the loader draws its data by a {type(batches if whole else sampler).__name__}",
+        "give the data set, or a torch.utils.data.Subset of it",
+    )
+
+
+def _with_tensors(item: Any) -> Any:
+    """Lists of numbers as tensors, which torch would take for batches of their own."""
+    if isinstance(item, Mapping):
+        return {name: _with_tensors(value) for name, value in item.items()}
+    return torch.as_tensor(item) if isinstance(item, list) and _is_numbers(item) else item
+
+
+def _is_numbers(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_numbers, value))
+    return isinstance(value, int | float)
 
 
 def _collated(items: list[Any]) -> Any:
@@ -99,9 +148,12 @@ def _collated(items: list[Any]) -> Any:
 
 def _as_tensors(batch: Any) -> Any:
     """A batch as a tensor, or a tuple or dict of what is one."""
+    if hasattr(batch, "to_numpy"):
+        raise LecoreError("the data are a table", "give its numbers, with .to_numpy()")
     if isinstance(batch, Mapping):
         return {name: _as_tensors(value) for name, value in batch.items()}
-    if isinstance(batch, tuple | list) and any(
+    nested = isinstance(batch, tuple | list) and not _is_numbers(batch)
+    if nested and any(
         isinstance(part, Tensor | np.ndarray | Mapping | tuple | list) for part in batch
     ):
         return tuple(_as_tensors(part) for part in batch)
@@ -146,7 +198,13 @@ def _parted(batch: Any, target: str | int | bool | None) -> tuple[Any, Tensor | 
             inputs = batch[:place] + batch[place + 1 :]
     if isinstance(inputs, tuple) and len(inputs) == 1:
         inputs = inputs[0]
+    if targets is not None and not isinstance(targets, Tensor):
+        raise LecoreError(
+            f"the targets are a {type(targets).__name__}", "choose one tensor with target="
+        )
     _check(inputs, targets)
+    if targets is not None and not targets.is_floating_point() and not targets.is_complex():
+        targets = targets.long()  # classes of any type
     return inputs, targets
 
 

@@ -1,6 +1,7 @@
 """What a report says of a study, in numbers."""
 
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
+from lecore.errors import LecoreError
 from lecore.influence import loss_kernel_by_layer
 from lecore.study.predictions import Predicted
 
@@ -97,6 +99,26 @@ def layer_shares(network: Any, rows: Tensor, targets: Tensor, **settings: Any) -
     whole = sum(total.values()) or 1.0
     shares = pd.Series({layer: part / whole for layer, part in total.items()}, dtype=float)
     return shares.sort_values(ascending=False)
+
+
+def pairs_of(pairs: Any, train: int, test: int) -> list[tuple[int, int]]:
+    """Rows of training and test examples, checked.
+
+    Raises:
+        LecoreError: If they are no pairs of such rows.
+    """
+    try:
+        found = [(index(i), index(j)) for i, j in pairs]
+    except (TypeError, ValueError) as error:
+        raise LecoreError(f"{pairs!r} are no pairs of rows", "give [(17, 3)]") from error
+    if not found:
+        raise LecoreError("there is no pair", "give [(17, 3)]")
+    for i, j in found:
+        if not (0 <= i < train and 0 <= j < test):
+            raise LecoreError(
+                f"there is no pair {i, j}", f"rows go up to {train - 1} and {test - 1}"
+            )
+    return found
 
 
 def layer_changes(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from lecore.engine.network.flags import Precision
-from lecore.engine.opening import opened
+from lecore.engine.opening import check_points, opened
 from lecore.engine.points import labelled
 from lecore.losses import Loss
 
@@ -35,6 +35,7 @@ def predicted(
         dtype: Precision of the calculation; float64 if left out.
     """
     with opened(network, points, dtype) as (measured, points), torch.no_grad():
+        check_points(measured, points, points, check=True)
         side, snapshot = labelled(measured, points, targets, loss), measured[1]
         size = 1 if snapshot.manners.alone else AT_ONCE
         predictions = torch.cat([snapshot.predict(part) for part in points.split(size)])

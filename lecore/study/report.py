@@ -99,6 +99,9 @@ def write_report(
     with extra("report"):
         import jinja2
 
+    for name, number in (("top", top), ("shown", shown)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise LecoreError(f"{name} must be a whole number above 0, not {number!r}")
     began = time.perf_counter()
     train, test = study.train, study.test
     seen = study.predicted()
@@ -108,7 +111,8 @@ def write_report(
         past = over_checkpoints(study, study.follow(checkpoints), names is not None)
     pictures = _pictures(train, test, thumbnails)
     words = (None, None) if texts is None else tuple(
-        shown_texts(given, len(side)) for given, side in zip(texts, (train, test), strict=True)
+        None if given is None else shown_texts(given, len(side))
+        for given, side in zip(texts, (train, test), strict=True)
     )  # fmt: skip
     shelves = [
         Shelf(side, *parts, names)
@@ -141,9 +145,8 @@ def _names(
     train: Examples, test: Examples, seen: Sequence[Predicted], given: Sequence[str] | None
 ) -> list[str] | None:
     """Names of the classes; ``None`` if the targets are none."""
-    targets = train.targets
     outputs = seen[0].predictions.shape[1]
-    if targets is None or targets.is_floating_point() or targets.ndim > 1 or outputs == 1:
+    if outputs == 1 or not (_are_classes(train, outputs) and _are_classes(test, outputs)):
         if given is not None:
             raise LecoreError(
                 "class_names were given, but targets are no classes", "leave them out"
@@ -152,6 +155,13 @@ def _names(
     if given is not None and len(given) != outputs:
         raise LecoreError(f"there are {len(given)} class_names for {outputs} outputs", "name all")
     return [str(name) for name in (range(outputs) if given is None else given)]
+
+
+def _are_classes(side: Examples, outputs: int) -> bool:
+    targets = side.targets
+    if targets is None or targets.is_floating_point() or targets.ndim > 1:
+        return False
+    return bool(((targets >= 0) & (targets < outputs)).all())
 
 
 def _pictures(

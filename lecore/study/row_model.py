@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from lecore.engine.network.model_copy import private_copy, unwrapped
 from lecore.engine.network.random_states import generators_left_alone
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 from lecore.study.examples import Examples, joined
 from lecore.study.language import token_log_probabilities
 
@@ -91,17 +91,38 @@ def over_rows(
     if plain and output is None and _gives_a_tensor(model, tensors[0][:1]):
         return model, tensors[0], tensors[1]
     tables = train.tables if test is train else joined([*train.tables, *test.tables])
-    network = RowModel(model, tree_map(lambda leaf: leaf.to(device), tables), output)
+    seen: set[int] = set()
+    network = RowModel(model, tree_map(lambda leaf: _alone(leaf.to(device), seen), tables), output)
     network.training = model.training  # its own alone: train() would set the model's layers, too
     rows = torch.arange(len(train), device=device)
     columns = rows if test is train else len(train) + torch.arange(len(test), device=device)
     return network, rows, columns
 
 
+def _alone(leaf: Tensor, seen: set[int]) -> Tensor:
+    """A column that shares no memory with another one."""
+    storage = leaf.untyped_storage()
+    if storage.nbytes() != leaf.nbytes or storage.data_ptr() in seen:
+        return leaf.clone()
+    seen.add(storage.data_ptr())
+    return leaf
+
+
 def _gives_a_tensor(model: nn.Module, inputs: Tensor) -> bool:
-    with torch.no_grad(), generators_left_alone():
-        given = private_copy(unwrapped(model), Tensor.clone)(inputs.clone())
-    return isinstance(given, Tensor) and given.ndim == 2
+    dtype = next((p.dtype for p in model.parameters()), inputs.dtype)
+    given = inputs.to(dtype) if inputs.is_floating_point() else inputs.clone()
+    try:
+        with generators_left_alone():
+            found = private_copy(unwrapped(model), Tensor.clone).eval()(given)
+    except LecoreError:
+        raise
+    except Exception as error:
+        shape = ", ".join(["n", *map(str, inputs.shape[1:])])
+        raise LecoreError(
+            f"the model does not take inputs of shape ({shape}) ({in_short(error)})",
+            "give what it takes, such as a mapping of its arguments",
+        ) from error
+    return isinstance(found, Tensor) and found.ndim == 2
 
 
 def chosen(given: Any, output: Output) -> Tensor:

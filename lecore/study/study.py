@@ -12,22 +12,17 @@ from tqdm import tqdm
 
 from lecore.changes import linearized_change, prediction_change
 from lecore.engine.network.flags import Precision
+from lecore.engine.optimizer_steps import checked_rate
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.influence import loss_kernel, self_influence
 from lecore.losses import LOSSES, Loss
 from lecore.names import check_name
 from lecore.similarity import relative_similarity
+from lecore.study import findings, language
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
 from lecore.study.examples import Examples, examples
-from lecore.study.findings import Trust, layer_changes, layer_shares, own_changes, trust
-from lecore.study.language import (
-    NEXT_TOKEN,
-    next_token_loss,
-    sentences,
-    token_log_probabilities,
-)
-from lecore.study.parameters import only_these_train
+from lecore.study.parameters import only_these_train, patterns_of
 from lecore.study.planning import planned
 from lecore.study.predictions import Predicted, predicted
 from lecore.study.row_model import Output, over_rows
@@ -77,19 +72,25 @@ class Study:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise LecoreError(f"the model is a {type(model).__name__}", "give a torch.nn.Module")
-        language = loss == NEXT_TOKEN
+        if output is not None and not isinstance(output, str) and not callable(output):
+            raise LecoreError(f"output is {output!r}", "give a name or a function of the output")
+        if learning_rate is not None:
+            learning_rate = checked_rate(learning_rate)
+            if optimizer is not None:
+                raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
+        speaks = loss == language.NEXT_TOKEN
         given = [data for data in (train, test) if data is not None]
-        sides = [examples(data, False if language else target) for data in given]
-        if language:
-            loss, output = next_token_loss, token_log_probabilities
-            sides = [sentences(side) for side in sides]
+        sides = [examples(data, False if speaks else target) for data in given]
+        if speaks:
+            loss, output = language.next_token_loss, language.token_log_probabilities
+            sides = [language.sentences(side) for side in sides]
         elif isinstance(loss, str):
-            check_name("loss", loss, [*LOSSES, NEXT_TOKEN])
+            check_name("loss", loss, [*LOSSES, language.NEXT_TOKEN])
             loss = LOSSES[loss]
         self.train, self.test = sides[0], sides[-1]
         self.model, self.output, self.loss, self.dtype = model, output, loss, dtype
         self.learning_rate, self.optimizer = learning_rate, optimizer
-        self.patterns = [parameters] if isinstance(parameters, str) else parameters
+        self.patterns = patterns_of(parameters)
         self._network, self._rows, self._columns = over_rows(model, self.train, self.test, output)
 
     def plan(self) -> pd.DataFrame:
@@ -154,7 +155,7 @@ class Study:
             return relative_similarity(change)
         measure = prediction_change if step == "exact" else linearized_change
         with self._trained():
-            own = own_changes(
+            own = findings.own_changes(
                 measure, self._network, self._rows, self._targets(self.train),
                 learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
                 dtype=self.dtype,
@@ -226,19 +227,13 @@ class Study:
             raise LecoreError(
                 "shares of layers are those of a plain SGD step", "give learning_rate"
             )
-        pairs = [(int(i), int(j)) for i, j in pairs]
-        for i, j in pairs:
-            if not (0 <= i < len(self.train) and 0 <= j < len(self.test)):
-                raise LecoreError(
-                    f"there is no pair {i, j}",
-                    f"rows go up to {len(self.train) - 1} and {len(self.test) - 1}",
-                )
+        pairs = findings.pairs_of(pairs, len(self.train), len(self.test))
         with self._trained():
-            found = layer_changes(
+            found = findings.layer_changes(
                 self._network, self._rows, self._targets(self.train), self._columns, pairs,
                 learning_rate=self.learning_rate, loss=self.loss, dtype=self.dtype,
             )  # fmt: skip
-        found["layer"] = found["layer"].map(_own_name)
+        found["layer"] = found["layer"].map(self._own_name)
         return found
 
     def predicted(self) -> tuple[Predicted, Predicted]:
@@ -250,12 +245,12 @@ class Study:
         )
         return left, right
 
-    def trust(self) -> Trust | None:
+    def trust(self) -> findings.Trust | None:
         """How far the first order is from a real step, on some examples; none without a step."""
         if self.learning_rate is None and self.optimizer is None:
             return None
         with self._trained():
-            return trust(
+            return findings.trust(
                 self._network, self._rows, self._targets(self.train), self._columns,
                 learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
             )  # fmt: skip
@@ -263,11 +258,11 @@ class Study:
     def layer_shares(self) -> pd.Series:
         """The part of each layer in the self-influence of some training examples."""
         with self._trained():
-            shares = layer_shares(
+            shares = findings.layer_shares(
                 self._network, self._rows, self._targets(self.train),
                 loss=self.loss, dtype=self.dtype,
             )  # fmt: skip
-        return shares.rename(_own_name)
+        return shares.rename(self._own_name)
 
     def report(
         self,
@@ -312,11 +307,10 @@ class Study:
             )
         return side.targets.to(self._rows.device)
 
+    def _own_name(self, layer: str) -> str:
+        """A layer's name in the caller's model."""
+        return layer if self._network is self.model else layer.removeprefix("model").lstrip(".")
+
     def _trained(self) -> AbstractContextManager[None]:
         """Only the parameters that were asked for are trained inside."""
         return only_these_train(self.model, self.patterns)
-
-
-def _own_name(layer: str) -> str:
-    """A layer's name in the caller's model."""
-    return layer.removeprefix("model").removeprefix(".")

@@ -1,0 +1,305 @@
+"""What an attack on the study found: right now, or refused with a cure."""
+
+import copy
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_model
+from torch import nn
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
+
+from lecore import LecoreError, self_influence
+from lecore.study.examples import examples
+from lecore.study.study import Study
+
+N = 6
+X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(N) % 3
+GIVEN = {"loss": "cross_entropy", "learning_rate": 0.1}
+
+
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+
+
+def slopes(model, names=None, loss=F.cross_entropy, targets=Y):
+    """‖∂L_i/∂w‖² with a batch of one."""
+    model, found = copy.deepcopy(model).double(), []
+    weights = [p for n, p in model.named_parameters() if names is None or n in names]
+    for x, y in zip(X.double(), targets, strict=True):
+        gradient = torch.autograd.grad(loss(model(x[None]), y[None]), weights)
+        found.append(sum(float(g.square().sum()) for g in gradient))
+    return found
+
+
+OUT_OF_REACH = nn.Linear(5, 3)
+
+
+class ReachesOut(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.h = nn.Linear(4, 5), OUT_OF_REACH
+
+    def forward(self, x):
+        return OUT_OF_REACH(self.body(x))
+
+
+def hooked():
+    model = network()
+    model[0].weight.register_hook(lambda gradient: 0 * gradient)
+    return model
+
+
+@pytest.mark.parametrize("build", [ReachesOut, hooked])
+def test_what_a_study_refuses_is_refused_at_a_checkpoint_too(tmp_path, build):
+    model = build()
+    torch.save(model.state_dict(), tmp_path / "it.pt")
+    one = Study(model, (X, Y), **GIVEN)
+    with pytest.raises(LecoreError):
+        one.self_influence()
+    with pytest.raises(LecoreError):
+        next(one.follow(tmp_path / "it.pt"))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.two.weight = self.one.weight
+
+    def forward(self, x):
+        return self.two(self.one(x).tanh())[:, :3]
+
+
+def test_tied_weights_are_chosen_by_any_of_their_names(tmp_path):
+    model = Tied()
+    right = slopes(model, {"one.weight", "two.bias"})
+    found = Study(model, (X, Y), parameters="two.*", **GIVEN).self_influence()
+    np.testing.assert_allclose(found, right, rtol=1e-9)
+    save_model(model, tmp_path / "it.safetensors")  # which keeps one of the names
+    ((_, then),) = Study(Tied(), (X, Y), **GIVEN).follow(tmp_path / "it.safetensors")
+    np.testing.assert_allclose(then.self_influence(), slopes(model), rtol=1e-9)
+    torch.save(model.state_dict() | {"two.weight": torch.ones(4, 4)}, tmp_path / "it.pt")
+    with pytest.raises(LecoreError, match=r"two values of .* which are one weight"):
+        next(Study(Tied(), (X, Y), **GIVEN).follow(tmp_path / "it.pt"))
+
+
+def test_a_loader_of_a_subset_gives_the_subset():
+    data = TensorDataset(X, Y)
+    found = examples(DataLoader(data, 2, sampler=SubsetRandomSampler([4, 1])))
+    assert torch.equal(found.tables[0], X[[4, 1]])
+    drawn = [RandomSampler(data, replacement=True), RandomSampler(data, num_samples=3)]
+    loaders = [DataLoader(data, 2, sampler=one) for one in drawn]
+    for loader in (*loaders, DataLoader(data, batch_sampler=[[2, 0], [1, 3]])):
+        with pytest.raises(LecoreError, match="the loader draws its data by a"):
+            examples(loader)
+
+
+def test_reading_a_loader_leaves_the_random_state_alone():
+    before = torch.get_rng_state()
+    examples(DataLoader(TensorDataset(X, Y), 2, shuffle=True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Named(nn.Module):
+    """Layers whose names begin like that of a wrapper."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.ModuleDict({"fc": nn.Linear(4, 4)})
+        self.fc, self.models, self.model_head = (
+            nn.Linear(4, 4), nn.ModuleList([nn.Linear(4, 4)]), nn.Linear(4, 3),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return self.model_head(self.models[0](self.fc(self.model["fc"](x))))
+
+
+@pytest.mark.parametrize("data", [(X, Y), {"x": X, "labels": Y}])
+def test_layers_have_their_own_names(data):
+    one = Study(Named(), data, **GIVEN)
+    names = {"model.fc", "fc", "models.0", "model_head"}
+    assert set(one.by_layer([(0, 1)]).layer) == set(one.layer_shares().index) == names
+
+
+class Mixing(nn.Linear):
+    def forward(self, x):
+        return super().forward(x - x.mean(0))
+
+
+class Noisy(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + torch.randn(3)
+
+
+@pytest.mark.parametrize("kind", [Mixing, Noisy])
+def test_what_is_no_function_of_an_example_is_not_predicted(kind):
+    with pytest.raises(LecoreError):
+        Study(kind(4, 3), (X, Y), **GIVEN).predicted()
+
+
+def test_a_divergence_over_a_batch_is_that_of_one_example():
+    soft = torch.rand(N, 3).softmax(1)
+    loss = nn.KLDivLoss(reduction="batchmean")
+    model = network().append(nn.LogSoftmax(1))
+    found = self_influence(model, X, soft, loss=loss)
+    right = slopes(model, loss=loss, targets=soft.double())
+    np.testing.assert_allclose(found, right, rtol=1e-9)
+    with pytest.raises(LecoreError, match="targets are complex"):
+        self_influence(model, X, torch.randn(N, 3) + 7j, loss=nn.MSELoss())
+
+
+class Sides(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(2, 3), nn.Linear(2, 3)
+
+    def forward(self, a, b):
+        return self.left(a) * self.right(b)
+
+
+def test_inputs_may_be_cut_from_one_tensor():
+    found = Study(Sides(), (X[:, :2], X[:, 2:], Y), **GIVEN).self_influence()
+    assert len(found) == N
+    same = Study(Sides(), (X[:, :2], X[:, :2], Y), **GIVEN)
+    assert len(same.self_influence()) == N
+
+
+class Sentences(Dataset):
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        return {"words": [i % 5, 1, 2], "labels": i % 3}
+
+
+class Bag(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.EmbeddingBag(5, 3)
+
+    def forward(self, words):
+        return self.words(words)
+
+
+def test_lists_of_numbers_are_rows():
+    rows = [[i % 5, 1, 2] for i in range(N)]
+    torch.manual_seed(2)
+    model = Bag().eval()
+    one = Study(model, {"words": rows, "labels": list(range(3)) * 2}, **GIVEN).self_influence()
+    other = Study(model, Sentences(), **GIVEN).self_influence()
+    assert one.equals(other)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32])
+def test_classes_may_be_whole_numbers_of_any_type(tmp_path, kind):
+    one = Study(network(), (X, Y.to(kind)), **GIVEN)
+    assert one.self_influence().equals(Study(network(), (X, Y), **GIVEN).self_influence())
+    one.report(tmp_path / "it.html")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what is ignored moves nothing
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        ("squared_error", Y),
+        (nn.CrossEntropyLoss(), torch.where(Y == 0, -100, Y)),
+    ],
+)
+def test_whole_numbers_that_are_no_classes_are_reported(tmp_path, loss, targets):
+    Study(network(), (X, targets), loss=loss, learning_rate=0.1).report(tmp_path / "it.html")
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_numbers_of_another_type_are_taken(kind):
+    one = Study(network(), (X.double().numpy(), Y), **GIVEN)
+    assert one.change().shape == (N, N, 3)
+    assert Study(network().to(kind), (X, Y), **GIVEN).change().shape == (N, N, 3)
+
+
+BAD = {
+    "output": ({"output": 1}, "output is 1; give a name or a function"),
+    "rate": ({"learning_rate": 0}, "must be positive, not 0"),
+    "truth as rate": ({"learning_rate": True}, "learning_rate is of type bool"),
+    "rate in words": ({"learning_rate": "0.1"}, "learning_rate is of type str"),
+    "number as pattern": ({"parameters": 3}, "chosen by name"),
+    "no pattern": ({"parameters": []}, "chosen by name"),
+    "table": ({"train": pd.DataFrame(X.numpy())}, r"\.to_numpy\(\)"),
+    "table and targets": ({"train": (pd.DataFrame(X.numpy()), Y)}, r"\.to_numpy\(\)"),
+    "two targets": ({"train": (X, (Y, Y))}, "the targets are a tuple"),
+    "width": ({"train": (X[:, :3], Y)}, r"does not take inputs of shape \(n, 3\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_study_of_bad_input_is_refused_in_one_line(name):
+    changed, words = BAD[name]
+    with pytest.raises(LecoreError, match=words) as caught:
+        Study(network(), **({"train": (X, Y)} | GIVEN | changed))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rate_and_an_optimizer_are_too_much():
+    model = network()
+    adam = torch.optim.Adam(model.parameters())
+    with pytest.raises(LecoreError, match="give either"):
+        Study(model, (X, Y), optimizer=adam, **GIVEN)
+
+
+@pytest.mark.parametrize("pairs", [[], (1, 2), [(1.7, 2)], [(0, N)]])
+def test_pairs_that_are_none_are_refused(pairs):
+    with pytest.raises(LecoreError):
+        Study(network(), (X, Y), **GIVEN).by_layer(pairs)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True])
+def test_numbers_of_examples_are_whole(tmp_path, number):
+    for name in ("top", "shown"):
+        with pytest.raises(LecoreError, match=f"{name} must be a whole number above 0"):
+            Study(network(), (X, Y), **GIVEN).report(tmp_path / "it.html", **{name: number})
+
+
+ODD = {
+    "sparse": lambda w: w | {"0.weight": torch.ones(5, 4).to_sparse()},
+    "codes": lambda w: w | {"0.weight": torch.ones(5, 4, dtype=torch.int8)},
+    "numbered": lambda w: dict(enumerate(w.values())),
+    "nowhere": lambda w: w | {"0.weight": torch.ones(5, 4, device="meta")},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_weights_of_another_form_are_refused(tmp_path, name):
+    torch.save(ODD[name](dict(network().state_dict())), tmp_path / "it.pt")
+    with pytest.raises(LecoreError):
+        next(Study(network(), (X, Y), **GIVEN).follow(tmp_path / "it.pt"))
+
+
+MODULES = {
+    "fails": "raise RuntimeError('boom')",
+    "unwritten": "study = (",
+    "wants": "def study(a): pass",
+    "leaves": "import os, tempfile; os.chdir(tempfile.gettempdir()); study = 3",
+}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_that_does_not_run_is_told_in_one_line(tmp_path, name):
+    (tmp_path / f"{name}.py").write_text(MODULES[name])
+    command = [sys.executable, "-m", "lecore", "measure", f"{name}:study"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("lecore: ")
