@@ -39,7 +39,7 @@ unit: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist loadfile -m "not processes and not book and not gpu"
 
 processes: $(INSTALLED)
-	$(BIN)/pytest -n 3 --dist worksteal -m processes  # some wait for others to die
+	$(BIN)/pytest -n 2 --dist worksteal -m processes
 
 coverage: $(INSTALLED)
 	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
