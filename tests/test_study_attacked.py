@@ -96,6 +96,18 @@ def test_tied_weights_are_chosen_by_any_of_their_names(tmp_path):
         next(Study(Tied(), (X, Y), **GIVEN).follow(tmp_path / "it.pt"))
 
 
+@pytest.mark.parametrize("more", [{}, {"module.head": torch.ones(1)}])
+def test_tied_weights_behind_a_prefix(tmp_path, more):
+    weights = {f"module.{k}": v for k, v in Tied().state_dict().items() if k != "two.weight"}
+    torch.save(weights | more, tmp_path / "it.pt")
+    one = Study(Tied(), (X, Y), **GIVEN)
+    if more:
+        with pytest.raises(LecoreError, match="it is the checkpoint of another model"):
+            next(one.follow(tmp_path / "it.pt"))
+    else:
+        next(one.follow(tmp_path / "it.pt"))
+
+
 def test_a_loader_of_a_subset_gives_the_subset():
     data = TensorDataset(X, Y)
     found = examples(DataLoader(data, 2, sampler=SubsetRandomSampler([4, 1])))
@@ -230,6 +242,8 @@ def test_numbers_of_another_type_are_taken(kind):
 
 
 BAD = {
+    "nothing": ({"train": None}, "the data are a NoneType"),
+    "nothing to learn": ({"train": None, "test": (X, Y)}, "the data are a NoneType"),
     "output": ({"output": 1}, "output is 1; give a name or a function"),
     "rate": ({"learning_rate": 0}, "must be positive, not 0"),
     "truth as rate": ({"learning_rate": True}, "learning_rate is of type bool"),

@@ -11,7 +11,7 @@ from torch import nn
 from lecore import LecoreError, linearized_change, models, prediction_change, relative_similarity
 from lecore.study.checkpoints import in_order
 from lecore.study.over_time import over_checkpoints
-from lecore.study.study import Study
+from lecore.study.study import BLOCK_BYTES, Study
 
 N, M, RATE = 9, 5, 0.05
 
@@ -187,7 +187,7 @@ def test_a_plan_of_what_does_not_fit_is_a_plan_too(monkeypatch):
     x, y = torch.randn(1, 4).expand(n, -1), torch.zeros(n, dtype=torch.long)
     plan = study(((x, y), (x[:m], y[:m]))).plan().set_index("question")
     assert plan.result["change, exact"] == n * m * 3 * 8 / 2**30 > 2**28 / 2**30
-    assert (plan.work <= (2**27 + n * m * 8) / 2**30).all()
+    assert (plan.work <= (2**27 + BLOCK_BYTES) / 2**30).all()
 
 
 def test_a_plan_is_near_what_it_takes():

@@ -8,7 +8,7 @@ def at_once(cached: int, device: torch.device) -> int:
 
     Args:
         cached: What is best on a CPU, where blocks of this size stay in its caches.
-        device: A GPU has eight times as much in hand, so that fewer calls keep it busy; more did
-            not pay on an H200, and less took two to four times as long.
+        device: A GPU has eight times as much in hand, so that fewer calls keep it busy: on an H200
+            kernels and steps took 1.7 to 2.9 times as long without.
     """
     return cached if device.type == "cpu" else 8 * cached

@@ -147,11 +147,8 @@ class ChangedWeights:
         end = " to first order" if self.linearized else ""
         if self.how == "plain":
             return "plain autograd, step by step" + end
-        return (
-            "changed weights, "
-            + ("many steps at once" if self.how == "vectorized" else "step by step")
-            + end
-        )
+        way = "many steps at once" if self.how == "vectorized" else "step by step"
+        return f"changed weights, {way}{end}"
 
     def cost(self, outputs: int) -> TileCost:
         """Working memory."""

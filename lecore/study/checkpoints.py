@@ -125,10 +125,10 @@ def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     own = model.state_dict()
     for prefix in ("", "module.", "_orig_mod.", "model."):  # wrappers, compilers, Lightning
         inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        _under_all_names(inner, own, path)
         if inner.keys() >= own.keys():
-            weights = {name: inner[name] for name in own} if prefix else inner
+            weights = inner
             break
-    _under_all_names(weights, own, path)
     missing, unknown = own.keys() - weights.keys(), weights.keys() - own.keys()
     both = [k for k in own.keys() & weights.keys() if isinstance(own[k], Tensor)]
     shapes = [k for k in both if getattr(weights[k], "shape", None) != own[k].shape]

@@ -30,7 +30,8 @@ def planned(study: "Study") -> pd.DataFrame:
     lines = []
     for name, ask in _questions(study).items():
         pairs = name != "self-influence"
-        plan = _plan(ask, n, m) if pairs else None
+        held_rows = min(n, study._block_size) if name == "influence" else n
+        plan = _plan(ask, held_rows, m) if pairs else None
         seconds = _seconds(ask, n, m if pairs else 1)
         kept = 0 if plan is None or name == "influence" else plan.result_bytes
         held = 0 if plan is None else plan.tile_bytes + plan.result_bytes - kept

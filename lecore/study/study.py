@@ -79,7 +79,7 @@ class Study:
             if optimizer is not None:
                 raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
         speaks = loss == language.NEXT_TOKEN
-        given = [data for data in (train, test) if data is not None]
+        given = [train] if test is None else [train, test]
         sides = [examples(data, False if speaks else target) for data in given]
         if speaks:
             loss, output = language.next_token_loss, language.token_log_probabilities
@@ -190,10 +190,9 @@ class Study:
             shape (some, test), float64.
         """
         known, asked = self._targets(self.train), self._targets(self.test)
-        size = max(1, BLOCK_BYTES // (8 * len(self.test)))
-        starts = range(0, len(self.train), size)
+        starts = range(0, len(self.train), self._block_size)
         for start in tqdm(starts, unit="block", leave=False, disable=len(starts) < 2):
-            part = slice(start, start + size)
+            part = slice(start, start + self._block_size)
             with self._trained():
                 block = loss_kernel(
                     self._network, self._rows[part], known[part], self._columns, asked,
@@ -306,6 +305,11 @@ class Study:
                 "give a tuple (inputs, targets), or a mapping and target= with the column's name",
             )
         return side.targets.to(self._rows.device)
+
+    @property
+    def _block_size(self) -> int:
+        """Training examples whose influences are held at a time."""
+        return max(1, BLOCK_BYTES // (8 * len(self.test)))
 
     def _own_name(self, layer: str) -> str:
         """A layer's name in the caller's model."""
