@@ -10,7 +10,7 @@ from torch import nn
 
 from lecore import LecoreError, linearized_change, models, prediction_change, relative_similarity
 from lecore.study.checkpoints import in_order
-from lecore.study.over_time import over_checkpoints
+from lecore.study.over_time import SAMPLE, over_checkpoints
 from lecore.study.study import BLOCK_BYTES, Study
 
 N, M, RATE = 9, 5, 0.05
@@ -165,6 +165,19 @@ def test_a_line_a_checkpoint(tmp_path, data):
             some = [similarity[i, j] for i, j in pairs if (y[i] == y[j]) == same]
             median = torch.stack(some).quantile(0.5)
             assert line[f"S_rel {words} classes"] == pytest.approx(float(median))
+
+
+def test_a_report_tells_of_checkpoints(tmp_path, data):
+    odd = "<i>&.pt"
+    torch.save(network(seed=7).state_dict(), tmp_path / odd)
+    study(data).report(tmp_path / "it.html", checkpoints=tmp_path / odd)
+    html = (tmp_path / "it.html").read_text()
+    section = html[html.index('id="past"') :]
+    assert f"at most {SAMPLE} training examples" in section
+    assert '<th scope="row">&lt;i&gt;&amp;.pt</th>' in section
+    assert '<th scope="row">now</th>' in section
+    assert "checkpoints=&#34;" in section
+    assert "<i>" not in html
 
 
 def test_a_plan_says_how_and_how_much(data):

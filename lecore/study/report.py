@@ -130,12 +130,12 @@ def write_report(
         files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
     html = template.render(
-        name=type(study.model).__name__, settings=_settings(study), points=POINTS, pairs=SAMPLE,
+        name=type(study.model).__name__, settings=_settings(study), points=POINTS, sample=SAMPLE,
         pictured=any(images is not None for images in pictures), lines=lines, names=names,
         blocks=blocks, worst=worst, overlap=findings.overlap(scores, 2 * top), chosen=2 * top,
         trust=study.trust(), layers=study.layer_shares().head(12), chart=_chart(scores),
         past=past, version=__version__, date=datetime.date.today().isoformat(),
-        seconds=time.perf_counter() - began, code=_code(study, path),
+        seconds=time.perf_counter() - began, code=_code(study, path, checkpoints),
     )  # fmt: skip
     with whole_file(path, "w") as stream:
         stream.write(html)
@@ -262,7 +262,7 @@ def _settings(study: Any) -> dict[str, str]:
     }
 
 
-def _code(study: Any, path: str | os.PathLike[str]) -> str:
+def _code(study: Any, path: str | os.PathLike[str], checkpoints: Checkpoints | None = None) -> str:
     """The lines that make such a page."""
     given = []
     if study.loss is not None:
@@ -272,4 +272,8 @@ def _code(study: Any, path: str | os.PathLike[str]) -> str:
     if study.optimizer is not None:
         given.append("optimizer=optimizer")
     start = f"study = Study(model, train, test, {', '.join(given)})".replace(", )", ")")
-    return f'from lecore import Study\n\n{start}\nstudy.report("{os.fspath(path)}")'
+    more = ""
+    if checkpoints is not None:
+        named = isinstance(checkpoints, str | os.PathLike)
+        more = f', checkpoints="{os.fspath(checkpoints)}"' if named else ", checkpoints=..."  # type: ignore[arg-type]
+    return f'from lecore import Study\n\n{start}\nstudy.report("{os.fspath(path)}"{more})'
