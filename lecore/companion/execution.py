@@ -4,6 +4,7 @@ import datetime
 import errno
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +26,9 @@ from lecore.companion.progress import Progress
 from lecore.companion.records import read_records, read_seconds, write_json
 from lecore.companion.workspace import workspace
 from lecore.errors import LecoreError
+
+MANY = 4
+"""Chapters from which on it is worth while to import for all of them at once."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> 
 
     outcome = Outcome(skipped=[task.chapter for task in tasks if current(task)])
     todo = [task for task in tasks if task.chapter not in outcome.skipped]
+    forked = sys.platform == "linux" and len(todo) >= MANY
     shutil.rmtree(build / "running", ignore_errors=True)  # left by a run that was killed
     with (
         kernel_environment(root, build, jobs),
@@ -140,7 +145,7 @@ def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> 
     ):
         # every chapter has a kernel process of its own, so threads are enough here
         results = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
-            delayed(_execute)(root, build, task, progress, ENGINE) for task in todo
+            delayed(_execute)(root, build, task, progress, ENGINE, forked) for task in todo
         )
         for chapter, failure in results:
             if failure is None:
@@ -168,7 +173,7 @@ def current_key(root: Path, chapter: str, values: Mapping[str, Any]) -> str:
 
 
 def _execute(
-    root: Path, build: Path, task: Task, progress: Progress, engine: str
+    root: Path, build: Path, task: Task, progress: Progress, engine: str, forked: bool
 ) -> tuple[str, str | None]:
     """Execute one chapter; returns its name and, if it failed, the reason in one line."""
     import nbformat
@@ -189,6 +194,7 @@ def _execute(
             running,
             kernel_name="python3",
             engine_name=engine,
+            forked=forked,
             # the kernel's folder alone: `cwd` would move this process, which all threads share
             resources={"metadata": {"path": str(project.source(root, task.chapter).parent)}},
             progress_bar=False,

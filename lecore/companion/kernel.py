@@ -62,9 +62,19 @@ class _Client(PapermillNotebookClient):
 class _Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man: Any, kernel_name: str, *, execution_timeout: int, **settings: Any
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        *,
+        execution_timeout: int,
+        forked: bool = False,
+        **settings: Any,
     ) -> Any:
         known = {k: v for k, v in settings.items() if k in ("resources", "extra_arguments")}
+        if forked:
+            from lecore.companion.forked_kernel import ForkedKernel
+
+            known["kernel_manager_class"] = ForkedKernel
         client = _Client(
             nb_man, kernel_name=kernel_name, timeout=execution_timeout, startup_timeout=60, **known
         )

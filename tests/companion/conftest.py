@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -146,6 +147,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # jupyter_core opens one event loop a thread and leaves it to the garbage collector
     unclosed = "ignore:unclosed (event loop|<socket):ResourceWarning"
     config.addinivalue_line("filterwarnings", unclosed)
+
+
+def pytest_sessionfinish() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # these loops
+        gc.collect()
 
 
 def write_project(root: Path) -> None:
