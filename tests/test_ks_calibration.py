@@ -149,6 +149,21 @@ def test_new_images_are_calibrated_after_the_spline():
     assert after < 0.1 * ks.ks_error(scores[10_000:], hits[10_000:])
 
 
+def test_a_spline_needs_images_and_a_temperature_has_few_to_gain():
+    rng = np.random.default_rng(0)
+    z = 3 * rng.normal(size=(12_000, 2))
+    right = rng.random(12_000) < 0.5 + 0.4 * (np.abs(z[:, 0] - z[:, 1]) > 3)  # no temperature is so
+    y = np.where(right, z.argmax(1), z.argmin(1))
+    held, test = (z[:8000], y[:8000]), (z[8000:], y[8000:])
+    found = ks.by_count(held, *test, [50, 8000])
+    assert found["spline"][1] < found["spline"][0]
+    assert found["spline"][1] < found["temperature"][1]
+    again = ks.recalibrated((z[:50], y[:50]), *test)
+    assert found["spline"][0] == ks.ks_error(*again["spline"])
+    with pytest.raises(LecoreError, match="9000 calibration images are wanted, and there are 8000"):
+        ks.by_count(held, *test, [9000])
+
+
 def test_chance_is_what_hits_drawn_by_the_scores_have():
     scores = np.full(400, 0.5)
     expected = np.sqrt(2 / np.pi) * 0.5 / np.sqrt(400)  # one tie: |mean of 400 coins − ½|
@@ -186,7 +201,7 @@ def test_unfit_calibration_sets_are_refused_in_one_line(call, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("counts", [{"training": 0}, {"tests": 9999}])
+@pytest.mark.parametrize("counts", [{"training": 0}, {"tests": 9999}, {"spare": -1}])
 def test_parts_that_the_set_does_not_have_are_refused(counts):
     with pytest.raises(LecoreError, match="digits has 1797 images"):
         parts.untrained("digits", 0, **SMALL | counts)
@@ -203,6 +218,13 @@ def test_no_image_is_in_two_parts(problem):
     ]
     apart = [torch.cdist(a, b).min() for a, b in zip(rows, rows[1:] + rows[:1], strict=True)]
     assert min(apart) > 0
+
+
+def test_spare_images_leave_the_others_as_they_are(problem):
+    more = parts.untrained("digits", 0, spare=7, **SMALL)
+    assert len(more.spare.labels) == 7
+    for a, b in zip(more[1:4], problem[1:4], strict=True):
+        assert torch.equal(a.images, b.images)
 
 
 def test_a_step_is_a_real_step_on_a_copy(problem):
@@ -239,6 +261,12 @@ def test_class_preference_is_that_of_a_slow_loop_and_no_matter_of_rows():
         ratios.append(np.mean(same) / np.mean(other))
     found = elasticity.class_preference(size, labels)
     assert found == pytest.approx(np.median(ratios))
+    pairs = [(i, j) for i in range(12) for j in range(12) if i != j]
+    same, other = (
+        np.mean([size[i, j] for i, j in pairs if (labels[i] == labels[j]) == alike])
+        for alike in (True, False)
+    )
+    assert elasticity.class_preference(size, labels, pooled=True) == pytest.approx(same / other)
     rows = size * RNG.uniform(0.1, 9, (12, 1))
     assert elasticity.class_preference(rows, labels) == pytest.approx(found)
 

@@ -27,19 +27,21 @@ class Part(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """A network and three disjoint sets of images of one kind.
+    """A network and disjoint sets of images of one kind.
 
     Attributes:
         network: ReLU network that maps images to logits, in eval mode.
         training: What it has learnt from.
         calibration: What calibration is fitted on.
         test: What it is judged on.
+        spare: More images to calibrate with, if any were asked for.
     """
 
     network: nn.Module
     training: Part
     calibration: Part
     test: Part
+    spare: Part
 
 
 def held_out(
@@ -53,7 +55,7 @@ def held_out(
     epochs: int,
     device: str = "cpu",
 ) -> HeldOut:
-    """Three sets of images and an untrained network; :func:`learn` trains it.
+    """A trained network, and three sets of images.
 
     All images of the set are mixed first, so that those of calibration and test are of one kind.
 
@@ -86,16 +88,21 @@ def untrained(
     calibration: int,
     tests: int,
     width: int,
+    spare: int = 0,
     device: str = "cpu",
 ) -> HeldOut:
-    """The images and network of :func:`held_out`, with random weights; the same arguments."""
+    """The images and network of :func:`held_out`, with random weights.
+
+    The arguments are the same; besides, ``spare`` images are put aside, which leaves the others as
+    they are.
+    """
     found = load(data)
-    counts = (training, calibration, tests)
+    counts = (training, calibration, tests, spare)
     there = len(found.x_train) + len(found.x_test)
-    if min(counts) < 1 or sum(counts) > there:
+    if min(counts[:3]) < 1 or spare < 0 or sum(counts) > there:
         raise LecoreError(
-            f"training, calibration and tests are {counts}, and {data} has {there} images",
-            "take at least 1 each, and no more than there are",
+            f"training, calibration, tests and spare are {counts}, and {data} has {there} images",
+            "take at least 1 of the first three, and no more than there are",
         )
     with seeded(seed) as rng:
         rows = rng.permutation(there)[: sum(counts)]

@@ -4,7 +4,7 @@ A *score* is a probability that a network states, and a *hit* says whether what 
 Scores are calibrated if, among all predictions with a score of s, a part s are hits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -263,6 +263,36 @@ def recalibrated(
     found = [raw, scored(softmax(cooled, axis=1), labels)]
     found += [Scores(spline(raw.scores), raw.hits) for spline in splines]
     return dict(zip(METHODS, found, strict=True))
+
+
+def by_count(
+    fitted_on: tuple[ArrayLike, ArrayLike],
+    logits: ArrayLike,
+    labels: ArrayLike,
+    counts: Sequence[int],
+    *,
+    knots: int = 6,
+) -> dict[str, list[float]]:
+    """Test KS errors after a temperature and a spline, by the number of calibration images.
+
+    Args:
+        fitted_on: Logits (n, C) and labels (n,) of calibration images.
+        logits: Of the test images, shape (m, C).
+        labels: Shape (m,).
+        counts: How many of the first calibration images are used, at most n.
+        knots: Of the spline.
+
+    Returns:
+        By ``temperature`` and ``spline``, one error a count.
+
+    Raises:
+        LecoreError: As in :func:`recalibrated`, or if a count is too large.
+    """
+    z, y = (np.asarray(values) for values in fitted_on)
+    if max(counts) > len(y):
+        raise LecoreError(f"{max(counts)} calibration images are wanted, and there are {len(y)}")
+    found = [recalibrated((z[:n], y[:n]), logits, labels, knots=knots) for n in counts]
+    return {way: [ks_error(*one[way]) for one in found] for way in ("temperature", "spline")}
 
 
 def chance_error(scores: ArrayLike, seed: int = 0, draws: int = 200) -> float:

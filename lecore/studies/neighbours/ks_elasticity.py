@@ -68,7 +68,7 @@ def recalibrated_change(found: Moved, spline: Recalibration) -> Tensor:
     return torch.tensor(spline(after) - spline(before))
 
 
-def class_preference(size: ArrayLike, labels: ArrayLike) -> float:
+def class_preference(size: ArrayLike, labels: ArrayLike, *, pooled: bool = False) -> float:
     """How much farther steps move points of their own class than points of other classes.
 
     For each update point the mean over other points of its class, divided by the mean over points
@@ -78,6 +78,8 @@ def class_preference(size: ArrayLike, labels: ArrayLike) -> float:
     Args:
         size: Sizes of changes, shape (n, n), ≥ 0.
         labels: Classes, shape (n,).
+        pooled: Instead of that median, the mean over all pairs of one class divided by the mean
+            over all pairs of two, which the largest steps rule.
 
     Raises:
         LecoreError: If a class has one point only, there is one class only, or nothing moves.
@@ -91,6 +93,8 @@ def class_preference(size: ArrayLike, labels: ArrayLike) -> float:
     between = np.where(~same, size, 0).sum(1) / (~same).sum(1)
     if not (between > 0).any():
         raise LecoreError("no step moves a point of another class", "take a larger learning rate")
+    if pooled:
+        return float(size[others].mean() / size[~same].mean())
     return float(np.median(within[between > 0] / between[between > 0]))
 
 
@@ -102,6 +106,9 @@ class Preferences(NamedTuple):
         confidence: Of the top-1 probability.
         temperature: Of the same after a temperature.
         spline: Of the same after a spline.
+        pooled_logits: As ``logits``, of all pairs together.
+        pooled_confidence: Likewise.
+        pooled_spline: Likewise.
         logits_difference: Largest difference of S_rel of the logits with and without temperature.
     """
 
@@ -109,6 +116,9 @@ class Preferences(NamedTuple):
     confidence: float
     temperature: float
     spline: float
+    pooled_logits: float
+    pooled_confidence: float
+    pooled_spline: float
     logits_difference: float
 
 
@@ -116,11 +126,16 @@ def preferences(found: Moved, temperature: float, spline: Recalibration) -> Pref
     """Class preferences before and after calibration, for the same steps."""
     logits = relative_similarity(found.change)
     cooled = relative_similarity(found.change / temperature)
+    raw, calibrated = confidence_change(found), recalibrated_change(found, spline)
+    size, labels = size_of(found.change), found.labels
     return Preferences(
-        class_preference(size_of(found.change), found.labels),
-        class_preference(confidence_change(found), found.labels),
-        class_preference(confidence_change(found, temperature), found.labels),
-        class_preference(recalibrated_change(found, spline), found.labels),
+        class_preference(size, labels),
+        class_preference(raw, labels),
+        class_preference(confidence_change(found, temperature), labels),
+        class_preference(calibrated, labels),
+        class_preference(size, labels, pooled=True),
+        class_preference(raw, labels, pooled=True),
+        class_preference(calibrated, labels, pooled=True),
         float((logits - cooled).abs().max()),
     )
 
