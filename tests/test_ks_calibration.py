@@ -149,19 +149,17 @@ def test_new_images_are_calibrated_after_the_spline():
     assert after < 0.1 * ks.ks_error(scores[10_000:], hits[10_000:])
 
 
-def test_a_spline_needs_images_and_a_temperature_has_few_to_gain():
+def test_more_knots_follow_a_narrow_dent():
     rng = np.random.default_rng(0)
-    z = 3 * rng.normal(size=(12_000, 2))
-    right = rng.random(12_000) < 0.5 + 0.4 * (np.abs(z[:, 0] - z[:, 1]) > 3)  # no temperature is so
-    y = np.where(right, z.argmax(1), z.argmin(1))
-    held, test = (z[:8000], y[:8000]), (z[8000:], y[8000:])
-    found = ks.by_count(held, *test, [50, 8000])
-    assert found["spline"][1] < found["spline"][0]
-    assert found["spline"][1] < found["temperature"][1]
-    again = ks.recalibrated((z[:50], y[:50]), *test)
-    assert found["spline"][0] == ks.ks_error(*again["spline"])
-    with pytest.raises(LecoreError, match="9000 calibration images are wanted, and there are 8000"):
-        ks.by_count(held, *test, [9000])
+    scores = rng.random(40_000)
+    hits = (rng.random(40_000) < scores - 0.3 * ((scores > 0.3) & (scores < 0.4))).astype(float)
+    held, test = ks.Scores(scores[::2], hits[::2]), ks.Scores(scores[1::2], hits[1::2])
+    few, many = ks.by_knots(held, test, [3, 24], 20_000)
+    assert many < few / 2
+    spline = ks.fit_spline(held.scores[:900], held.hits[:900], 5)
+    assert ks.by_knots(held, test, [5], 900) == [ks.ks_error(spline(test.scores), test.hits)]
+    with pytest.raises(LecoreError, match="99999 calibration images are wanted, and there are 200"):
+        ks.by_knots(held, test, [5], 99_999)
 
 
 def test_chance_is_what_hits_drawn_by_the_scores_have():

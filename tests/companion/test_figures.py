@@ -205,8 +205,8 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "training_figure": lambda: ks_calibration.training_figure(
         [Calibrating(np.array([0, 1, 10, 100]), *([0.1, 0.3, 0.2, k] for k in range(4)))] * 2
     ),
-    "counts_figure": lambda: ks_calibration.counts_figure(
-        [100, 200, 400, 800], {"temperature": SOME, "spline": SOME / 2}, 0.3
+    "knots_figure": lambda: ks_calibration.knots_figure(
+        [3, 6, 12, 24], {"5000 images": SOME, "50000 images": SOME / 2}, 0.9, 0.3
     ),
     "similarity_maps": lambda: added_layers.similarity_maps(
         {"steps on f": FALLING, "steps on g": FALLING}, np.arange(len(FALLING)) % 5

@@ -84,12 +84,26 @@ def locality(
     )
     similarity = relative_similarity(change).numpy()
     classes = labels.numpy()
-    same = classes[:, None] == classes
-    apart = ~np.eye(len(classes), dtype=bool) & np.isfinite(similarity)
-    if same[apart].all() or not same[apart].any():
+    across = (classes[:, None] != classes) & np.isfinite(similarity)
+    return Locality(similarity, superiority(similarity, classes), float(similarity[across].mean()))
+
+
+def superiority(similarity: Array, labels: NDArray[np.int64]) -> float:
+    """Chance that a pair of points of one class has a higher similarity than a pair of two.
+
+    Args:
+        similarity: Shape (n, n); NaN where undefined, which is left out, as are pairs of a point
+            with itself.
+        labels: Classes, shape (n,).
+
+    Raises:
+        LecoreError: If there are no pairs of one class, or none of two.
+    """
+    same = labels[:, None] == labels
+    counted = ~np.eye(len(labels), dtype=bool) & np.isfinite(similarity)
+    if same[counted].all() or not same[counted].any():
         raise LecoreError("need pairs of images of one class and of two", "take more images")
-    superiority = float(roc_auc_score(same[apart], similarity[apart]))
-    return Locality(similarity, superiority, float(similarity[apart & ~same].mean()))
+    return float(roc_auc_score(same[counted], similarity[counted]))
 
 
 def straight_similarity(logits: Array) -> Array:

@@ -265,34 +265,22 @@ def recalibrated(
     return dict(zip(METHODS, found, strict=True))
 
 
-def by_count(
-    fitted_on: tuple[ArrayLike, ArrayLike],
-    logits: ArrayLike,
-    labels: ArrayLike,
-    counts: Sequence[int],
-    *,
-    knots: int = 6,
-) -> dict[str, list[float]]:
-    """Test KS errors after a temperature and a spline, by the number of calibration images.
+def by_knots(held: Scores, test: Scores, knots: Sequence[int], count: int) -> list[float]:
+    """KS errors of test scores after splines with more and more knots.
 
     Args:
-        fitted_on: Logits (n, C) and labels (n,) of calibration images.
-        logits: Of the test images, shape (m, C).
-        labels: Shape (m,).
-        counts: How many of the first calibration images are used, at most n.
-        knots: Of the spline.
-
-    Returns:
-        By ``temperature`` and ``spline``, one error a count.
+        held: Of the calibration images.
+        test: Of the test images.
+        knots: How many, each.
+        count: How many of the first calibration images are used.
 
     Raises:
-        LecoreError: As in :func:`recalibrated`, or if a count is too large.
+        LecoreError: As in :func:`fit_spline`, or if there are fewer images.
     """
-    z, y = (np.asarray(values) for values in fitted_on)
-    if max(counts) > len(y):
-        raise LecoreError(f"{max(counts)} calibration images are wanted, and there are {len(y)}")
-    found = [recalibrated((z[:n], y[:n]), logits, labels, knots=knots) for n in counts]
-    return {way: [ks_error(*one[way]) for one in found] for way in ("temperature", "spline")}
+    if count > len(held.hits):
+        raise LecoreError(f"{count} calibration images are wanted, and there are {len(held.hits)}")
+    splines = [fit_spline(held.scores[:count], held.hits[:count], number) for number in knots]
+    return [ks_error(spline(test.scores), test.hits) for spline in splines]
 
 
 def chance_error(scores: ArrayLike, seed: int = 0, draws: int = 200) -> float:

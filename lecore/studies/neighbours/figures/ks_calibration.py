@@ -35,27 +35,33 @@ def training_figure(paths: Sequence[Path]) -> Any:
     return fig
 
 
-def counts_figure(
-    counts: Sequence[int], errors: Mapping[str, Sequence[Sequence[float]]], chance: float
+def knots_figure(
+    knots: Sequence[int],
+    errors: Mapping[str, Sequence[Sequence[float]]],
+    temperature: float,
+    chance: float,
 ) -> Any:
-    """KS errors by the number of calibration images: means and ranges over networks.
+    """KS errors after splines by their number of knots: means and ranges over networks.
 
     Args:
-        counts: Numbers of images.
-        errors: By way, one list a network, in per cent.
-        chance: What calibrated scores of the same test images have, in per cent.
+        knots: How many.
+        errors: By what they were fitted on, one list a network, in per cent.
+        temperature: Mean error after a temperature.
+        chance: What calibrated scores of the same test images have.
 
     Returns:
         The matplotlib figure.
     """
     fig, axes = panels(1, 1, height=3.2)
-    ax, styles = axes[0, 0], zip(("--", ":"), tones(3)[1:], "os", strict=True)
-    for (way, values), (style, colour, marker) in zip(errors.items(), styles, strict=True):
-        look = {"color": colour, "marker": marker, "label": way}
-        draw_range(ax, counts, np.array(values), style, **look)
+    ax, styles = axes[0, 0], zip(("-", ":"), tones(3)[1:], "os", strict=True)
+    for (label, values), (style, colour, marker) in zip(errors.items(), styles, strict=True):
+        draw_range(
+            ax, knots, np.array(values), style, color=colour, marker=marker, label=label
+        )  # fmt: skip
+    ax.axhline(temperature, color=COLOURS["ink"], linestyle="--", label="temperature")
     ax.axhline(chance, color=PAPER, linewidth=1, label="calibrated, by chance")
-    ax.set(xscale="log", xlabel="calibration images", ylabel="KS error (%)")
+    ax.set(xscale="log", xlabel="knots", ylabel="KS error (%)")
     ax.set_ylim(bottom=0)
-    ticks_at(ax.xaxis, counts)
-    legend_above(fig)
+    ticks_at(ax.xaxis, knots)
+    legend_above(fig, columns=2)
     return fig
