@@ -78,8 +78,8 @@ def class_preference(size: ArrayLike, labels: ArrayLike, *, pooled: bool = False
     Args:
         size: Sizes of changes, shape (n, n), ≥ 0.
         labels: Classes, shape (n,).
-        pooled: Instead of that median, the mean over all pairs of one class divided by the mean
-            over all pairs of two, which the largest steps rule.
+        pooled: Instead of that, the median over all pairs of one class divided by the median over
+            all pairs of two, which says what a typical pair does, not what moves most.
 
     Raises:
         LecoreError: If a class has one point only, there is one class only, or nothing moves.
@@ -94,7 +94,7 @@ def class_preference(size: ArrayLike, labels: ArrayLike, *, pooled: bool = False
     if not (between > 0).any():
         raise LecoreError("no step moves a point of another class", "take a larger learning rate")
     if pooled:
-        return float(size[others].mean() / size[~same].mean())
+        return float(np.median(size[others]) / np.median(size[~same]))
     return float(np.median(within[between > 0] / between[between > 0]))
 
 
@@ -108,7 +108,6 @@ class Preferences(NamedTuple):
         spline: Of the same after a spline.
         pooled_logits: As ``logits``, of all pairs together.
         pooled_confidence: Likewise.
-        pooled_spline: Likewise.
         logits_difference: Largest difference of S_rel of the logits with and without temperature.
     """
 
@@ -118,7 +117,6 @@ class Preferences(NamedTuple):
     spline: float
     pooled_logits: float
     pooled_confidence: float
-    pooled_spline: float
     logits_difference: float
 
 
@@ -126,16 +124,14 @@ def preferences(found: Moved, temperature: float, spline: Recalibration) -> Pref
     """Class preferences before and after calibration, for the same steps."""
     logits = relative_similarity(found.change)
     cooled = relative_similarity(found.change / temperature)
-    raw, calibrated = confidence_change(found), recalibrated_change(found, spline)
-    size, labels = size_of(found.change), found.labels
+    raw, size, labels = confidence_change(found), size_of(found.change), found.labels
     return Preferences(
         class_preference(size, labels),
         class_preference(raw, labels),
         class_preference(confidence_change(found, temperature), labels),
-        class_preference(calibrated, labels),
+        class_preference(recalibrated_change(found, spline), labels),
         class_preference(size, labels, pooled=True),
         class_preference(raw, labels, pooled=True),
-        class_preference(calibrated, labels, pooled=True),
         float((logits - cooled).abs().max()),
     )
 
