@@ -191,7 +191,7 @@ def _newton(
 
 
 def frequency_error(logits: Tensor, labels: Tensor) -> float:
-    """Largest |mean probability − frequency| over classes; 0 at the optimum of :func:`fit`.
+    """Largest gap between mean probability and frequency of a class; 0 at :func:`fit`'s optimum.
 
     Args:
         logits: Shape (n, C).

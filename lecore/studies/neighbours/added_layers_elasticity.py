@@ -107,7 +107,7 @@ def superiority(similarity: Array, labels: NDArray[np.int64]) -> float:
 
 
 def straight_similarity(logits: Array) -> Array:
-    """S_rel by small steps on an affine g, in closed form: |z·z′ + 1| / (|z|² + 1).
+    """S_rel by small steps on an affine g, in closed form: ``|z·z′ + 1| / (‖z‖² + 1)``.
 
     A step on W and b moves g(z′) by −η (p − y)(z·z′ + 1), in the direction that the error in the
     probabilities has, so its size depends on the logits alone.

@@ -87,15 +87,15 @@ def cumulative_gap(scores: ArrayLike, hits: ArrayLike) -> tuple[Array, Array]:
 
 
 def ks_error(scores: ArrayLike, hits: ArrayLike) -> float:
-    """Largest |h| of :func:`cumulative_gap`: calibration error without bins (Gupta et al.).
+    """Largest size of h in :func:`cumulative_gap`: calibration error without bins (Gupta et al.).
 
-    0 if scores are calibrated; it is at least |mean score − share of hits|, and at most 1.
+    0 if scores are calibrated, at most 1, and at least how far mean score and hit rate differ.
     """
     return float(np.abs(cumulative_gap(scores, hits)[1]).max())
 
 
 def binned_error(scores: ArrayLike, hits: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error: mean |score − hit| of the means in bins of equal width.
+    """Expected calibration error: how far mean score and hits differ in bins of equal width.
 
     The common measure beside :func:`ks_error`; it depends on the bins.
 
