@@ -61,7 +61,7 @@ def temperature_chart(
     ]  # fmt: skip
     ways = [LABELS[way] for way in SHOWN]
     dash = alt.StrokeDash(
-        "way:N", title=None, legend=alt.Legend(orient="top", symbolStrokeColor=TEXT),
+        "way:N", title=None, legend=alt.Legend(orient="top", columns=1, symbolStrokeColor=TEXT),
         scale=alt.Scale(domain=ways, range=[DASHES[way] for way in SHOWN]),
     )  # fmt: skip
     lines = (
