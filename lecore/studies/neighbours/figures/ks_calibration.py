@@ -28,7 +28,7 @@ def training_figure(paths: Sequence[Path]) -> Any:
     shown = (
         ("ks", "KS error (%)", 100),
         ("ahead", "confidence −\naccuracy (%)", 100),
-        ("similarity", "", 1),
+        ("similarity", r"mean $S_{\mathrm{rel}}$", 1),
     )
     for ax, (name, label, times) in zip(axes[:, 0], shown, strict=True):
         curves = times * np.array([getattr(path, name)[1:] for path in paths])
