@@ -53,7 +53,8 @@ def temperature_chart(
         )
         .transform_calculate(share=f"100 * datum.k / {n}", size="abs(datum.h)")
     )  # fmt: skip
-    x = alt.X("share:Q", title="test images, from the least sure one on (%)")
+    few = alt.Axis(tickCount=5)
+    x = alt.X("share:Q", title="test images, from the least sure one on (%)", axis=few)
     y = alt.Y("h:Q", title="confidence ahead of accuracy, added up (%)")
     still = [
         {"share": round(100 * a, 2), "h": round(100 * b, 4), "way": LABELS[way]}
