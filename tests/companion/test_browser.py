@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
 
 from lecore.companion.interactive import chart_html, stage_scripts
 from lecore.companion.reference_runs import reference
@@ -27,6 +29,8 @@ from lecore.studies.he_su.luck import single_starts
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.runs import Run
 from lecore.studies.he_su.step_sizes import StepSizes, step_sizes
+from lecore.studies.neighbours.figures.temperature import temperature_chart
+from lecore.studies.neighbours.ks_calibration import ks_error, recalibrated, temperature, top
 
 from .conftest import CHROMIUM
 
@@ -46,7 +50,17 @@ def charts() -> Mapping[str, Mapping[str, Any]]:
         "step": step_sizes_chart(steps()),
         "edge": past_the_edge_chart(*edges(), ("5", "9"), "a run"),
         "luck": luck_chart(starts(), {"5v9": 67.8, "3v5": 71.5}, "a run"),
+        "temperature": temperature_chart(
+            *stated(), recalibrated(stated(), *stated()), temperature(*stated())
+        ),
     }
+
+
+def stated() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Logits that are too sure, to two digits as in the chart, and labels."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 90)
+    return (rng.normal(size=(90, 4)) * 3 + 4 * np.eye(4)[labels]).round(2), labels
 
 
 @cache
@@ -202,6 +216,17 @@ def test_training_past_the_edge_says_what_was_recorded(opened: Any) -> None:
     assert "run away" in page.page.locator(".chart-words").inner_text()
 
 
+def test_a_temperature_says_the_error_that_lecore_computes(opened: Any) -> None:
+    page, (z, y) = opened("temperature"), stated()
+    ways = recalibrated((z, y), z, y)
+    fixed = [temperature(z, y), *(100 * ks_error(*ways[w]) for w in ("temperature", "spline"))]
+    for t in (1.0, 0.5, 2.3, 6.0):
+        page.slide("temperature", t)
+        scores, hits = top(softmax(z / t, axis=1), y)
+        now = [t, 100 * ks_error(scores, hits), 100 * abs(scores.mean() - hits.mean())]
+        assert page.numbers() == pytest.approx(now + fixed, abs=0.06)
+
+
 def test_another_start_is_counted_and_named(opened: Any) -> None:
     page, drawn = opened("luck"), starts()
     page.page.get_by_role("button", name="another start").click()
@@ -229,7 +254,7 @@ def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> No
     assert page.page.evaluate(turned) == "invert(1) hue-rotate(180deg)"
 
 
-@pytest.mark.parametrize("name", ["torus", "divergence", "step", "edge", "luck"])
+@pytest.mark.parametrize("name", ["torus", "divergence", "step", "edge", "luck", "temperature"])
 def test_a_phone_shows_a_chart_without_scrolling_sideways(opened: Any, name: str) -> None:
     page = opened(name, 390)
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -30,11 +30,14 @@ from lecore.studies.he_su.figure1_placements import PLACEMENTS
 from lecore.studies.he_su.figure1_runs import Measured
 from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits, pixels
 from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
+from lecore.studies.neighbours.figures import added_layers, held_out, ks_calibration
+from lecore.studies.neighbours.ks_elasticity import Path as Calibrating
 from lecore.studies.own import figures as own
 from lecore.uncertainty import Interval
 
 MODULES = (
     figure1, limits, algorithm1, clusterings, pixels, classification, regression, analytical, own,
+    held_out, ks_calibration, added_layers,
 )  # fmt: skip
 HELPERS = {"rates_recorded", "shown", "off_the_print"}
 RNG = np.random.default_rng(0)
@@ -194,6 +197,19 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "class_movement_figure": lambda: own.class_movement_figure(SOME[:, :3], ["cat", "dog", "frog"]),
     "caught_figure": lambda: own.caught_figure(
         [0.1, 0.2, 0.3, 0.4], {"loss": SOME - 0.5, "harm": SOME - 0.6}
+    ),
+    "runs_figure": lambda: held_out.runs_figure(
+        {"first": {"as trained": [5.0, 6.0], "spline": [0.5, 0.7]}, "second": {"a": [1], "b": [1]}},
+        "KS error (%)", mark={"first": 0.4, "second": 0.3}, mark_label="by chance",
+    ),
+    "training_figure": lambda: ks_calibration.training_figure(
+        [Calibrating(np.array([0, 1, 10, 100]), *([0.1, 0.3, 0.2, k] for k in range(4)))] * 2
+    ),
+    "knots_figure": lambda: ks_calibration.knots_figure(
+        [3, 6, 12, 24], {"5000 images": SOME, "50000 images": SOME / 2}, 0.9, 0.3
+    ),
+    "similarity_maps": lambda: added_layers.similarity_maps(
+        {"steps on f": FALLING, "steps on g": FALLING}, np.arange(len(FALLING)) % 5
     ),
     "table_figure": lambda: style.table_figure(
         "t", rows := ["K-means", "squared, kernelized (ReLU)"], list(MNIST_PAIRS), EVERYTHING,

@@ -16,6 +16,8 @@ from lecore.studies.he_su.figures.step_sizes import step_sizes_figure
 from lecore.studies.he_su.past_the_edge import Path
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.step_sizes import StepSizes
+from lecore.studies.neighbours.figures.temperature import gap_figure
+from lecore.studies.neighbours.ks_calibration import Scores, cumulative_gap
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +77,12 @@ def test_the_cross_is_where_the_prediction_went() -> None:
     left, *_ = two_ratios_figure().axes
     (across,), (up,) = left.lines[1].get_data()
     assert (across, up) == pytest.approx((AFTER[2] + AFTER[0] / 2, 0.866 * AFTER[0]))
+
+
+def test_gaps_are_drawn_for_three_ways_to_be_sure() -> None:
+    sure = Scores(np.array([0.5, 0.9, 0.99]), np.array([0.0, 1.0, 0.0]))
+    other = Scores(np.array([0.3, 0.4, 0.5]), sure.hits)
+    ax = gap_figure({"raw": sure, "temperature": other, "spline": other}).axes[0]
+    share, gap = cumulative_gap(*sure)
+    assert_allclose(ax.lines[0].get_xydata(), 100 * np.column_stack([share, gap]))
+    assert ax.lines[0].get_label() == "as trained: KS error 46.33 %"
