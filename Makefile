@@ -1,7 +1,8 @@
-# make book    from nothing to a rendered book, computed on this machine
-# make test    everything CI runs
-# make gpu     the tests that need a CUDA device
-# make lock    requirements.lock anew, from requirements.txt
+# make book      from nothing to a rendered book, computed on this machine
+# make test      everything CI runs
+# make gpu       the tests that need a CUDA device
+# make packages  those with networks and training loops of Hugging Face and Lightning
+# make lock      requirements.lock anew, from requirements.txt
 # Settings: PROFILE=smoke|quick|paper  DEVICE=cpu|cuda  JOBS=2  PYTHON=python3  LECORE_DATA=folder
 #           LOCK=1  installs the versions of requirements.lock
 
@@ -18,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := .venv/$(if $(LOCK),locked,installed)
 TEST := $(BIN)/lecore --build-dir _build/test
 
-.PHONY: book test lint unit processes coverage chapters pages gpu lock clean
+.PHONY: book test lint unit processes coverage chapters pages gpu packages lock clean
 
 book: $(INSTALLED)
 	$(BIN)/lecore run --profile $(PROFILE) --device $(DEVICE) --jobs $(JOBS)
@@ -36,7 +37,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not processes and not book and not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not processes and not book and not gpu and not packages"
 
 processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist worksteal -m processes
@@ -69,6 +70,10 @@ gpu: $(INSTALLED)
 	$(COMPILE)
 	$(PIP) install --no-deps --no-build-isolation -e .
 	touch $@
+
+packages: $(INSTALLED)
+	$(PIP) install -r tests/packages.txt
+	$(BIN)/pytest -m packages tests/test_packages.py tests/test_readme.py
 
 lock: $(INSTALLED)
 	$(PIP) install "uv>=0.9,<1"
