@@ -27,7 +27,7 @@ from lecore.studies.neighbours.bayesian_posterior import (
     mode_alone,
     sampled_networks,
 )
-from lecore.studies.neighbours.bayesian_robustness import attack, box_around, changed, excluded
+from lecore.studies.neighbours.bayesian_robustness import Box, attack, box_around, changed, excluded
 from lecore.studies.neighbours.partial_correlation import partial_interval
 from lecore.training import train
 from lecore.uncertainty import Interval
@@ -186,18 +186,25 @@ def risk(
         raise LecoreError(f"radii must ascend, not {list(radii)}")
     shape = (len(radii), len(posterior.bias), len(images))
     robust, broken = (torch.zeros(shape, dtype=torch.bool, device=images.device) for _ in "rb")
-    for at in reversed(range(len(radii))):
-        robust[at] = robust[min(at + 1, len(radii) - 1)]
-        rows = (~robust[at]).any(0).nonzero()[:, 0]
-        robust[at][:, rows] = excluded(posterior, box_around(images[rows], radii[at]))
-    for at, radius in enumerate(radii):
+    boxes = [box_around(images, radius) for radius in radii]
+    for at, box in enumerate(boxes):
         broken[at] = broken[max(at - 1, 0)]
-        rows = (~(robust[at] | broken[at])).any(0).nonzero()[:, 0]
-        box = box_around(images[rows], radius)
-        points = attack(posterior, box, steps=steps, starts=starts, seed=seed)
-        broken[at][:, rows] |= changed(posterior, box, points)
+        rows = (~broken[at]).any(0)
+        some = Box(*(side[rows] for side in box))
+        points = attack(posterior, some, steps=steps, starts=starts, seed=seed)
+        broken[at][:, rows] |= changed(posterior, some, points)
+    for at, box in reversed(list(enumerate(boxes))):
+        robust[at] = robust[min(at + 1, len(radii) - 1)]
+        robust[at] |= excluded(posterior, box, among=~(broken[at] | robust[at]))
     shares = (one.double().mean(1).cpu().numpy() for one in (broken, ~robust))
     return Risk(next(shares), next(shares), (~broken).cpu().numpy())
+
+
+def open_by_intervals(posterior: Posterior, images: Tensor, radii: Sequence[float]) -> Array:
+    """Share of samples and images for which intervals alone exclude no class, shape (radii,)."""
+    boxes = (box_around(images, radius) for radius in radii)
+    safe = (excluded(posterior, box, linear=False).double().mean() for box in boxes)
+    return np.array([1 - float(one) for one in safe])
 
 
 def similarity_to(

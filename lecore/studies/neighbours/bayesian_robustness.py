@@ -20,7 +20,10 @@ from lecore.seeding import seeded
 from lecore.studies.neighbours.bayesian_posterior import Posterior, logits, outputs
 
 AT_A_TIME = 50
-"""Posterior samples that are attacked, or bounded, together."""
+"""Posterior samples that are attacked together."""
+
+PAIRS = 1000
+"""Pairs of a sample and an image that are bounded together."""
 
 
 class Box(NamedTuple):
@@ -167,7 +170,9 @@ def attack(posterior: Posterior, box: Box, *, steps: int, starts: int = 1, seed:
     return torch.cat(found)
 
 
-def excluded(posterior: Posterior, box: Box, *, linear: bool = True) -> Tensor:
+def excluded(
+    posterior: Posterior, box: Box, *, among: Tensor | None = None, linear: bool = True
+) -> Tensor:
     """Whether bounds exclude every other class all over the box, shape (samples, n).
 
     Intervals are pushed through the layers in float64 (Gowal et al., 2018), and for the last one
@@ -178,53 +183,52 @@ def excluded(posterior: Posterior, box: Box, *, linear: bool = True) -> Tensor:
     Args:
         posterior: The samples.
         box: Boxes around n images.
+        among: Which samples to look at for which image, shape (samples, n); all if left out. The
+            others are False.
         linear: Whether to try straight lines, too.
 
     Raises:
         LecoreError: If a layer is not known to keep intervals.
     """
     *layers, _ = posterior.network
-    lines = linear and len(layers) > 1 and isinstance(layers[-1], nn.ReLU)
-    before = layers[:-2] if lines and isinstance(layers[-2], nn.Linear) else None
-    low, high = box.low.double(), box.high.double()
-    inner = (low, high)
-    for at, layer in enumerate(layers):
-        if before is not None and at == len(before):
-            inner = (low, high)
-        low, high = _through(layer, low, high)
-    found = []
-    for part in _parts(posterior, 10):
-        here = logits(part, box.center).argmax(-1)
-        one = torch.arange(len(here), device=here.device)[:, None]
-        weight, bias = part.weight.double(), part.bias.double()
-        ahead = weight[one, here][:, :, None] - weight[:, None]  # samples, n, classes, units
-        more = bias[one, here][:, :, None] - bias[:, None]
-        least = _least(ahead, more, low, high)
-        if before is not None:
+    ends = [(box.low.double(), box.high.double())]
+    for layer in layers:
+        ends.append(_through(layer, *ends[-1]))
+    here = logits(posterior, box.center).argmax(-1)
+    safe = torch.zeros_like(here, dtype=torch.bool)
+    wanted = torch.ones_like(safe) if among is None else among
+    for sample, image in zip(*(w.split(PAIRS) for w in wanted.nonzero().T), strict=True):
+        label = here[sample, image]
+        weight, bias = posterior.weight[sample].double(), posterior.bias[sample].double()
+        pair = torch.arange(len(sample), device=label.device)
+        ahead, more = weight[pair, label][:, None] - weight, bias[pair, label][:, None] - bias
+        least = _least(ahead, more, *(end[image] for end in ends[-1]))
+        if linear and len(layers) > 1 and isinstance(layers[-1], nn.ReLU):
             affine: Any = layers[-2]
+            inner = (end[image] for end in ends[-3])
             least = torch.maximum(least, _least_by_lines(ahead, more, affine, *inner))
-        least.scatter_(-1, here[..., None], float("inf"))
-        found.append((least > 0).all(-1))
-    return torch.cat(found)
+        least[pair, label] = float("inf")
+        safe[sample, image] = (least > 0).all(-1)
+    return safe
 
 
 def _least(weight: Tensor, bias: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Smallest values of weight · x + bias over boxes: shapes (…, n, k, d), (…, n, k), (n, d)."""
+    """Smallest values of weight · x + bias over boxes, of shapes (n, k, d), (n, k), and (n, d)."""
     middle, half = (low + high) / 2, (high - low) / 2
-    least = torch.einsum("...nkd,nd->...nk", weight, middle)
-    return least - torch.einsum("...nkd,nd->...nk", weight.abs(), half) + bias
+    least = torch.einsum("nkd,nd->nk", weight, middle)
+    return least - torch.einsum("nkd,nd->nk", weight.abs(), half) + bias
 
 
 def _least_by_lines(
     weight: Tensor, bias: Tensor, affine: nn.Linear, low: Tensor, high: Tensor
 ) -> Tensor:
     """Lower bounds of weight · ReLU(affine(x)) + bias over boxes, the ReLU between two lines."""
-    from_, to = (end[:, None] for end in _through(affine, low, high))
-    to_, from0 = to.clamp(min=0), from_.clamp(max=0)
-    above = torch.where(to > 0, to_ / (to_ - from0).clamp(min=1e-300), 0.0)  # through both ends
-    below = (to > -from_).double()  # the better one of 0 and the identity
+    start, end = (value[:, None] for value in _through(affine, low, high))
+    up, down = end.clamp(min=0), start.clamp(max=0)
+    above = torch.where(end > 0, up / (up - down).clamp(min=1e-300), 0.0)  # through both ends
+    below = (end > -start).double()  # the better one of 0 and the identity
     slope = torch.where(weight > 0, below, above)
-    risen = torch.where(weight > 0, 0.0, -above * from0)
+    risen = torch.where(weight > 0, 0.0, -above * down)
     inner = weight * slope
     offset = affine.bias.detach().double() if affine.bias is not None else 0.0
     bias = bias + (weight * risen).sum(-1) + (inner * offset).sum(-1)
@@ -258,8 +262,8 @@ def _of(outputs: Tensor, label: Tensor) -> Tensor:
     return outputs.gather(-1, label[..., None])[..., 0]
 
 
-def _parts(posterior: Posterior, size: int = AT_A_TIME) -> Iterator[Posterior]:
+def _parts(posterior: Posterior) -> Iterator[Posterior]:
     """The samples, some at a time."""
     network, *weights = posterior
-    for weight, bias in zip(*(w.split(size) for w in weights), strict=True):
+    for weight, bias in zip(*(w.split(AT_A_TIME) for w in weights), strict=True):
         yield Posterior(network, weight, bias)
