@@ -412,7 +412,7 @@ def test_margins_are_those_of_a_slow_loop(posterior):
     for network in sampled_networks(posterior):
         for i, outputs in enumerate(network(x).detach()):
             others = [float(value) for k, value in enumerate(outputs) if k != y[i]]
-            slow[i] += (float(outputs[y[i]]) - max(others)) / 12
+            slow[i] += (max(others) - float(outputs[y[i]])) / 12
     np.testing.assert_allclose(elasticity.margins(posterior, x, y), slow, atol=1e-5)
 
 
@@ -426,6 +426,13 @@ def test_a_problem_has_partners_of_other_classes():
     np.testing.assert_allclose(near, one.distance, rtol=1e-5)
     assert ((one.dealt - one.images).flatten(1).norm(dim=1) >= near - 1e-5).all()
     assert 0.5 < one.accuracy <= 1
+
+
+def test_examples_are_robust_by_different_shares():
+    successes = np.random.default_rng(0).random((1, 50, 20)) < np.linspace(0, 1, 20)
+    found = elasticity.Risk(1 - successes.mean(1), np.ones((1, 20)), successes)
+    shares = [one.mean() for one in elasticity.examples(found, 0).values()]
+    np.testing.assert_allclose(shares, [0.95, 0.5, 0.1], atol=0.1)
 
 
 def test_samples_needed_are_those_of_the_scheme(posterior):

@@ -239,12 +239,11 @@ def similarity_to(
 
 
 def margins(posterior: Posterior, images: Tensor, labels: Tensor) -> Array:
-    """How far the logit of the class lies above the best other one, in the mean over samples."""
-    outputs = logits(posterior, images)
-    index = labels.expand(len(outputs), -1)[..., None]
-    own = outputs.gather(-1, index)[..., 0]
-    best = outputs.scatter(-1, index, -float("inf")).amax(-1)
-    return np.asarray((own - best).double().mean(0).cpu())
+    """How far the best other logit lies above that of the class, in the mean over samples, (n,)."""
+    found = logits(posterior, images)
+    index = labels.expand(len(found), -1)[..., None]
+    best = found.scatter(-1, index, -float("inf")).amax(-1)
+    return np.asarray((best - found.gather(-1, index)[..., 0]).double().mean(0).cpu())
 
 
 def correlations(
@@ -307,3 +306,18 @@ def samples_needed(found: Risk, of: Scheme) -> Array:
         [[sequential_estimate(image, of).samples for image in at.T] for at in found.successes],
         dtype=float,
     )
+
+
+def examples(found: Risk, at: int) -> dict[str, NDArray[np.bool_]]:
+    """Three images, robust in most samples, in some and in few: whether each sample is, in order.
+
+    Args:
+        found: The risk.
+        at: Which radius.
+    """
+    wanted = {"mostly robust": 0.95, "robust by half": 0.5, "mostly broken": 0.1}
+    share = 1 - found.broken[at]
+    return {
+        name: found.successes[at, :, int(np.abs(share - part).argmin())]
+        for name, part in wanted.items()
+    }
