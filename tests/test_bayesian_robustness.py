@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
@@ -75,23 +76,32 @@ def test_massarts_number_of_samples_keeps_its_promise_at_every_probability():
     assert (above + below <= of.doubt - of.interval_doubt).all()
 
 
+def test_massarts_number_is_that_of_the_formula():
+    of = estimate.scheme(0.075, 0.075, 0.05)
+    expected = 2 / (9 * 0.075**2) * (0.3 + 0.075) * (2.7 - 0.075) * np.log(2 / 0.025)
+    assert estimate.massart_samples(0.02, 0.1, of) == np.ceil(expected) == 171
+    as_released = estimate.massart_samples(0.02, 0.1, of._replace(constants="released"))
+    assert as_released == np.ceil(expected * np.log(1 / 0.025) / np.log(2 / 0.025))
+
+
 def test_massarts_number_is_the_same_on_both_sides_of_one_half():
     needed = estimate.massart_samples([0.02, 0.95], [0.05, 0.98], estimate.Scheme())
     assert needed[0] == needed[1] < estimate.chernoff_samples(0.075, 0.075) == 292
 
 
-@pytest.mark.parametrize("constants", ["massart", "released"])
-def test_exact_coverage_is_that_of_all_sequences(constants):
-    of = estimate.scheme(0.35, 0.4, 0.2, constants)
-    longest = len(estimate.stopping(of)) - 1
-    chance, within, expected = 0.3, 0.0, 0.0
-    for outcomes_ in itertools.product([False, True], repeat=longest):
-        weight = float(np.prod([chance if one else 1 - chance for one in outcomes_]))
-        found = estimate.sequential_estimate(outcomes_, of)
-        within += weight * (abs(found.value - chance) <= of.error)
-        expected += weight * found.samples
-    exact = estimate.coverage(of, chance)
-    np.testing.assert_allclose(np.ravel(exact), [within, expected])
+@pytest.mark.parametrize("of", SCHEMES)
+def test_exact_coverage_is_that_of_the_recursion_from_the_end(of):
+    chance, table = 0.05, estimate.stopping(of)
+
+    @cache
+    def from_here(n, k):
+        if table[n, k]:
+            return np.array([abs(k / n - chance) <= of.error, n], dtype=float)
+        return chance * from_here(n + 1, k + 1) + (1 - chance) * from_here(n + 1, k)
+
+    covered, samples = estimate.coverage(of, chance)
+    np.testing.assert_allclose([covered[0], samples[0]], from_here(0, 0), rtol=1e-10)
+    assert samples[0] < 200
 
 
 @pytest.mark.parametrize("of", SCHEMES)
@@ -296,6 +306,25 @@ def test_a_network_small_enough_to_enumerate_is_judged_rightly(posterior):
     assert found.undecided.double().mean() < 0.05
 
 
+@pytest.mark.parametrize("linear", [True, False])
+def test_bounds_of_random_networks_never_lie(linear):
+    parts = torch.linspace(0, 1, 13)
+    grid = torch.cartesian_prod(parts, parts)
+    shown = 0
+    for seed in range(5):
+        network = fully_connected(2, 3, 1, outputs=2, seed=seed)
+        torch.manual_seed(seed)
+        posterior = Posterior(network, torch.randn(100, 2, 3), 0.3 * torch.randn(100, 2))
+        box = box_around(torch.rand(30, 2), 0.4)
+        points = box.low + grid[:, None] * (box.high - box.low)
+        classes = torch.stack([logits(posterior, some).argmax(-1) for some in points])
+        other = (classes != logits(posterior, box.center).argmax(-1)).any(0)
+        robust = excluded(posterior, box, linear=linear)
+        assert not (robust & other).any()
+        shown += int(robust.sum())
+    assert shown > 1000
+
+
 def test_straight_lines_exclude_more_than_intervals_and_never_less(posterior):
     x, _ = blobs(2)
     box = box_around(x, 0.15)
@@ -366,6 +395,23 @@ def test_risk_is_what_each_box_alone_shows_and_grows(posterior):
     assert (np.diff(found.broken, axis=0) >= 0).all()
     assert (found.open >= found.broken).all()
     assert found.open[0].mean() < found.open[-1].mean()
+
+
+def test_a_point_that_was_found_counts_in_larger_boxes(posterior, monkeypatch):
+    x, _ = blobs(4)
+    calls = []
+
+    def tired(samples, box, **settings):
+        calls.append(box)
+        if len(calls) == 1:
+            return attack(samples, box, **settings)
+        return box.center.expand(12, *box.center.shape)
+
+    monkeypatch.setattr(elasticity, "attack", tired)
+    found = elasticity.risk(posterior, x, [0.1, 0.12], steps=5, starts=1, seed=0)
+    assert found.broken[0].sum() > 0
+    np.testing.assert_array_equal(found.broken[0], found.broken[1])
+    assert found.successes.shape == (2, 12, 60)
 
 
 def test_radii_have_to_ascend(posterior):
