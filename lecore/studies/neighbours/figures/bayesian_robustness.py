@@ -21,7 +21,7 @@ LABELS = {
     "dealt": "random image, given the margin",
     "mode": "nearest image, the mode alone",
     "similarity": "nearest image, margin ignored",
-    "margin": "margin instead of $S_{rel}$",
+    "margin": r"margin instead of $S_\mathrm{rel}$",
 }
 """What each correlation of the study is called."""
 SENTENCE = (
@@ -52,7 +52,9 @@ def robustness_figure(radii: Sequence[float], broken: Array, open_: Array, wide:
     ax.fill_between(radii, 0, low, color=dark, label="an attack found another class")
     ax.fill_between(radii, low, high, color=middle, label="undecided")
     ax.fill_between(radii, high, 1, color=light, label="shown robust by bounds")
-    ax.plot(radii, wide.mean(0), "--", color=COLOURS["ink"], label="… by intervals alone: above")
+    ax.plot(
+        radii, wide.mean(0), "--", color=COLOURS["ink"], label="above: robust by intervals alone"
+    )
     ax.set(
         xlabel="radius of the box (pixels from 0 to 1)", ylabel="share of posterior samples",
         xlim=(radii[0], radii[-1]), ylim=(0, 1),
@@ -103,7 +105,10 @@ def scatter_figure(similar: Array, margin: Array, broken: Array) -> Any:
         The matplotlib figure.
     """
     fig, axes = panels(1, 2, height=3.0, sharey=True)
-    sides = ((similar, "$S_{rel}$ at the nearest image of another class"), (margin, "margin"))
+    sides = (
+        (similar, r"$S_\mathrm{rel}$ at the nearest image of another class"),
+        (margin, "margin"),
+    )
     for ax, (x, label) in zip(axes[0], sides, strict=True):
         ax.plot(x, broken, "o", color=COLOURS["relu"], markersize=4, alpha=0.7)
         ax.set(xlabel=label)
@@ -130,7 +135,7 @@ def correlations_figure(found: Sequence[Mapping[str, Interval]]) -> Any:
             ax.plot([interval.low, interval.high], [y, y], color=COLOURS["relu"], linewidth=1.2)
             ax.plot(interval.value, y, "o", color=COLOURS["relu"], markersize=4)
     ax.axvline(0, color=PAPER, linewidth=1)
-    ax.set(xlabel="correlation of ranks with the risk", xlim=(-1.02, 0.75))
+    ax.set(xlabel="correlation of ranks with the risk", xlim=(-1.02, 1.02))
     ax.set_yticks(range(len(LABELS)), list(LABELS.values()))
     ax.invert_yaxis()
     return fig
