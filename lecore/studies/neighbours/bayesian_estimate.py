@@ -102,8 +102,9 @@ def clopper_pearson(successes: ArrayLike, n: ArrayLike, doubt: float) -> tuple[A
 def massart_samples(low: ArrayLike, high: ArrayLike, of: Scheme) -> Array:
     """Samples that suffice if the probability lies between two ends; at most Chernoff's number.
 
-    P(|γ̂ − γ| ≥ θ) ≤ 2 exp(−n θ² h) with 2/(9h) = (3γ + θ)(3(1 − γ) − θ) where γ ≤ ½, and the
-    same in 1 − γ above (Massart, 1990, Theorem 2). The end nearer to one half asks for most.
+    An estimate is farther from γ than θ with probability 2 exp(−n θ² h) at most, where
+    9/(2h) = (3γ + θ)(3(1 − γ) − θ) up to γ = ½, and the same in 1 − γ above (Massart, 1990,
+    Theorem 2). The end nearer to one half asks for most.
 
     Args:
         low: Lower ends, any shape.
@@ -170,8 +171,9 @@ def sampling_path(outcomes: Iterable[bool], of: Scheme) -> pd.DataFrame:
         of: The scheme.
 
     Returns:
-        A row a sample: ``n``, ``k`` successes, ``value``, ``low`` and ``high`` of the interval of
-        Clopper & Pearson, samples ``needed`` by it, and whether the scheme ``stops``.
+        One row for each sample, with columns ``n``, ``k`` (successes), ``value``, ``low`` and
+        ``high`` (of the interval of Clopper & Pearson), ``needed`` (samples, by that interval) and
+        ``stops`` (whether the scheme does).
     """
     table = stopping(of)
     k = np.cumsum(np.fromiter(outcomes, dtype=int))[: len(table) - 1]
