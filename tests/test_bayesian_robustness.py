@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import sys
 from functools import cache
 
 import numpy as np
@@ -220,6 +221,15 @@ def test_a_step_on_a_posterior_sample_is_a_real_step_on_a_copy(posterior):
         cross_entropy(copied(x[row : row + 1].double())[0], y[row]).backward()
         step.step()
         torch.testing.assert_close(change[row], copied(x.double()) - before, atol=1e-10, rtol=0)
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "laplace", None)
+    x, y = blobs()
+    network = fully_connected(2, 8, 1, outputs=3, seed=0)
+    with pytest.raises(LecoreError, match="this needs laplace, which is not installed") as refused:
+        last_layer_posterior(network, x, y, precision=1.0, samples=2, seed=0)
+    assert "lecore[bayes]" in refused.value.cure
 
 
 def test_a_diverged_posterior_is_refused():
