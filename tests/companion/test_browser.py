@@ -29,6 +29,8 @@ from lecore.studies.he_su.luck import single_starts
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.runs import Run
 from lecore.studies.he_su.step_sizes import StepSizes, step_sizes
+from lecore.studies.neighbours.bayesian_estimate import Scheme, sampling_path
+from lecore.studies.neighbours.figures.bayesian_robustness import sampling_chart
 from lecore.studies.neighbours.figures.temperature import temperature_chart
 from lecore.studies.neighbours.ks_calibration import ks_error, recalibrated, temperature, top
 
@@ -53,6 +55,7 @@ def charts() -> Mapping[str, Mapping[str, Any]]:
         "temperature": temperature_chart(
             *stated(), recalibrated(stated(), *stated()), temperature(*stated())
         ),
+        "samples": sampling_chart(sampled(), 0.075),
     }
 
 
@@ -74,6 +77,14 @@ def edges() -> tuple[list[past_the_edge.Path], Any]:
 def starts() -> pd.DataFrame:
     records = reference("clustering/training-or-luck")
     return single_starts(records, ["5v9", "3v5"])
+
+
+@cache
+def sampled() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    chances = {"mostly robust": 0.95, "robust by half": 0.5}
+    paths = {name: sampling_path(rng.random(292) < p, Scheme()) for name, p in chances.items()}
+    return pd.concat(path.assign(image=name) for name, path in paths.items())
 
 
 @cache
@@ -244,6 +255,26 @@ def test_another_start_is_counted_and_named(opened: Any) -> None:
     assert page.numbers() == pytest.approx(expected("3v5", "random weights", 40), abs=0.06)
 
 
+def test_samples_are_drawn_until_the_scheme_stops(opened: Any) -> None:
+    page, paths = opened("samples"), sampled()
+
+    def expected(image: str, n: int) -> list[float]:
+        some = paths[paths["image"] == image]
+        last = some.iloc[min(n, len(some)) - 1]
+        return [last[name] for name in ("n", "k", "value", "low", "high", "needed")]
+
+    page.page.get_by_role("button", name="another one").click()
+    assert page.numbers() == pytest.approx(expected("mostly robust", 21), abs=6e-4)
+    assert "goes on" in page.page.locator(".chart-words").inner_text()
+    page.choose("image", "robust by half")
+    page.slide("posterior samples", 100)
+    assert page.numbers() == pytest.approx(expected("robust by half", 100), abs=6e-4)
+    page.choose("image", "mostly robust")
+    page.slide("posterior samples", 292)
+    assert page.numbers() == pytest.approx(expected("mostly robust", 292), abs=6e-4)
+    assert "and stops" in page.page.locator(".chart-words").inner_text()
+
+
 def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> None:
     page = opened("torus")
     colour = "getComputedStyle(document.querySelector('.chart-view text')).fill"
@@ -254,7 +285,9 @@ def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> No
     assert page.page.evaluate(turned) == "invert(1) hue-rotate(180deg)"
 
 
-@pytest.mark.parametrize("name", ["torus", "divergence", "step", "edge", "luck", "temperature"])
+@pytest.mark.parametrize(
+    "name", ["torus", "divergence", "step", "edge", "luck", "temperature", "samples"]
+)
 def test_a_phone_shows_a_chart_without_scrolling_sideways(opened: Any, name: str) -> None:
     page = opened(name, 390)
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -30,7 +30,9 @@ from lecore.studies.he_su.figure1_placements import PLACEMENTS
 from lecore.studies.he_su.figure1_runs import Measured
 from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits, pixels
 from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
+from lecore.studies.neighbours import bayesian_estimate
 from lecore.studies.neighbours.figures import added_layers, held_out, ks_calibration
+from lecore.studies.neighbours.figures import bayesian_robustness as bayesian
 from lecore.studies.neighbours.ks_elasticity import Path as Calibrating
 from lecore.studies.own import figures as own
 from lecore.uncertainty import Interval
@@ -38,8 +40,9 @@ from lecore.uncertainty import Interval
 MODULES = (
     figure1, limits, algorithm1, clusterings, pixels, classification, regression, analytical, own,
     held_out, ks_calibration, added_layers,
+    bayesian,
 )  # fmt: skip
-HELPERS = {"rates_recorded", "shown", "off_the_print"}
+HELPERS = {"rates_recorded", "shown", "off_the_print", "sampling_chart"}
 RNG = np.random.default_rng(0)
 CURVES = torus(32)
 DISTANCE = CURVES.distance[np.ix_(CURVES.primary, CURVES.primary)]
@@ -121,6 +124,11 @@ def small_runs() -> list[dict[str, Any]]:
     names += [f"homogeneous, degree {d}" for d in NUMBERS]
     names += [f"deep linear, depth {d}" for d in NUMBERS]
     return [{name: RNG.uniform(0.5, 1, size=(2, len(MOMENTS))) for name in names} for _ in "ab"]
+
+
+def sampling_paths() -> pd.DataFrame:
+    found = bayesian_estimate.sampling_path([True] * 400, bayesian_estimate.Scheme())
+    return pd.concat([found.assign(image=f"{name} 3") for name in ("safe", "torn", "lost")])
 
 
 TWO = {"relu": FALLING, "linear": FALLING}
@@ -211,6 +219,17 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "similarity_maps": lambda: added_layers.similarity_maps(
         {"steps on f": FALLING, "steps on g": FALLING}, np.arange(len(FALLING)) % 5
     ),
+    "robustness_figure": lambda: bayesian.robustness_figure(
+        [0.1, 0.2, 0.3, 0.4], SOME / 4, SOME / 3, SOME / 2
+    ),
+    "coverage_figure": lambda: bayesian.coverage_figure(
+        TIMES / 8000, dict.fromkeys(("Massart", "released", "Chernoff"), (SOME[0], SOME[1])), 0.9
+    ),
+    "scatter_figure": lambda: bayesian.scatter_figure(*SOME),
+    "correlations_figure": lambda: bayesian.correlations_figure(
+        [dict.fromkeys(bayesian.LABELS, R["relu"])] * 3
+    ),
+    "sampling_figure": lambda: bayesian.sampling_figure(sampling_paths(), 0.075),
     "table_figure": lambda: style.table_figure(
         "t", rows := ["K-means", "squared, kernelized (ReLU)"], list(MNIST_PAIRS), EVERYTHING,
         "this build", published={row: [60.0] * 6 for row in rows},
