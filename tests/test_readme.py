@@ -54,6 +54,7 @@ def test_its_examples_run(tmp_path, monkeypatch, networks):
         "bert": bert, "train": (sentences(20), torch.arange(20) % 2), "gpt2": gpt2,
         "test": (sentences(6), torch.arange(6) % 2), "sentences": sentences(5),
         "probes": sentences(4), "lightning": SimpleNamespace(Callback=object),
+        "tokenizer": lambda ids: " ".join(map(str, ids)),
     }  # fmt: skip
     (tmp_path / "runs").mkdir()
     for step in (9, 10):

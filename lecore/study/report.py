@@ -3,7 +3,7 @@
 import datetime
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from lecore.study.over_time import SAMPLE, over_checkpoints
 from lecore.study.pictures import as_images, data_uri, shown_texts
 from lecore.study.predictions import Predicted
 from lecore.study.strongest import Strongest
+from lecore.study.tokens import Moved, moved, reader, sentence
 from lecore.version import __version__
 
 CLASSES = 30
@@ -48,6 +49,8 @@ class Line(NamedTuple):
     card: Card
     helpers: list[tuple[Card, float]]
     harmers: list[tuple[Card, float]]
+    tokens: list[tuple[Card, Moved]]
+    """Its tokens, as the strongest helper and the strongest harmer move them."""
 
 
 class Shelf:
@@ -93,6 +96,7 @@ def write_report(
     thumbnails: tuple[Any, Any] | None = None,
     texts: tuple[Sequence[str], Sequence[str]] | None = None,
     class_names: Sequence[str] | None = None,
+    tokenizer: Any = None,
     checkpoints: Checkpoints | None = None,
 ) -> None:
     """Write :meth:`lecore.study.study.Study.report`, whose arguments these are."""
@@ -104,6 +108,12 @@ def write_report(
             raise LecoreError(f"{name} must be a whole number above 0, not {number!r}")
     began = time.perf_counter()
     train, test = study.train, study.test
+    read = None if tokenizer is None else reader(study, tokenizer)
+    if read is not None and texts is None:
+        texts = tuple(
+            ["".join(sentence(side, row, read)) for row in range(len(side))]
+            for side in (train, test)
+        )  # type: ignore[assignment]
     seen = study.predicted()
     names = _names(train, test, seen, class_names)
     past = None
@@ -120,7 +130,10 @@ def write_report(
     ]
     strongest, blocks = _one_pass(study, top, names)
     scores = findings.doubtful(seen[0], train.targets, study.self_influence(), names is not None)
-    lines = _lines(strongest, shelves, seen[1].losses.topk(min(shown, len(test))).indices.tolist())
+    worst_tests = seen[1].losses.topk(min(shown, len(test))).indices.tolist()
+    lines = _lines(strongest, shelves, worst_tests)
+    if read is not None:
+        lines = _with_tokens(study, lines, read)
     worst = {
         name: [(shelves[0].card(int(i)), float(v)) for i, v in column.nlargest(2 * top).items()]
         for name, column in scores.items()
@@ -209,8 +222,23 @@ def _lines(strongest: pd.DataFrame, shelves: list[Shelf], tests: list[int]) -> l
         ]
         helpers = [pair for pair in cards if pair[1] > 0]
         harmers = [pair for pair in reversed(cards) if pair[1] < 0]
-        lines.append(Line(right.card(row), helpers, harmers))
+        lines.append(Line(right.card(row), helpers, harmers, []))
     return lines
+
+
+def _with_tokens(study: Any, lines: list[Line], read: Callable[[list[int]], str]) -> list[Line]:
+    """The same lines, with the tokens of each test sentence by its strongest two."""
+    strongest = [[found[0][0] for found in line[1:3] if found] for line in lines]
+    pairs = [
+        (card.row, line.card.row)
+        for line, cards in zip(lines, strongest, strict=True)
+        for card in cards
+    ]
+    by_pair = moved(study, pairs, read) if pairs else {}
+    return [
+        line._replace(tokens=[(card, by_pair[card.row, line.card.row]) for card in cards])
+        for line, cards in zip(lines, strongest, strict=True)
+    ]
 
 
 def _chart(scores: pd.DataFrame) -> str:

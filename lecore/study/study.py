@@ -186,8 +186,7 @@ class Study:
         """All of :meth:`influence`, some training examples at a time.
 
         Yields:
-            The first training example's row, and the influences of it and of those that follow,
-            shape (some, test), float64.
+            The first's row, and the influences of these, shape (some, test), float64.
         """
         known, asked = self._targets(self.train), self._targets(self.test)
         starts = range(0, len(self.train), self._block_size)
@@ -272,6 +271,7 @@ class Study:
         thumbnails: tuple[Any, Any] | None = None,
         texts: tuple[Sequence[str], Sequence[str]] | None = None,
         class_names: Sequence[str] | None = None,
+        tokenizer: Any = None,
         checkpoints: Checkpoints | None = None,
     ) -> None:
         """Write all of it as one HTML file, without scripts and without another host.
@@ -280,11 +280,11 @@ class Study:
             path: The file.
             top: Helpers and harmers of a test example that are shown.
             shown: Test examples that are shown, those with the largest loss.
-            thumbnails: Images of the training and of the test examples, see
-                :func:`lecore.study.pictures.as_images`; inputs that look like images are shown
-                anyway.
+            thumbnails: Images of both sides, see :func:`lecore.study.pictures.as_images`; inputs
+                that look like images are shown anyway.
             texts: Texts of both.
             class_names: Names of the classes.
+            tokenizer: Reads the tokens of a language model, which are coloured by what moved.
             checkpoints: Files with weights of earlier in training, see :meth:`follow`.
 
         Raises:
@@ -295,7 +295,7 @@ class Study:
 
         write_report(
             self, path, top=top, shown=shown, thumbnails=thumbnails, texts=texts,
-            class_names=class_names, checkpoints=checkpoints,
+            class_names=class_names, tokenizer=tokenizer, checkpoints=checkpoints,
         )  # fmt: skip
 
     def _targets(self, side: Examples) -> Tensor:
