@@ -13,7 +13,7 @@ JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --no-compile
-UNUSED := '/(tests|locale|_vendor|sympy|networkx|pip|setuptools|_inductor|onnx)/'
+UNUSED := '/(tests|_internal|locale|_vendor|sympy|networkx|mpmath|pip|setuptools|_inductor|onnx|mypyc?|fontTools|torchgen)/'
 COMPILE := $(BIN)/python -m compileall -qq --workers 0 -x $(UNUSED) .venv/lib || true  # on all cores, where pip takes one
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := .venv/$(if $(LOCK),locked,installed)

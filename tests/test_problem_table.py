@@ -58,7 +58,7 @@ def close(measured: Tensor, right: Tensor, part: float = 1e-10) -> None:
     torch.testing.assert_close(measured.double(), right, rtol=0, atol=atol)
 
 
-@cases(NAMES)
+@mostly(NAMES)
 def test_kernel(name, outputs):
     case = problem(name, outputs)
     close(empirical_ntk(case.network, case.x), case.kernel(case.left, case.left))

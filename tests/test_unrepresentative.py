@@ -2,6 +2,7 @@
 
 import functools
 from collections import deque
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import pytest
@@ -641,3 +642,80 @@ def test_many_outputs_without_forward_derivatives_are_measured_backwards():
     usual = net(lambda self, x: self.b(self.a(x) ** 2), a=a, b=b)
     changes = [linearized_change(m, X[:2], y, X, learning_rate=0.1) for m in (own, usual)]
     torch.testing.assert_close(*changes)
+
+
+def swallowed(self, x):
+    """Looks at a number, and goes another way where that is refused, as under vmap."""
+    try:
+        sign = int(x[0, 0] > 0)
+    except Exception:
+        sign = 0
+    return self.b(torch.tanh(self.a(x))) * (1 + sign)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_way_that_only_vmap_would_go_is_not_gone():
+    x = torch.tensor([[-1.0, 0.2], [1.0, 0.3], [2.0, -0.4], [-2.0, 0.5]]).double()
+    case = Problem(lambda: net(swallowed, a=nn.Linear(2, 3), b=nn.Linear(3, 1)), x, Y, x)
+    found = linearized_change(case.model(), case.x, case.y, case.test_x, learning_rate=1.0)
+    wanted = case.change(torch.optim.SGD, 1e-6) * 1e6
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-6)
+
+
+class Found(nn.Module):
+    """Has a scale for its layer, by some key that is the layer's."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.a = nn.Linear(2, 1)
+        self.kept = kept(self.a)
+
+    def forward(self, x):
+        kept = self.kept
+        known = (id(self.a) if type(next(iter(kept))) is int else self.a) in kept
+        return self.a(x) * (3.0 if known else 1.0)
+
+
+BY_IDENTITY = {
+    "a table of ids": (lambda layer: {id(layer): 3.0}, "keeps the id of"),
+    "a set of ids": (lambda layer: {id(layer)}, "keeps the id of"),
+    "weak keys": (lambda layer: WeakKeyDictionary({layer: 3.0}), "holds weakly"),
+    "a weak set": (lambda layer: WeakSet([layer]), "holds weakly"),
+}
+
+
+@pytest.mark.parametrize("name", BY_IDENTITY)
+def test_parts_found_by_the_very_object_are_refused(name):
+    kept, said = BY_IDENTITY[name]
+    for measure in measures(Found(kept)):
+        with pytest.raises(LecoreError, match=f"the model {said} a part of its own"):
+            measure()
+
+
+def test_parts_found_by_the_object_itself_are_found_in_a_copy():
+    model = Found(lambda layer: {layer: 3.0}).double()
+    slopes = torch.cat([X, torch.ones(4, 1)], dim=1) * 3.0
+    torch.testing.assert_close(empirical_ntk(model, X)[:, :, 0, 0], slopes @ slopes.T)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_number_of_outputs_that_depends_on_the_example_is_refused():
+    model = net(lambda self, x: self.a(x)[:, : 2 if x[0, 0] > 0 else 3], a=nn.Linear(2, 3))
+    for measure in (
+        lambda: empirical_ntk(model, X),
+        lambda: prediction_change(model, X, torch.ones(4), learning_rate=0.1),
+    ):
+        with pytest.raises(LecoreError, match="some examples have 2 outputs and others 3"):
+            measure()
+
+
+def test_a_compiled_loss_is_taken_as_it_was_given():
+    model = nn.Linear(2, 1)
+    compiled = torch.compile(
+        lambda prediction, target: ((prediction - target) ** 4).sum(), backend="eager"
+    )
+    plain = lambda prediction, target: ((prediction - target) ** 4).sum()  # noqa: E731
+    found, wanted = (
+        prediction_change(model, X, Y, learning_rate=0.1, loss=loss) for loss in (compiled, plain)
+    )
+    torch.testing.assert_close(found, wanted)

@@ -182,7 +182,7 @@ def changed_weights(
     unusual = unusual or (linearized and manners.bent)  # its derivatives forward may be others
     route = ChangedWeights(network, rows, columns, step, "plain", linearized)
     ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]
-    if ways and not slow:
+    if ways and not slow and not manners.alone:  # alone: see find_structures
         ways.insert(0, "vectorized")
     few = slice(0, 2)  # what works for one may not for two at once
     for how in ways:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.engine.loss_checks import check_loss, rows_named
+from lecore.engine.network.model_copy import unwrapped
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.one_example import gradients_at_once, gradients_by_autograd, of_one_example
 from lecore.engine.surroundings import check_surroundings
@@ -166,7 +167,10 @@ def _chosen(loss: Loss | None, targets: Tensor) -> Loss:
             f"the loss is a {type(loss).__name__}",
             "give a function of one prediction and one target, see lecore.losses",
         )
-    return loss
+    if isinstance(loss, nn.Module):
+        return unwrapped(loss)
+    compiled: Loss | None = getattr(loss, "_torchdynamo_orig_callable", None)
+    return compiled or loss  # what torch.compile was given
 
 
 def _tensor(value: Any, what: str, cure: str) -> Tensor:

@@ -4,7 +4,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lecore.errors import LecoreError, in_short
 
@@ -47,3 +48,14 @@ def layer_of(error: BaseException) -> str:
             names = names or {id(m): name for name, m in module.named_modules()}
             found = names.get(id(module)) or found
     return found
+
+
+def joined(predictions: list[Tensor]) -> Tensor:
+    """Predictions of one example each as those of all, if they have the same outputs."""
+    widths = sorted({prediction.shape[1] for prediction in predictions})
+    if len(widths) > 1:
+        raise LecoreError(
+            f"some examples have {widths[0]} outputs and others {widths[-1]}",
+            "let the model give the same number for each, zeros in the place of others say",
+        )
+    return torch.cat(predictions)

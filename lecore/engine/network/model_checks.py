@@ -2,9 +2,10 @@
 
 import types
 from bisect import bisect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import numpy as np
 import torch
@@ -119,6 +120,25 @@ def _extent(thing: Any) -> tuple[int, int]:
     sizes = zip(thing.shape, thing.stride(), strict=True)
     last = sum((int(n) - 1) * int(s) for n, s in sizes)
     return thing.data_ptr(), thing.data_ptr() + (last + 1) * thing.element_size()
+
+
+def check_identities(held: Sequence[Any]) -> None:
+    """Refuse a model that finds its parts by the very objects, which a copy would not."""
+    parts = {id(thing) for thing in held}
+    for thing in held:
+        weak = isinstance(thing, WeakKeyDictionary | WeakValueDictionary | WeakSet)
+        keys = thing if weak or isinstance(thing, dict | set | frozenset) else ()
+        values = thing.values() if isinstance(thing, WeakValueDictionary) else ()
+        if any((type(key) is int and key in parts) or (weak and id(key) in parts) for key in keys):
+            found = "holds weakly" if weak else "keeps the id of"
+        elif any(id(value) in parts for value in values):
+            found = "holds weakly"
+        else:
+            continue
+        raise LecoreError(
+            f"the model {found} a part of its own, which it would not find in a copy",
+            "look parts up by their names",
+        )
 
 
 def check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lecore.engine.network.failures import joined
 from lecore.engine.network.flags import Precision, Products, fixed_flags
 from lecore.engine.network.holdings import holdings, left_as_found, state
 from lecore.engine.network.in_precision import InPrecision
 from lecore.engine.network.model_checks import (
     check_copy,
     check_gradient_hooks,
+    check_identities,
     check_layer,
     check_sharing,
     check_tensor,
@@ -120,7 +122,7 @@ class Snapshot:
                 tensors for some examples only.
         """
         if self.manners.alone and len(inputs) > 1:
-            return torch.cat([self.predict(x[None], parameters) for x in inputs])
+            return joined([self.predict(x[None], parameters) for x in inputs])
         given = dict(self.leaves) if parameters is None else parameters
         tensors: Parameters = {**given, **self.fixed}
         for name in (self.manners.written - self.manners.lasting) & tensors.keys():
@@ -147,7 +149,7 @@ class Snapshot:
             if len(inputs) == 1:
                 raise
             # it may take fewer at once
-            return torch.cat([self.predict(x[None], parameters) for x in inputs])
+            return joined([self.predict(x[None], parameters) for x in inputs])
         prediction = self.checked(prediction, len(inputs))
         return prediction if recorded or not self.manners.graph else prediction.detach()
 
@@ -276,7 +278,9 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
     attributes = {  # those that may be written over, see computed
         id(a) for m in model.modules() for a in vars(m).values() if isinstance(a, Tensor)
     }
-    check_sharing(tensors, (h for h in holdings(model) if id(h) not in attributes))
+    held = list(holdings(model))
+    check_sharing(tensors, (h for h in held if id(h) not in attributes))
+    check_identities(held)
     types = {t.dtype for t in tensors.values() if t.is_floating_point()}
     with torch.inference_mode(False), generators_left_alone():
         before = random_states()
