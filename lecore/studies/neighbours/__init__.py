@@ -1,0 +1,1 @@
+"""Neighbours: five systems read beside local elasticity."""
