@@ -10,8 +10,16 @@ from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike
 
 from lecore.companion.charts import QUIET, SEQUENCE, TEXT, choice, says, slider, specification
-from lecore.companion.figures import COLOURS, PAPER, SEQUENTIAL, SPELLED, legend_above, panels
-from lecore.companion.figures import label_ends, tones
+from lecore.companion.figures import (
+    COLOURS,
+    PAPER,
+    SEQUENTIAL,
+    SPELLED,
+    label_ends,
+    legend_above,
+    panels,
+    tones,
+)
 from lecore.studies.neighbours.polynomial_elasticity import (
     PolynomialTorus,
     by_seed,
@@ -25,7 +33,9 @@ ELEVATION = 0.83, 0.56
 EDGE = {"stroke": TEXT, "strokeOpacity": 0.4, "strokeWidth": 0.5}
 
 # (z·z′ + 1)/9 at another point and at the pulled one, and the kernel over that of the pulled one
-COVARIANCE = "(size * size * (datum.x * place[0] + datum.y * place[1] + datum.z * place[2]) + 1) / 9"
+COVARIANCE = (
+    "(size * size * (datum.x * place[0] + datum.y * place[1] + datum.z * place[2]) + 1) / 9"
+)
 SIMILARITY = "abs(datum.k / own * pow((1 + datum.k) / (1 + own), degree - 1))"
 SENTENCE = (
     "'Degree ' + degree + ': a step at the cross moves the points nearby by '"
