@@ -210,3 +210,26 @@ def step_similarity(network: nn.Module, images: Tensor, labels: Tensor, rate: fl
     change = prediction_change(network, images, labels, learning_rate=rate, loss=cross_entropy)
     found: Array = relative_similarity(change).numpy()
     return found
+
+
+def by_factor(
+    problem: Trained, factors: Sequence[float], *, probes: int, rate: float = 1e-3
+) -> list[float]:
+    """Rank correlation of S_rel before and after rescaling, for each factor.
+
+    Args:
+        problem: The network.
+        factors: Of every other unit.
+        probes: Test images for S_rel.
+        rate: Learning rate of the steps; it is made smaller by the square of the factor, so that
+            no step leaves its first order.
+    """
+    layers, some = layers_of(problem.network), problem.images[:probes]
+    labels = problem.labels[:probes]
+    own = step_similarity(network_of(layers), some, labels, rate)
+    found = []
+    for factor in factors:
+        network = network_of(rescaled(layers, alternating(layers, factor)))
+        small = rate / max(factor, 1 / factor) ** 2
+        found.append(rank_correlation(own, step_similarity(network, some, labels, small)))
+    return found
