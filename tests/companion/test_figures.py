@@ -30,11 +30,15 @@ from lecore.studies.he_su.figure1_placements import PLACEMENTS
 from lecore.studies.he_su.figure1_runs import Measured
 from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits, pixels
 from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
+from lecore.studies.neighbours import polynomial_elasticity
+from lecore.studies.neighbours.equivalent_networks import Bounds
+from lecore.studies.neighbours.figures import equivalent_networks, polynomial_nets
 from lecore.studies.own import figures as own
 from lecore.uncertainty import Interval
 
 MODULES = (
     figure1, limits, algorithm1, clusterings, pixels, classification, regression, analytical, own,
+    polynomial_nets, equivalent_networks,
 )  # fmt: skip
 HELPERS = {"rates_recorded", "shown", "off_the_print"}
 RNG = np.random.default_rng(0)
@@ -125,6 +129,14 @@ R = dict.fromkeys(TWO, Interval(-0.5, -0.625, -0.25, 8))
 CHANGES: Any = [pd.DataFrame(SOME, [0.25, 1, 4])] * 2
 FOLDED = np.array([0, 1] * 8)
 MOVED: Any = [SimpleNamespace(similar=SOME[0], distant=SOME[1])] * 2
+
+
+def on_the_torus(*places: str) -> pd.DataFrame:
+    cases = itertools.product(polynomial_elasticity.ON_THE_TORUS, places, range(3))
+    rows = [(name, place, s, -0.3 - s / 10) for name, place, s in cases]
+    return pd.DataFrame(rows, columns=["network", "place", "seed", "correlation"])
+
+
 DRAWS: dict[str, Callable[[], Any]] = {
     "one_step_figure": lambda: figure1.one_step_figure(
         CURVES.points[CURVES.primary], TWO, 2, CURVES.points[CURVES.labels == 0]
@@ -194,6 +206,21 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "class_movement_figure": lambda: own.class_movement_figure(SOME[:, :3], ["cat", "dog", "frog"]),
     "caught_figure": lambda: own.caught_figure(
         [0.1, 0.2, 0.3, 0.4], {"loss": SOME - 0.5, "harm": SOME - 0.6}
+    ),
+    "on_the_torus_figure": lambda: polynomial_nets.on_the_torus_figure(
+        on_the_torus("as it is", "moved", "an eighth"), on_the_torus("as it is"),
+        polynomial_elasticity.ON_THE_TORUS,
+    ),
+    "image_networks_figure": lambda: polynomial_nets.image_networks_figure(
+        dict.fromkeys(("relu", "linear", "NCP-skip"), SOME[0]),
+        dict.fromkeys(("relu", "linear", "NCP-skip"), SOME[1]), "this build on digits",
+    ),
+    "stable_units_figure": lambda: equivalent_networks.stable_units_figure(
+        dict.fromkeys(("with l1", "without l1"), 2 * [Bounds(SOME[0] - 1, SOME[1], SOME[0] < 0)])
+    ),
+    "same_function_figure": lambda: equivalent_networks.same_function_figure(
+        dict.fromkeys(("itself", "off removed", "rescaled"), FALLING), [0.1, 0.5, 2, 10],
+        dict.fromkeys(("with l1", "without l1"), SOME / 2),
     ),
     "table_figure": lambda: style.table_figure(
         "t", rows := ["K-means", "squared, kernelized (ReLU)"], list(MNIST_PAIRS), EVERYTHING,

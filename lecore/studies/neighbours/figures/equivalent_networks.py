@@ -26,7 +26,7 @@ def stable_units_figure(found: Mapping[str, Sequence[Bounds]]) -> Any:
         found: Bounds of the hidden layers by name of the network.
     """
     deep = len(next(iter(found.values())))
-    fig, axes = panels(len(found), deep, height=1.9 * len(found) + 0.5, sharex=True)
+    fig, axes = panels(len(found), deep, height=1.9 * len(found) + 0.5, sharex=True, sharey=True)
     light = tones(3)[-1]
     for row, (name, layers) in zip(axes, found.items(), strict=True):
         for number, (ax, bounds) in enumerate(zip(row, layers, strict=True), 1):
@@ -68,22 +68,22 @@ def same_function_figure(
     fig, axes = panels(1, 3, height=2.9)
     own = similarity["itself"]
     pairs = ~np.eye(len(own), dtype=bool)
-    ends = [min(m[pairs].min() for m in similarity.values())]
-    ends.append(max(m[pairs].max() for m in similarity.values()))
+    top = 1.05 * max(m[pairs].max() for m in (own, similarity["rescaled"]))
     for ax, name in zip(axes[0], ("off removed", "rescaled"), strict=False):
-        ax.plot(ends, ends, color=PAPER, linewidth=0.8)
+        ax.plot([0, top], [0, top], color=PAPER, linewidth=0.8)
         ax.plot(
             own[pairs], similarity[name][pairs], ".", color=COLOURS["relu"], markersize=2,
             alpha=0.4, markeredgewidth=0, rasterized=True,
         )  # fmt: skip
-        ax.set(title=name, xlabel="$S_{rel}$ before", xscale="log", yscale="log", aspect="equal")
+        ax.set(title=name, xlabel="$S_{rel}$ before", xlim=(0, top), ylim=(0, top), aspect="equal")
     axes[0, 0].set_ylabel("$S_{rel}$ after")
+    axes[0, 1].sharey(axes[0, 0])
     ax = axes[0, 2]
     for (name, values), style, colour in zip(
         correlation.items(), ("-", "--"), (COLOURS["relu"], COLOURS["several"]), strict=False
     ):
         runs = np.asarray(values)
         draw_range(ax, np.asarray(factors), runs, style, color=colour, label=name)
-    ax.set(xscale="log", xlabel="factor", ylabel="rank correlation\nof $S_{rel}$", ylim=(0, 1.03))
+    ax.set(xscale="log", xlabel="factor", ylabel="rank correlation", ylim=(0, 1.03))
     legend_above(fig)
     return fig
