@@ -95,6 +95,20 @@ def test_stable_units_are_those_of_the_exact_extremes(seed):
         assert (found.off[unit], found.on[unit]) == (high <= 0, low >= 0 and high > 0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_without_the_ascent_the_programs_say_the_same(seed, monkeypatch):
+    layers = small(seed, (2, 5, 6, 1))
+    with_it = stable_bounds(layers, BOX)[1]
+    none = np.zeros(6, dtype=bool)
+    monkeypatch.setattr(stable_units, "_seen", lambda *a: (none, none))
+    alone = stable_bounds(layers, BOX)[1]
+    np.testing.assert_array_equal((alone.off, alone.on), (with_it.off, with_it.on))
+    x = points_in(BOX, 2000).numpy()
+    h = np.maximum(x @ layers[0].weight.T + layers[0].bias, 0)
+    a = h @ layers[1].weight.T + layers[1].bias
+    assert ((alone.low <= a.min(0) + 1e-9) & (a.max(0) - 1e-9 <= alone.high)).all()
+
+
 def test_no_point_leaves_the_bounds():
     layers = small(0, (2, 8, 8, 1))
     x = points_in(BOX, 2000).numpy()

@@ -84,18 +84,18 @@ def stable_bounds(
         if depth > 1:
             seen_off, seen_on = _seen(layers[:depth], domain, inputs, seed)
             undecided = ~bounds.off & ~bounds.on
-            for unit in np.flatnonzero(undecided & ~(seen_off & seen_on)):
-                largest = not seen_on[unit]
-                found = extreme(
-                    layers[:depth], known, domain, int(unit), largest=largest,
-                    time_limit=time_limit, sign_only=True,
-                )  # fmt: skip
-                if largest:
-                    high[unit] = min(high[unit], found.bound + MARGIN)
-                    left[unit] = not found.proven and high[unit] > 0
-                else:
-                    low[unit] = max(low[unit], found.bound - MARGIN)
-                    left[unit] = not found.proven and low[unit] < 0
+            for largest, seen in ((True, seen_on), (False, seen_off)):
+                for unit in np.flatnonzero(undecided & ~seen):
+                    found = extreme(
+                        layers[:depth], known, domain, int(unit), largest=largest,
+                        time_limit=time_limit, sign_only=True,
+                    )  # fmt: skip
+                    if largest:
+                        high[unit] = min(high[unit], found.bound + MARGIN)
+                    else:
+                        low[unit] = max(low[unit], found.bound - MARGIN)
+                    left[unit] |= not found.proven
+            left &= (low < 0) & (high > 0)
         known.append(Bounds(low, high, left))
     return known
 
