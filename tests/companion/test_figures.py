@@ -212,7 +212,7 @@ DRAWS: dict[str, Callable[[], Any]] = {
         polynomial_elasticity.ON_THE_TORUS,
     ),
     "image_networks_figure": lambda: polynomial_nets.image_networks_figure(
-        dict.fromkeys(("relu", "linear", "NCP-skip"), SOME[0]),
+        dict.fromkeys(("-1 to 1", "0 to 1"), dict.fromkeys(("relu", "NCP-skip"), SOME[0])),
         dict.fromkeys(("relu", "linear", "NCP-skip"), SOME[1]), "this build on digits",
     ),
     "stable_units_figure": lambda: equivalent_networks.stable_units_figure(

@@ -192,7 +192,9 @@ class ImageSplit(NamedTuple):
     test_y: Tensor
 
 
-def image_split(data: str, seed: int, *, images: int, tests: int, device: str) -> ImageSplit:
+def image_split(
+    data: str, seed: int, *, images: int, tests: int, normalized: bool = True, device: str = "cpu"
+) -> ImageSplit:
     """Draw images of a set, all of them if there are no more.
 
     Args:
@@ -200,18 +202,22 @@ def image_split(data: str, seed: int, *, images: int, tests: int, device: str) -
         seed: Of the draw.
         images: Training images.
         tests: Test images.
+        normalized: Whether pixels are normalised; else they lie from 0 to 1.
         device: Where to.
     """
     found = load(data)
     with seeded(seed) as rng:
         rows = rng.permutation(len(found.x_train))[:images]
         others = rng.permutation(len(found.x_test))[:tests]
-    return ImageSplit(
-        torch.tensor(scaled(found.x_train[rows]), device=device),
-        torch.tensor(found.y_train[rows], device=device),
-        torch.tensor(scaled(found.x_test[others]), device=device),
-        torch.tensor(found.y_test[others], device=device),
+    x, test_x = (
+        torch.tensor(scaled(pixels, normalized=normalized), device=device)
+        for pixels in (found.x_train[rows], found.x_test[others])
     )
+    y, test_y = (
+        torch.tensor(labels, device=device)
+        for labels in (found.y_train[rows], found.y_test[others])
+    )
+    return ImageSplit(x, y, test_x, test_y)
 
 
 def image_networks(

@@ -44,26 +44,39 @@ def on_the_torus_figure(
 
 
 def image_networks_figure(
-    accuracy: Mapping[str, ArrayLike], superiority: Mapping[str, ArrayLike], title: str
+    accuracy: Mapping[str, Mapping[str, ArrayLike]],
+    superiority: Mapping[str, ArrayLike],
+    title: str,
 ) -> Any:
     """Test accuracy and preference for the own class by network, with 95 % intervals.
 
     Args:
-        accuracy: Per cent by network, shape (runs,) each.
-        superiority: From 0 to 1, likewise.
+        accuracy: Per cent by range of the pixels and network, shape (runs,) each.
+        superiority: From 0 to 1 by network, likewise, for the first of the ranges.
         title: Says which run they are from.
     """
-    fig, axes = panels(1, 2, height=2.7, sharey=True)
-    labels = ("test accuracy (%)", "chance that a pair of one class\nhas the larger $S_{rel}$")
-    for ax, values, label in zip(axes[0], (accuracy, superiority), labels, strict=True):
-        for y, (name, runs) in enumerate(values.items()):
-            mean, low, high, _ = over_runs(runs)
-            colour = COLOURS.get(name, COLOURS["several"])
-            ax.plot([low, high], [y, y], color=colour, alpha=0.5, linewidth=3)
-            ax.plot(runs, [y] * len(np.asarray(runs)), ".", color=colour, markersize=4)
-            ax.plot(mean, y, "o", color=colour)
-        ax.set(xlabel=label, yticks=range(len(values)))
-        ax.set_yticklabels([SPELLED.get(name, name) for name in values])
-    axes[0, 0].invert_yaxis()
-    fig.suptitle(title, fontsize=11)
+    fig, axes = panels(1, 2, height=3.3, sharey=True)
+    left, right = axes[0]
+    names = list(superiority)
+    for place, (pixels, values) in enumerate(accuracy.items()):
+        _draw(left, values, names, "os"[place], place * 0.3)
+        left.plot([], [], "os"[place], color=COLOURS["ink"], label=f"pixels from {pixels}")
+    _draw(right, superiority, names, "o", 0)
+    left.set(xlabel="test accuracy (%)", yticks=range(len(names)))
+    left.set_yticklabels([SPELLED.get(name, name) for name in names])
+    left.invert_yaxis()
+    right.set_xlabel("chance that a pair of one class\nhas the larger $S_{rel}$")
+    legend_above(fig, title)
     return fig
+
+
+def _draw(
+    ax: Any, values: Mapping[str, ArrayLike], names: Sequence[str], marker: str, shift: float
+) -> None:
+    """Means with intervals and single runs, a line for each network."""
+    for name, runs in values.items():
+        mean, low, high, _ = over_runs(runs)
+        colour, y = COLOURS.get(name, COLOURS["several"]), names.index(name) + shift
+        ax.plot([low, high], [y, y], color=colour, alpha=0.5, linewidth=3)
+        ax.plot(runs, [y] * len(np.asarray(runs)), ".", color=colour, markersize=3)
+        ax.plot(mean, y, marker, color=colour, markersize=6)
