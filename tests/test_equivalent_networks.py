@@ -274,8 +274,9 @@ def test_after_the_time_limit_the_bound_so_far_is_given_and_said(monkeypatch):
     assert (found.bound, found.found, found.proven) == (2.0, 0.5, False)
     assert found.message == "stopped after 7 seconds: 2 is the bound found so far"
     monkeypatch.setattr(stable_units.optimize, "milp", milp_that(status=1, fun=None))
-    with pytest.raises(LecoreError, match="no bound was found in 7 seconds; allow more time"):
-        extreme(layers, interval_bounds(layers, BOX), BOX, 0, largest=True, time_limit=7)
+    found = extreme(layers, interval_bounds(layers, BOX), BOX, 0, largest=True, time_limit=7)
+    assert (found.bound, found.proven) == (np.inf, False)
+    assert found.message == "stopped after 7 seconds without a bound; allow more time"
 
 
 def test_a_unit_left_open_is_marked_and_kept(monkeypatch):
@@ -285,8 +286,11 @@ def test_a_unit_left_open_is_marked_and_kept(monkeypatch):
         Affine(np.ones((1, 1)), np.zeros(1)),
     ]  # fmt: skip
     exact = stable_bounds(layers, BOX)[1]
-    loose = SimpleNamespace(bound=5.0, found=np.nan, proven=False)
-    monkeypatch.setattr(stable_units, "extreme", lambda *a, **k: loose)
+
+    def loose(*a, largest, **k):
+        return SimpleNamespace(bound=np.inf if largest else -np.inf, found=np.nan, proven=False)
+
+    monkeypatch.setattr(stable_units, "extreme", loose)
     found = stable_bounds(layers, BOX)[1]
     by_program = exact.off & ~interval_bounds(layers, BOX)[1].off
     assert by_program.any()
@@ -295,7 +299,7 @@ def test_a_unit_left_open_is_marked_and_kept(monkeypatch):
 
 
 def test_an_l1_penalty_makes_units_removable_and_none_does_not():
-    settings = {"width": 20, "epochs": 15, "images": 600, "tests": 60}
+    settings = {"width": 20, "epochs": 40, "images": 800, "tests": 60}
     off = {}
     for penalty in (0.0, 1e-3):
         problem = elasticity.trained("digits", 0, penalty=penalty, **settings)

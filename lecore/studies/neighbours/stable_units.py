@@ -39,7 +39,7 @@ class Extreme(NamedTuple):
     """The result of a mixed-integer program.
 
     Attributes:
-        bound: No preactivation lies beyond it.
+        bound: No preactivation lies beyond it; infinite if none was found in time.
         found: One that is reached by an input; NaN if none was found.
         proven: Whether what was asked is proven; otherwise the time limit came first.
         message: One line about it.
@@ -143,8 +143,8 @@ def extreme(
 ) -> Extreme:
     """The largest or smallest preactivation of one unit on the box, by MILP.
 
-    The variables are the inputs x, the outputs h of the units before it, and a binary z for each of
-    these: h ≥ a, h ≥ 0, h ≤ a − low (1 − z) and h ≤ high z, with a = W x + b. Where a unit is
+    The variables are the inputs x, and for the units before it the preactivations a = W x + b, the
+    outputs h and a binary z each: h ≥ a, h ≥ 0, h ≤ a − low (1 − z) and h ≤ high z. Where a unit is
     always off or on, its z is fixed.
 
     Args:
@@ -157,13 +157,12 @@ def extreme(
         sign_only: Stop as soon as the bound has the sign of what was found.
 
     Raises:
-        LecoreError: If the program is infeasible or unbounded, or no bound was found in time.
+        LecoreError: If the program is infeasible or unbounded.
     """
     hidden = layers[:-1]
-    widths = [len(domain.low), *(w for layer in hidden for w in 2 * [len(layer.bias)]), 1]
+    widths = [len(domain.low), *(w for layer in hidden for w in 3 * [len(layer.bias)]), 1]
     one = len(widths) - 1  # a variable that is 1, for the bias, so that gaps are those of a
-    ends = [domain]
-    rules = []
+    ends, rules = [domain], []
 
     def row(blocks: dict[int, Any]) -> Any:
         height = next(iter(blocks.values())).shape[0]
@@ -171,16 +170,20 @@ def extreme(
         return sparse.hstack([blocks.get(k, empty[k]) for k in range(len(widths))]).tocsr()
 
     for number, ((weight, bias), known) in enumerate(zip(hidden, bounds, strict=True)):
-        before, h, z = max(0, 2 * number - 1), 2 * number + 1, 2 * number + 2
+        before, a, h, z = max(0, 3 * number - 1), 3 * number + 1, 3 * number + 2, 3 * number + 3
         low, high = np.minimum(known.low, 0), np.maximum(known.high, 0)
-        identity = sparse.identity(len(bias))
-        over = {h: identity, before: sparse.csr_array(-weight)}
+        unit_matrix = sparse.identity(len(bias))
+        above = {h: unit_matrix, a: -unit_matrix}
         rules += [
-            optimize.LinearConstraint(row(over), bias, np.inf),
-            optimize.LinearConstraint(row(over | {z: sparse.diags(-low)}), -np.inf, bias - low),
-            optimize.LinearConstraint(row({h: identity, z: sparse.diags(-high)}), -np.inf, 0),
+            optimize.LinearConstraint(
+                row({a: unit_matrix, before: sparse.csr_array(-weight)}), bias, bias
+            ),
+            optimize.LinearConstraint(row(above), 0, np.inf),
+            optimize.LinearConstraint(row(above | {z: sparse.diags(-low)}), -np.inf, -low),
+            optimize.LinearConstraint(row({h: unit_matrix, z: sparse.diags(-high)}), -np.inf, 0),
         ]
         ends += [
+            Box(known.low, known.high),
             Box(np.maximum(known.low, 0), high),
             Box((known.low >= 0).astype(float), (known.high > 0).astype(float)),
         ]
@@ -189,7 +192,7 @@ def extreme(
     sign = -1.0 if largest else 1.0
     cost = [np.zeros(width) for width in widths]
     cost[max(0, one - 2)], cost[one] = sign * weight[unit], sign * bias[unit : unit + 1]
-    binary = [np.full(w, k % 2 == 0 and 0 < k < one, dtype=int) for k, w in enumerate(widths)]
+    binary = [np.full(w, k % 3 == 0 and 0 < k < one, dtype=int) for k, w in enumerate(widths)]
     low, high = (np.concatenate(side) for side in zip(*ends, strict=True))
     result = optimize.milp(
         np.concatenate(cost), integrality=np.concatenate(binary), constraints=rules,
@@ -208,10 +211,10 @@ def _read(result: Any, sign: float, time_limit: float) -> Extreme:
     found = math.nan if result.fun is None else sign * float(result.fun)
     dual = result.get("mip_dual_bound")  # none where nothing is left to choose
     bound = found if dual is None else sign * float(dual)
-    if not math.isfinite(bound):
-        what = f"no bound was found in {time_limit:g} seconds"
-        raise LecoreError(what, "allow more time", WHERE)
     if result.status == 0:
         return Extreme(bound, found, True, "proven")
+    if not math.isfinite(bound):
+        message = f"stopped after {time_limit:g} seconds without a bound; allow more time"
+        return Extreme(-sign * math.inf, found, False, message)
     message = f"stopped after {time_limit:g} seconds: {bound:.4g} is the bound found so far"
     return Extreme(bound, found, False, message)
