@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 DEGREES = (2, 3, 4)
 ON_THE_TORUS = ("linear", *(f"degree {n}" for n in DEGREES), "relu", "tanh")
-"""Networks there: two-layer ones by their units, CCP by its degree."""
+"""Networks on the torus, those of two layers by their units and CCP by its degree."""
 
 
 def torus_network(name: str, parameters: int, *, kind: str = "CCP", seed: int = 0) -> nn.Module:

@@ -63,7 +63,8 @@ class PolynomialNet(nn.Module):
         self.skips = nn.ModuleList([of_state() for _ in range(later if kind == "NCP-skip" else 0)])
         self.head = head
 
-    def forward(self, z: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, z: Tensor) -> Tensor:
+        """The outputs at inputs z."""
         first, *others = self.of_input
         x: Tensor = first(z)
         for n, layer in enumerate(others):

@@ -2,7 +2,7 @@
 
 After Serra, Kumar, Ramalingam (CPAIOR 2020), who solve two mixed-integer programs a unit, and
 Serra, Yu, Kumar, Ramalingam (NeurIPS 2021), who first look at which units are seen in both states.
-HiGHS solves the programs here, through :func:`scipy.optimize.milp`.
+HiGHS solves the programs here, through ``scipy.optimize.milp``.
 """
 
 import math
@@ -29,7 +29,7 @@ from lecore.studies.neighbours.equivalent_networks import (
 )
 
 MARGIN = 1e-6
-"""By how much bounds of HiGHS are widened: its own tolerance on constraints is 1e-7."""
+"""By how much bounds of HiGHS are widened, as its tolerance on constraints is 1e-7."""
 
 TRIES = 4
 """Beginnings of the ascent for each unit and each state."""

@@ -34,7 +34,7 @@ def polynomial_torus_chart(found: PolynomialTorus) -> dict[str, Any]:
     """A torus to pull at and to shrink, under a polynomial of any degree.
 
     Args:
-        found: Of degrees 1, 2, 3, … and the sizes of :data:`SIZES`.
+        found: Of degrees 1, 2, 3, … and the sizes of ``SIZES``.
     """
     table, n = found.correlations, len(found.points)
     pick = alt.selection_point(
