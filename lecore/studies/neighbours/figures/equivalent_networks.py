@@ -41,8 +41,11 @@ def stable_units_figure(found: Mapping[str, Sequence[Bounds]]) -> Any:
                 units = order[x]
                 ax.vlines(
                     x, bounds.low[units] / size, bounds.high[units] / size, color=colour,
-                    linewidth=1.6 if label != "either" else 0.9, label=label,
+                    linewidth=0.9 if label == "either" else 1.6, label=label,
                 )  # fmt: skip
+                if label != "either":  # some hardly move, and are seen as a dot
+                    middle = (bounds.low + bounds.high)[units] / (2 * size)
+                    ax.plot(x, middle, "o", color=colour, markersize=3)
             ax.axhline(0, color=PAPER, linewidth=0.8)
             ax.set(title=f"{name}, layer {number}", yticks=[-1, 0, 1], ylim=(-1.05, 1.05))
     for ax in axes[-1]:
@@ -72,7 +75,7 @@ def same_function_figure(
     for ax, name in zip(axes[0], ("off removed", "rescaled"), strict=False):
         ax.plot([0, top], [0, top], color=PAPER, linewidth=0.8)
         ax.plot(
-            own[pairs], similarity[name][pairs], ".", color=COLOURS["relu"], markersize=2,
+            own[pairs], similarity[name][pairs], ".", color=COLOURS["relu"], markersize=3,
             alpha=0.4, markeredgewidth=0, rasterized=True,
         )  # fmt: skip
         ax.set(title=name, xlabel="$S_{rel}$ before", xlim=(0, top), ylim=(0, top), aspect="equal")
