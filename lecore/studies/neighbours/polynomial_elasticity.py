@@ -1,7 +1,9 @@
 """Are polynomial nets locally elastic, and as accurate as networks with gates?"""
 
+import copy
+import itertools
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -38,14 +40,19 @@ def torus_network(name: str, parameters: int, *, kind: str = "CCP", seed: int = 
         kind: Decomposition of those with a degree.
         seed: Of the weights.
     """
+    return _make_on_torus(name, kind, _width_on_torus(name, kind, parameters), seed)
+
+
+@cache
+def _width_on_torus(name: str, kind: str, parameters: int) -> int:
+    return width_for(parameters, lambda width: _make_on_torus(name, kind, width, 0))
+
+
+def _make_on_torus(name: str, kind: str, width: int, seed: int) -> nn.Module:
     words = name.split()
-
-    def make(width: int) -> nn.Module:
-        if words[0] == "degree":
-            return dense(kind, 3, width, int(words[1]), seed=seed)
-        return fully_connected(3, width, 1, name, seed=seed)
-
-    return make(width_for(parameters, make))
+    if words[0] == "degree":
+        return dense(kind, 3, width, int(words[1]), seed=seed)
+    return fully_connected(3, width, 1, name, seed=seed)
 
 
 def torus_correlation(
@@ -96,16 +103,13 @@ def torus_correlations(
     Returns:
         Columns ``network``, ``place``, ``seed`` and ``correlation``.
     """
-    rows = [
-        (
-            name, place, seed,
-            torus_correlation(
-                torus_network(name, parameters, kind=kind, seed=seed), torus(points, seed),
-                steps=steps, **where,
-            ),
-        )
-        for seed in seeds for name in networks for place, where in places.items()
-    ]  # fmt: skip
+    rows = []
+    for seed, name in itertools.product(seeds, networks):
+        network, curves = torus_network(name, parameters, kind=kind, seed=seed), torus(points, seed)
+        for place, where in places.items():
+            one = copy.deepcopy(network) if steps else network
+            found = torus_correlation(one, curves, steps=steps, **where)
+            rows.append((name, place, seed, found))
     return pd.DataFrame(rows, columns=["network", "place", "seed", "correlation"])
 
 
