@@ -29,7 +29,7 @@ def test_the_books_own_files_pass() -> None:
     assert len(chapters.book_pages(ROOT)) > 13
     for name in chapters.profiles(ROOT):
         chapters.load_profile(ROOT, name)
-    assert len(chapters.load_claims(ROOT)) == 41
+    assert len(chapters.load_claims(ROOT)) >= 41
     for path in (ROOT / "book" / "results").rglob("*.json"):
         documents.read_json(path, documents.RUN)
     for path in (ROOT / "book" / "published").glob("*.json"):

@@ -16,6 +16,8 @@ from lecore.studies.he_su.figures.step_sizes import step_sizes_figure
 from lecore.studies.he_su.past_the_edge import Path
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.step_sizes import StepSizes
+from lecore.studies.neighbours import polynomial_elasticity
+from lecore.studies.neighbours.figures.polynomial_torus import SIZES, polynomial_torus_figure
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +77,16 @@ def test_the_cross_is_where_the_prediction_went() -> None:
     left, *_ = two_ratios_figure().axes
     (across,), (up,) = left.lines[1].get_data()
     assert (across, up) == pytest.approx((AFTER[2] + AFTER[0] / 2, 0.866 * AFTER[0]))
+
+
+def test_a_torus_is_coloured_for_three_degrees_and_each_size_has_its_curve() -> None:
+    found = polynomial_elasticity.polynomial_torus(
+        20, 0, degrees=(1, 2, 3, 4), sizes=SIZES.values()
+    )
+    *three, _, right = polynomial_torus_figure(found).axes
+    for ax, degree in zip(three, (1, 2, 4), strict=True):
+        expected = polynomial_elasticity.wide_similarity(found.points, degree)[5]
+        assert_allclose(ax.collections[0].get_array(), expected)
+    table = found.correlations
+    curves = {line.get_label(): line.get_ydata() for line in right.lines}
+    assert_allclose(curves["size ⅛"], table[table["size"] == 0.125].correlation)
