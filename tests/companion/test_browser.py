@@ -29,8 +29,10 @@ from lecore.studies.he_su.luck import single_starts
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.runs import Run
 from lecore.studies.he_su.step_sizes import StepSizes, step_sizes
+from lecore.studies.neighbours import polynomial_elasticity
 from lecore.studies.neighbours.bayesian_estimate import Scheme, sampling_path
 from lecore.studies.neighbours.figures.bayesian_robustness import sampling_chart
+from lecore.studies.neighbours.figures.polynomial_torus import polynomial_torus_chart
 from lecore.studies.neighbours.figures.temperature import temperature_chart
 from lecore.studies.neighbours.ks_calibration import ks_error, recalibrated, temperature, top
 
@@ -51,6 +53,11 @@ def charts() -> Mapping[str, Mapping[str, Any]]:
         "divergence": two_ratios_chart(),
         "step": step_sizes_chart(steps()),
         "edge": past_the_edge_chart(*edges(), ("5", "9"), "a run"),
+        "polynomial": polynomial_torus_chart(
+            polynomial_elasticity.polynomial_torus(
+                400, 0, degrees=range(1, 13), sizes=SIZES.values()
+            )
+        ),
         "luck": luck_chart(starts(), {"5v9": 67.8, "3v5": 71.5}, "a run"),
         "temperature": temperature_chart(
             *stated(), recalibrated(stated(), *stated()), temperature(*stated())
@@ -153,11 +160,15 @@ def opened(browser: Any, book: Path) -> Iterator[Any]:
         assert all(url.startswith(("file:", "data:")) for url in one.loaded)
 
 
-def pulled(units: str, size: float, shift: float, point: int) -> list[float]:
-    """Movement near and far, and the correlations, from ``lecore``."""
+def pulled(units: str | int, size: float, shift: float, point: int) -> list[float]:
+    """Movement near and far, and the correlations, from ``lecore``; units or a degree."""
     curves = torus(400, 0)
     own = curves.primary[np.argsort(curves.coordinates[curves.primary, 0])]
-    s = wide_similarity(placed(curves, scale=size, shift=shift).points[own], units)
+    there = placed(curves, scale=size, shift=shift).points[own]
+    if isinstance(units, int):
+        s = polynomial_elasticity.wide_similarity(there, units)
+    else:
+        s = wide_similarity(there, units)
     d = curves.distance[np.ix_(own, own)]
     row, apart = s[point], d[point]
     one = np.corrcoef(row, apart)[0, 1]
@@ -186,6 +197,17 @@ def test_a_point_is_pulled_by_the_pointer_and_the_slider_follows(opened: Any) ->
     point = int(page.page.get_by_label("pull at point").input_value())
     assert point != 100
     assert page.numbers() == pytest.approx(pulled("ReLU", 1, 0, point), abs=0.006)
+
+
+def test_a_polynomial_of_any_degree_says_what_lecore_computes(opened: Any) -> None:
+    page = opened("polynomial")
+    assert page.numbers() == pytest.approx([1, *pulled(1, 1, 0, 100)], abs=0.006)
+    page.slide("degree", 4)
+    page.slide("pull at point", 17)
+    assert page.numbers() == pytest.approx([4, *pulled(4, 1, 0, 17)], abs=0.006)
+    page.choose("size of the torus", "⅛")
+    page.slide("degree", 11)
+    assert page.numbers() == pytest.approx([11, *pulled(11, 0.125, 0, 17)], abs=0.006)
 
 
 def test_both_ratios_are_those_of_lecore(opened: Any) -> None:
@@ -286,7 +308,7 @@ def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["torus", "divergence", "step", "edge", "luck", "temperature", "samples"]
+    "name", ["torus", "divergence", "step", "edge", "luck", "temperature", "samples", "polynomial"]
 )
 def test_a_phone_shows_a_chart_without_scrolling_sideways(opened: Any, name: str) -> None:
     page = opened(name, 390)

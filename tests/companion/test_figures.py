@@ -30,8 +30,15 @@ from lecore.studies.he_su.figure1_placements import PLACEMENTS
 from lecore.studies.he_su.figure1_runs import Measured
 from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits, pixels
 from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
-from lecore.studies.neighbours import bayesian_estimate
-from lecore.studies.neighbours.figures import added_layers, held_out, ks_calibration
+from lecore.studies.neighbours import bayesian_estimate, polynomial_elasticity
+from lecore.studies.neighbours.equivalent_networks import Bounds
+from lecore.studies.neighbours.figures import (
+    added_layers,
+    equivalent_networks,
+    held_out,
+    ks_calibration,
+    polynomial_nets,
+)
 from lecore.studies.neighbours.figures import bayesian_robustness as bayesian
 from lecore.studies.neighbours.ks_elasticity import Path as Calibrating
 from lecore.studies.own import figures as own
@@ -41,6 +48,7 @@ MODULES = (
     figure1, limits, algorithm1, clusterings, pixels, classification, regression, analytical, own,
     held_out, ks_calibration, added_layers,
     bayesian,
+    polynomial_nets, equivalent_networks,
 )  # fmt: skip
 HELPERS = {"rates_recorded", "shown", "off_the_print", "sampling_chart"}
 RNG = np.random.default_rng(0)
@@ -136,6 +144,14 @@ R = dict.fromkeys(TWO, Interval(-0.5, -0.625, -0.25, 8))
 CHANGES: Any = [pd.DataFrame(SOME, [0.25, 1, 4])] * 2
 FOLDED = np.array([0, 1] * 8)
 MOVED: Any = [SimpleNamespace(similar=SOME[0], distant=SOME[1])] * 2
+
+
+def on_the_torus(*places: str) -> pd.DataFrame:
+    cases = itertools.product(polynomial_elasticity.ON_THE_TORUS, places, range(3))
+    rows = [(name, place, s, -0.3 - s / 10) for name, place, s in cases]
+    return pd.DataFrame(rows, columns=["network", "place", "seed", "correlation"])
+
+
 DRAWS: dict[str, Callable[[], Any]] = {
     "one_step_figure": lambda: figure1.one_step_figure(
         CURVES.points[CURVES.primary], TWO, 2, CURVES.points[CURVES.labels == 0]
@@ -230,6 +246,21 @@ DRAWS: dict[str, Callable[[], Any]] = {
         [dict.fromkeys(bayesian.LABELS, R["relu"])] * 3
     ),
     "sampling_figure": lambda: bayesian.sampling_figure(sampling_paths(), 0.075),
+    "on_the_torus_figure": lambda: polynomial_nets.on_the_torus_figure(
+        on_the_torus("as it is", "moved", "an eighth"), on_the_torus("as it is"),
+        polynomial_elasticity.ON_THE_TORUS,
+    ),
+    "image_networks_figure": lambda: polynomial_nets.image_networks_figure(
+        dict.fromkeys(("-1 to 1", "0 to 1"), dict.fromkeys(("relu", "NCP-skip"), SOME[0])),
+        dict.fromkeys(("relu", "linear", "NCP-skip"), SOME[1]), "this build on digits",
+    ),
+    "stable_units_figure": lambda: equivalent_networks.stable_units_figure(
+        dict.fromkeys(("with l1", "without l1"), 2 * [Bounds(SOME[0] - 1, SOME[1], SOME[0] < 0)])
+    ),
+    "same_function_figure": lambda: equivalent_networks.same_function_figure(
+        dict.fromkeys(("itself", "off removed", "rescaled"), FALLING), [0.1, 0.5, 2, 10],
+        dict.fromkeys(("with l1", "without l1"), SOME / 2),
+    ),
     "table_figure": lambda: style.table_figure(
         "t", rows := ["K-means", "squared, kernelized (ReLU)"], list(MNIST_PAIRS), EVERYTHING,
         "this build", published={row: [60.0] * 6 for row in rows},

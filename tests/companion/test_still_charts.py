@@ -16,6 +16,8 @@ from lecore.studies.he_su.figures.step_sizes import step_sizes_figure
 from lecore.studies.he_su.past_the_edge import Path
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.step_sizes import StepSizes
+from lecore.studies.neighbours import polynomial_elasticity
+from lecore.studies.neighbours.figures.polynomial_torus import SIZES, polynomial_torus_figure
 from lecore.studies.neighbours.figures.temperature import gap_figure
 from lecore.studies.neighbours.ks_calibration import Scores, cumulative_gap
 
@@ -86,3 +88,16 @@ def test_gaps_are_drawn_for_three_ways_to_be_sure() -> None:
     share, gap = cumulative_gap(*sure)
     assert_allclose(ax.lines[0].get_xydata(), 100 * np.column_stack([share, gap]))
     assert ax.lines[0].get_label() == "as trained: KS error 46.33 %"
+
+
+def test_a_torus_is_coloured_for_three_degrees_and_each_size_has_its_curve() -> None:
+    found = polynomial_elasticity.polynomial_torus(
+        20, 0, degrees=(1, 2, 3, 4), sizes=SIZES.values()
+    )
+    *three, _, right = polynomial_torus_figure(found).axes
+    for ax, degree in zip(three, (1, 2, 4), strict=True):
+        expected = polynomial_elasticity.wide_similarity(found.points, degree)[5]
+        assert_allclose(ax.collections[0].get_array(), expected)
+    table = found.correlations
+    curves = {line.get_label(): line.get_ydata() for line in right.lines}
+    assert_allclose(curves["size ⅛"], table[table["size"] == 0.125].correlation)
