@@ -17,7 +17,9 @@ from torch import nn
 from lecore import Tiles, empirical_ntk, empirical_ntk_by_layer, prediction_change
 from lecore.engine.network import remembering
 from lecore.engine.network.remembering import remembered
+from lecore.engine.routes.chains import chain
 from lecore.errors import LecoreError
+from lecore.identity.patches import patches
 from tests.oracle import Problem
 from tests.zoo import net
 
@@ -312,3 +314,15 @@ def test_trained_weights_are_remembered_and_no_more_than_the_last_state():
         model.step = step
         remembered(model, "key", find)
     assert len(remembering._known[model][1]) == 1
+
+
+def test_a_number_by_a_new_name_is_no_patch(monkeypatch):
+    monkeypatch.setattr(np, "Inf", np.inf, raising=False)
+    monkeypatch.setattr(np, "Infinity", np.inf, raising=False)
+    assert patches() == {}
+    assert chain(nn.Sequential(nn.Linear(2, 3), nn.Tanh())) is not None
+
+
+def test_a_number_that_takes_the_place_of_another_is_one(monkeypatch):
+    monkeypatch.setattr(np, "pi", 3.0)
+    assert list(patches()) == ["numpy.pi"]

@@ -44,7 +44,7 @@ def patches() -> dict[str, Any]:
         changed = {
             f"{place}.{name}": value
             for name, value in now.items()
-            if _counts(name, _before(place, name), value)
+            if _counts(name, _before(place, name), value) and not _harmless(place, name, value)
         }
         if not changed:  # what the library itself loads or wraps later
             _at_first[place] = now
@@ -57,6 +57,12 @@ def _before(place: str, name: str) -> Any:
     bases = getattr(_spaces[place], "__mro__", ())[1:]
     inherited = next((vars(base)[name] for base in bases if name in vars(base)), _ABSENT)
     return _at_first[place].get(name, inherited)
+
+
+def _harmless(place: str, name: str, value: Any) -> bool:
+    """Whether it is a number by a new name, such as the ``numpy.Inf`` of old libraries."""
+    new = isinstance(_spaces[place], types.ModuleType) and name not in _at_first[place]
+    return new and isinstance(value, bool | int | float | complex | str)
 
 
 def _counts(name: str, old: Any, new: Any) -> bool:
