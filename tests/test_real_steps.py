@@ -3,6 +3,7 @@
 import copy
 import random
 import warnings
+import weakref
 
 import cloudpickle
 import numpy as np
@@ -433,6 +434,10 @@ def by_number(own):
     return Do({id(own[0]): 1.0})
 
 
+def weakly(own):
+    return weakref.WeakKeyDictionary({own[0]: 1.0})
+
+
 def by_views(own):
     class Do(list):
         def __call__(self):
@@ -491,6 +496,7 @@ UNFIT = {
     "in NumPy": (lambda p: Itself(p, through_memory), "uses '0.weight' of the caller's"),
     "nothing": (lambda p: Itself(p, nothing), "moves no parameter of a copy"),
     "by number": (lambda p: Itself(p, by_number), "knows parameters by their id"),
+    "weakly": (lambda p: Itself(p, weakly), "knows parameters by their id or weakly"),
     "by views": (lambda p: Itself(p, by_views), "share memory"),
     "a generator": (Locked, "Locked cannot be copied"),
     "a class counts": (Counting, "changes something outside of the optimizer"),
@@ -547,6 +553,31 @@ def test_model_optimiser_and_random_states_stay(kind):
     before = everything(given[0], optimizer)
     prediction_change(*given, optimizer=optimizer)
     assert everything(given[0], optimizer) == before
+
+
+KEPT: list[torch.Tensor] = []
+
+
+def model_gradients(model):
+    return [p.grad for p in model.parameters()]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_gradients_of_the_callers_are_refused(held):
+    model = dense().double()
+    x, y = points(model)
+    model(x).sum().backward()
+    gradients = model_gradients(model)
+    optimizer = torch.optim.RMSprop(model.parameters())
+    if held:
+        optimizer.gradients = gradients
+    else:
+        KEPT[:] = gradients
+        optimizer.register_step_pre_hook(lambda *_: [g.add_(1.0) for g in KEPT])
+    before = everything(model, optimizer)
+    with pytest.raises(LecoreError, match=r"share memory|uses '0\.weight\.grad'"):
+        prediction_change(model, x, y, optimizer=optimizer)
+    assert everything(model, optimizer) == before
 
 
 def test_fixed_weights_that_a_step_moves_are_refused():

@@ -6,6 +6,7 @@ For optimisers whose rule :mod:`lecore.engine.optimizer_steps` does not know: th
 
 import copy
 import inspect
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,14 +79,14 @@ class RealStep:
         }
         for name, found in gradient.items():
             moved[name].grad = found
-        optimizer = self._awake({id(p): moved[k] for k, p in self.parameters.items()})
         with told(f"the step of {self.name} fails on a copy", "let it step on one example first"):
+            optimizer = self._awake({id(p): moved[k] for k, p in self.parameters.items()})
             type(optimizer).step(optimizer)
         return {k: p.detach() - before[k].detach() for k, p in moved.items() if p.requires_grad}
 
     def _awake(self, memo: dict[int, Any]) -> torch.optim.Optimizer:
         """Another copy of the optimiser, on the parameters in a memo."""
-        awake = [resting.kind.__new__(resting.kind) for resting in self.optimizers]
+        awake = [object.__new__(resting.kind) for resting in self.optimizers]
         memo |= {id(r): made for r, made in zip(self.optimizers, awake, strict=True)}
         for resting, made in zip(self.optimizers, awake, strict=True):
             vars(made).update(copy.deepcopy(resting.attributes, memo))
@@ -169,6 +170,8 @@ def check_real_step(
             ones, draws random numbers, or leaves something behind.
     """
     own = dict(model.named_parameters())
+    grads = {f"{name}.grad": p.grad for name, p in own.items() if p.grad is not None}
+    callers = callers | {at: k for k, g in grads.items() for at in (id(g), memory_of(g)) if at}
     before = {name: p.detach().clone() for name, p in own.items()}
     fixed = {k: p.detach().clone() for k, p in step.parameters.items() if not p.requires_grad}
     content, moved = _content(step), []
@@ -235,17 +238,21 @@ def _uses(optimizer: str, name: str) -> LecoreError:
 def _check_held(name: str, held: list[Any], own: dict[str, nn.Parameter]) -> None:
     """Refuse ways to the parameters that a copy of the optimiser would not follow."""
     ids = {id(p) for p in own.values()}
-    keys = (key for thing in held if isinstance(thing, dict | list | set) for key in thing)
-    if any(type(key) is int and key in ids for key in keys):
+    found = [key for thing in held if isinstance(thing, dict | list | set) for key in thing]
+    found += [value for thing in held if isinstance(thing, dict) for value in thing.values()]
+    numbers = {key for key in found if type(key) is int}
+    numbers |= {id(reference()) for reference in found if isinstance(reference, weakref.ref)}
+    if numbers & ids:
         raise LecoreError(
-            f"{name} knows parameters by their id, which those of a copy do not have",
-            "let it know them by the parameters themselves",
+            f"{name} knows parameters by their id or weakly, which a copy cannot follow",
+            "let it hold the parameters themselves",
         )
     places = [memory_of(t) for t in held if isinstance(t, Tensor) and id(t) not in ids]
     places = [place for place in places if place]
-    if len(places) > len(set(places) - {memory_of(p) for p in own.values()}):
+    taken = {memory_of(t) for p in own.values() for t in (p, p.grad)}
+    if len(places) > len(set(places) - taken):
         raise LecoreError(
-            f"tensors that {name} holds share memory, with parameters or with each other",
+            f"tensors that {name} holds share memory, with parameters, gradients or each other",
             "give each memory of its own",
         )
 
