@@ -95,6 +95,9 @@ def assert_as_the_loop(model, optimizer):
     torch.testing.assert_close(change, expected, rtol=1e-12, atol=1e-12 * expected.abs().max())
 
 
+POWER = 0.5
+
+
 class Signs(torch.optim.Optimizer):
     """A user's own, with an attribute and with state that it makes itself."""
 
@@ -110,7 +113,7 @@ class Signs(torch.optim.Optimizer):
                     continue
                 mean = self.state[p].setdefault("mean", torch.zeros_like(p))
                 mean.mul_(self.inertia).add_(p.grad)
-                p.sub_(group["lr"] * mean.sign() * mean.abs().sqrt())
+                p.sub_(group["lr"] * mean.sign() * mean.abs() ** POWER)
 
 
 class Halved(torch.optim.Adam):
@@ -219,6 +222,17 @@ def test_groups_have_settings_of_their_own():
     assert_as_the_loop(model, optimizer)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of rounding: nothing moves
+def test_a_step_may_be_none_for_some_examples():
+    model = Experts().double()
+    x, y = points(model, 6)
+    x[:3, 0], x[3:, 0] = -1.0, 1.0
+    optimizer = torch.optim.RMSprop(model.experts[1].parameters(), lr=0.1)
+    change = prediction_change(model, x, y, optimizer=optimizer)
+    assert not change[:3].any()
+    torch.testing.assert_close(change, loop(model, optimizer, x, y), rtol=1e-12, atol=1e-14)
+
+
 def test_hooks_of_a_step_are_part_of_it():
     model = dense().double()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -280,9 +294,19 @@ def test_complex_weights():
 # --- where it runs ------------------------------------------------------------------------------
 
 
+def clipped(params):
+    optimizer = torch.optim.Adam(params, lr=0.1)
+
+    def clip(optimizer, args, kwargs):
+        nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.01)
+
+    optimizer.register_step_pre_hook(clip)
+    return optimizer
+
+
 def fitted(kind="NAdam", steps=3):
     model = dense().double()
-    optimizer = KINDS[kind](list(model.parameters()))
+    optimizer = (KINDS | {"hooked": clipped})[kind](list(model.parameters()))
     used(optimizer, model, steps)
     return (model, *points(model)), optimizer
 
@@ -298,15 +322,31 @@ TILES = {
     "tiles",
     [pytest.param(n, marks=[pytest.mark.processes] * (n == "processes")) for n in TILES],
 )
-@pytest.mark.parametrize("kind", ["NAdam", "a user's own", "one that holds another"])
+@pytest.mark.parametrize("kind", ["NAdam", "a user's own", "one that holds another", "hooked"])
 def test_any_cut_gives_the_same(kind, tiles):
     given, optimizer = fitted(kind)
     whole = prediction_change(*given, optimizer=optimizer)
     assert torch.equal(prediction_change(*given, optimizer=optimizer, tiles=TILES[tiles]), whole)
 
 
-@pytest.mark.parametrize("change", ["setting", "state", "attribute", "code"])
-def test_a_store_knows_the_optimiser(tmp_path, change):
+CIRCUMSTANCES = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "another default": lambda: torch.device("cpu"),
+}
+
+
+@pytest.mark.parametrize("where", CIRCUMSTANCES)
+def test_the_same_numbers_wherever_it_is_called(where):
+    given, optimizer = fitted()
+    whole = prediction_change(*given, optimizer=optimizer)
+    with CIRCUMSTANCES[where]():
+        assert torch.equal(prediction_change(*given, optimizer=optimizer), whole)
+
+
+@pytest.mark.parametrize("change", ["setting", "state", "attribute", "code", "a name"])
+def test_a_store_knows_the_optimiser(tmp_path, monkeypatch, change):
     given, optimizer = fitted("a user's own")
     tiles = Tiles(store=str(tmp_path / "change.zarr"), shape=(2, 4))
     first = np.asarray(prediction_change(*given, optimizer=optimizer, tiles=tiles))
@@ -318,6 +358,8 @@ def test_a_store_knows_the_optimiser(tmp_path, change):
         optimizer.state[given[0][0].weight]["mean"] += 1
     elif change == "attribute":
         optimizer.inertia = 0.6
+    elif change == "a name":
+        monkeypatch.setitem(globals(), "POWER", 0.3)
     else:
 
         class Other(Signs):

@@ -38,10 +38,12 @@ class Resting:
 
     Attributes:
         kind: Its class.
+        hooked: Whether its class has been told to call hooks around a step.
         attributes: All that it holds; other optimisers rest there too.
     """
 
     kind: type[torch.optim.Optimizer]
+    hooked: bool
     attributes: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -90,6 +92,8 @@ class RealStep:
         memo |= {id(r): made for r, made in zip(self.optimizers, awake, strict=True)}
         for resting, made in zip(self.optimizers, awake, strict=True):
             vars(made).update(copy.deepcopy(resting.attributes, memo))
+            if resting.hooked:
+                made._patch_step_function()  # in another process nobody may have made one
         return awake[0]
 
     @property
@@ -139,7 +143,10 @@ def real_step(optimizer: torch.optim.Optimizer, model: nn.Module, network: Snaps
         if isinstance(tensor, Tensor) and id(tensor) not in memo:
             memo[id(tensor)] = _cast(tensor, network.dtype if recast else None)
     inner = [h for h in held if isinstance(h, torch.optim.Optimizer) and h is not optimizer]
-    resting = tuple(Resting(type(one)) for one in (optimizer, *inner))
+    resting = tuple(
+        Resting(type(one), bool(getattr(type(one).step, "hooked", False)))
+        for one in (optimizer, *inner)
+    )
     memo |= {id(one): rests for one, rests in zip((optimizer, *inner), resting, strict=True)}
     for one, rests in zip((optimizer, *inner), resting, strict=True):
         own_step = {name: value for name, value in vars(one).items() if name != "step"}
@@ -203,9 +210,11 @@ def check_real_step(
             f"the step of {step.name}, or a hook of it, changes something outside of the optimizer",
             "remove its hooks, or keep in the optimizer's attributes what it changes",
         )
-    rates = [g.get("lr", 1.0) for r in step.optimizers for g in _groups(r.attributes)]
+    groups = [g for r in step.optimizers for g in _groups(r.attributes) if g.get("lr", 1.0)]
+    stepped = {id(p) for group in groups for p in group["params"]}
+    told_to = [g for k, g in gradient.items() if id(step.parameters[k]) in stepped]
     still = not any(bool(c.any()) for c in change.values())
-    if still and any(rates) and any(bool(g.any()) for g in map(_dense, gradient.values())):
+    if still and any(bool(g.to_dense().any()) for g in told_to):
         raise LecoreError(
             f"the step of {step.name} moves no parameter of a copy",
             "see whether it moves the parameters that stand in its groups",
@@ -286,10 +295,6 @@ def _like(parameter: nn.Parameter, value: Tensor) -> nn.Parameter:
     assert isinstance(new, nn.Parameter)
     vars(new).update(vars(parameter))
     return new
-
-
-def _dense(gradient: Tensor) -> Tensor:
-    return gradient.to_dense()
 
 
 def _content(step: RealStep) -> str:
