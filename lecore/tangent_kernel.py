@@ -98,7 +98,7 @@ def ntk_operator(
     """:func:`empirical_ntk` of some points as a square matrix that is never formed.
 
     A product with a vector takes one pass back and one forward through the network, whatever the
-    number of points, so the solvers of :mod:`scipy.sparse.linalg` (``eigsh``, ``cg``, ``minres``)
+    number of points, so the solvers of ``scipy.sparse.linalg`` (``eigsh``, ``cg``, ``minres``)
     work for kernels that are larger than memory. Parameters with ``requires_grad=False`` do not
     count, which gives the share of a layer. The weights are those of now: the operator keeps a
     copy of the network.

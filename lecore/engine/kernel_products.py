@@ -54,7 +54,7 @@ class KernelProducts:
 
     @property
     def dtype(self) -> Any:
-        """Type of a product's numbers: double precision, or single for all that are shorter."""
+        """What a product consists of, double precision or single for all that is shorter."""
         return np.dtype(np.float64 if self.network.dtype is torch.float64 else np.float32)
 
     def __call__(self, vector: Any) -> Any:

@@ -103,7 +103,7 @@ class RealStep:
 
     @property
     def bytes(self) -> int:
-        """Memory of a step: what the optimiser holds, twice."""
+        """Memory of a step, for all that the optimiser holds twice."""
         return 2 * sum(t.numel() * t.element_size() for t in self.held if isinstance(t, Tensor))
 
     @property
