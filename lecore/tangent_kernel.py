@@ -110,7 +110,7 @@ def ntk_operator(
         check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
-        Shape (n · outputs, n · outputs), symmetric; the outputs of a point follow each other:
+        Shape (n · outputs, n · outputs), symmetric. The outputs of a point follow each other, as in
         ``empirical_ntk(model, inputs).transpose(1, 2).flatten(2).flatten(0, 1)``.
 
     Raises:
