@@ -10,6 +10,7 @@ from .changes import prediction_change as prediction_change
 # the tangent kernel
 from .tangent_kernel import empirical_ntk as empirical_ntk
 from .tangent_kernel import empirical_ntk_by_layer as empirical_ntk_by_layer
+from .tangent_kernel import ntk_operator as ntk_operator
 
 # influence: what a step does to the loss
 from .influence import loss_kernel as loss_kernel

@@ -26,10 +26,12 @@ from lecore.engine.opening import Measured, check_points, opened, with_columns
 from lecore.engine.optimizer_steps import (
     WeightChange,
     checked_rate,
+    has_rule,
     sgd_change,
     weight_change,
 )
 from lecore.engine.points import Side, labelled
+from lecore.engine.real_steps import real_step
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.finite import check_finite
@@ -67,7 +69,9 @@ def prediction_change(
         test_inputs: Test points x_j, shape (m, …); the update points if left out.
         learning_rate: η > 0 of a plain SGD step.
         optimizer: Instead of it, a ``torch.optim`` optimiser of this model: the step is the one
-            that it would take next. See :mod:`lecore.engine.optimizer_steps`.
+            that it would take next. SGD, Adam and AdamW are known by their rules
+            (:mod:`lecore.engine.optimizer_steps`), of any other a copy takes its real step
+            (:mod:`lecore.engine.real_steps`).
         loss: Loss of one prediction, see :mod:`lecore.losses`; for targets that are numbers
             :func:`~lecore.losses.squared_error` if left out, for classes it has to be named.
         dtype: Precision of the calculation; float64 if left out. The difference of two
@@ -86,7 +90,7 @@ def prediction_change(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
-        step = _step(measured, learning_rate, optimizer)
+        step = _step(measured, learning_rate, optimizer, linear=False)
         route = step_route(measured, rows, columns, step, learning_rate, check)
         return ChangeMatrix(route).compute(measured[1].manners.outputs, step, tiles)
 
@@ -108,12 +112,13 @@ def linearized_change(
 
     Δ[i, j, c] ≈ −η Σ_k ∂L_i/∂f_k Θ[i, j, k, c] (the expansion below He & Su's equation (3)),
     from the structured tangent kernel; for other optimisers the derivative of the predictions
-    along the step. It has no rounding floor: the step is never taken, so η only scales it.
+    along the step, if it is SGD, Adam or AdamW. It has no rounding floor: the step is never taken,
+    so η only scales it.
     """
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
-        step = _step(measured, learning_rate, optimizer)
+        step = _step(measured, learning_rate, optimizer, linear=True)
         outputs = measured[1].manners.outputs
         if learning_rate is None:
             along = step_route(measured, rows, columns, step, None, check, linearized=True)
@@ -161,7 +166,7 @@ def linearized_change_by_layer(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
-        _step(measured, learning_rate, None)
+        _step(measured, learning_rate, None, linear=True)
         shares = layer_shares(measured, rows, Side(columns), check)
         return {name: -learning_rate * share[:, :, 0] for name, share in shares.items()}
 
@@ -188,11 +193,16 @@ def output_gradient(
 
 
 def _step(
-    measured: Measured, learning_rate: float | None, optimizer: torch.optim.Optimizer | None
+    measured: Measured,
+    learning_rate: float | None,
+    optimizer: torch.optim.Optimizer | None,
+    linear: bool,
 ) -> WeightChange:
     model, network = measured
     if (learning_rate is None) == (optimizer is None):
         raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
     if optimizer is not None:
-        return weight_change(optimizer, model, network.dtype)
+        if linear or has_rule(optimizer):
+            return weight_change(optimizer, model, network.dtype)
+        return real_step(optimizer, model, network)
     return sgd_change(checked_rate(learning_rate))

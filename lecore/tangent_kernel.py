@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch
+from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
 
 from lecore.engine.choosing import kernel_route
 from lecore.engine.kernel_matrix import Form, KernelMatrix
+from lecore.engine.kernel_products import kernel_products
 from lecore.engine.layer_shares import layer_shares
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import opened, with_columns
@@ -88,6 +90,36 @@ def empirical_ntk_by_layer(
             measured, others = with_columns(measured, test_inputs, inputs)
             columns = Side(others)
         return layer_shares(measured, rows, columns, check)
+
+
+def ntk_operator(
+    model: nn.Module, inputs: Tensor, *, dtype: Precision | None = None, check: bool = True
+) -> LinearOperator:
+    """:func:`empirical_ntk` of some points as a square matrix that is never formed.
+
+    A product with a vector takes one pass back and one forward through the network, whatever the
+    number of points, so the solvers of ``scipy.sparse.linalg`` (``eigsh``, ``cg``, ``minres``)
+    work for kernels that are larger than memory. Parameters with ``requires_grad=False`` do not
+    count, which gives the share of a layer. The weights are those of now: the operator keeps a
+    copy of the network.
+
+    Args:
+        model: As in :func:`empirical_ntk`.
+        inputs: Points, shape (n, …).
+        dtype: Precision of the calculation; float64 if left out.
+        check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
+
+    Returns:
+        Shape (n · outputs, n · outputs), symmetric. The outputs of a point follow each other, as in
+        ``empirical_ntk(model, inputs).transpose(1, 2).flatten(2).flatten(0, 1)``.
+
+    Raises:
+        LecoreError: If the model or the inputs are unfit, or a product is not finite.
+    """
+    with opened(model, inputs, dtype) as (measured, inputs):
+        products = kernel_products(measured, inputs, check)
+    shape = products.size, products.size
+    return LinearOperator(shape, matvec=products, rmatvec=products, dtype=products.dtype)
 
 
 def precision_error(

@@ -232,7 +232,24 @@ def helper(f):
 def thing(f, t):
     return scale * (weights * helper(f - t)).sum()
 """
+WRAPPED = """
+@torch.no_grad()
+def first(f):
+    return f.square()
+@torch.compiler.disable
+def second(f):
+    return f + 1
+class Steps(torch.optim.SGD):
+    def step(self, closure=None):
+        return super().step() if closure else closure
+made_once = Steps([torch.ones(1)])  # torch puts something around its step
+def thing(f, t):
+    return first(f - t).sum() + second(f).sum() + Steps.defaults
+"""
 SWAPS = [
+    (WRAPPED, "f.square()", "f.abs()"),
+    (WRAPPED, "f + 1", "f + 2"),
+    (WRAPPED, "if closure else", "if not closure else"),
     (CLASS, "2 * self", "3 * self"),
     (CLASS, "y + 1", "y + 2"),
     (CLASS, "y + 1", "y - 1"),
@@ -520,13 +537,14 @@ def test_code_that_may_use_anything_is_refused():
 
 
 ELSEWHERE = """
-from test_identity import CLASS, DIFFERENT, LOSS, NETWORKS, made
+from test_identity import CLASS, DIFFERENT, LOSS, NETWORKS, WRAPPED, made
 from lecore.identity.digests import digest
 from lecore.identity.finished_work import identify
 
 for name in ("closure", "set", "cycle of closures", "dataclass", "bound method", "vmapped"):
     print(digest(DIFFERENT[name][0]))
 print(digest(frozenset({"a", ("b", 1), "c"})), digest(made(LOSS)), digest(made(CLASS)))
+print(digest(made(WRAPPED)))
 for name in ("hook", "patched layer", "weight norm", "lambda attribute"):
     print(identify(by="lecore.losses", model=NETWORKS[name]()))
 """

@@ -23,6 +23,7 @@ from lecore import (
     linearized_change_by_layer,
     loss_kernel,
     loss_kernel_by_layer,
+    ntk_operator,
     output_gradient,
     prediction_change,
     self_influence,
@@ -40,6 +41,7 @@ STEP = {"learning_rate": 0.1, "loss": squared_error}
 CALLS = {
     "empirical_ntk": lambda m, x, y: empirical_ntk(m, x),
     "empirical_ntk_by_layer": lambda m, x, y: empirical_ntk_by_layer(m, x),
+    "ntk_operator": lambda m, x, y: (lambda k: k @ np.ones(k.shape[1]))(ntk_operator(m, x)),
     "loss_kernel": lambda m, x, y: loss_kernel(m, x, y, loss=squared_error),
     "loss_kernel_by_layer": lambda m, x, y: loss_kernel_by_layer(m, x, y, loss=squared_error),
     "self_influence": lambda m, x, y: self_influence(m, x, y, loss=squared_error),

@@ -1,5 +1,6 @@
 """Changes of predictions at changed weights, for any network and optimiser."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,12 +9,13 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
 from lecore.engine.gradients.per_example import gradient_factors
-from lecore.engine.gradients.plain import flat, plain_gradient
+from lecore.engine.gradients.plain import flat, own_gradients, plain_gradient
 from lecore.engine.gradients.structure import Route, Structure
 from lecore.engine.network.failures import layer_of
 from lecore.engine.network.snapshot import Parameters, Snapshot
 from lecore.engine.optimizer_steps import WeightChange, is_plain
 from lecore.engine.points import Side
+from lecore.engine.real_steps import RealStep, check_real_step
 from lecore.engine.tiling.cuts import TileCost
 
 STEP_BYTES = 2**28
@@ -110,9 +112,19 @@ class ChangedWeights:
 
     def _plain_step(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
         """The optimiser's step; it passes by a parameter without a gradient, as torch's do."""
-        unused: set[str] = set()
-        step = self.step(self._plain_gradient(network, x, y, unused))
-        return {k: torch.zeros_like(s) if k in unused else s for k, s in step.items()}
+        gradient = own_gradients(network, self._loss_at(network, x, y))
+        if isinstance(self.step, RealStep):
+            return self.step(gradient, network.leaves)
+        step = self.step({k: g.to_dense() for k, g in gradient.items()})
+        return {k: step.get(k, torch.zeros_like(w)) for k, w in network.parameters.items()}
+
+    def try_real_step(self, model: nn.Module) -> None:
+        """Refuse a step that is more than one of a copy of the optimiser, see there."""
+        assert isinstance(self.step, RealStep)
+        assert self.rows.targets is not None
+        network = self.network.copy(lambda tensor: tensor.clone())
+        value = self._loss_at(network, self.rows.inputs[0], self.rows.targets[0])
+        check_real_step(self.step, own_gradients(network, value), model, self.network.callers)
 
     def loss_gradient(self, network: Snapshot, row: int) -> Parameters:
         """∂L/∂w at an update point."""
@@ -130,21 +142,20 @@ class ChangedWeights:
         gradient = grad(loss_of)(network.parameters)
         return {k: g.to_dense() if g.is_sparse else g for k, g in gradient.items()}
 
-    def _plain_gradient(
-        self, network: Snapshot, x: Tensor, y: Tensor, unused: set[str] | None = None
-    ) -> Parameters:
+    def _plain_gradient(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
+        return plain_gradient(network, self._loss_at(network, x, y))
+
+    def _loss_at(self, network: Snapshot, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
         loss = self.rows.loss
         assert loss is not None
-
-        def value() -> Tensor:
-            return loss(network.predict(x[None], dict(network.leaves))[0], y)
-
-        return plain_gradient(network, value, unused)
+        return lambda: loss(network.predict(x[None], dict(network.leaves))[0], y)
 
     @property
     def words(self) -> str:
         """How it computes."""
         end = " to first order" if self.linearized else ""
+        if isinstance(self.step, RealStep):
+            return f"plain autograd, steps of {self.step.name} on a copy"
         if self.how == "plain":
             return "plain autograd, step by step" + end
         way = "many steps at once" if self.how == "vectorized" else "step by step"
@@ -155,6 +166,8 @@ class ChangedWeights:
         size, passes = self.network.dtype.itemsize, self.network.manners.activation_bytes
         passes *= 2 if self.linearized else 1
         weights = 3 * self.network.parameter_bytes
+        if isinstance(self.step, RealStep):
+            weights += self.step.bytes
         if self.how == "vectorized":
             return TileCost(weights, 0, passes + 3 * size * outputs, 0)
         jacobian = self.network.parameter_bytes * outputs if self.how == "plain" else 0
@@ -177,7 +190,7 @@ def changed_weights(
     manners = network.manners
     unusual = bool(manners.bypassed) or bool(manners.written & network.parameters.keys())
     unusual = unusual or any(p.is_complex() for p in network.parameters.values())
-    unusual = unusual or manners.rebound or manners.graph
+    unusual = unusual or manners.rebound or manners.graph or isinstance(step, RealStep)
     unusual = unusual or (bool(manners.unused) and not is_plain(step))
     unusual = unusual or (linearized and manners.bent)  # its derivatives forward may be others
     route = ChangedWeights(network, rows, columns, step, "plain", linearized)

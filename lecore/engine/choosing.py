@@ -19,6 +19,7 @@ from lecore.engine.network.remembering import remembered
 from lecore.engine.opening import Measured, check_points, kind_of, pair
 from lecore.engine.optimizer_steps import WeightChange
 from lecore.engine.points import Side
+from lecore.engine.real_steps import RealStep
 from lecore.engine.routes.chains import dense_form
 from lecore.engine.routes.two_layer import two_layer_form
 
@@ -127,7 +128,11 @@ def step_route(
     route = changed_weights(network, rows, columns, step, linearized)
     if route.how != "plain" and not right(route):
         route = replace(route, how="plain")
-    if route.how == "plain":
+    if isinstance(step, RealStep):
+        with torch.no_grad():
+            route.try_real_step(model)
+        warn_plain("", f"{step.name} takes its steps on a copy")
+    elif route.how == "plain":
         warn_plain(route.failing, "torch.func cannot differentiate it")
     return route
 

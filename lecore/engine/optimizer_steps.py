@@ -21,6 +21,12 @@ WeightChange = Callable[[Parameters], Parameters]
 
 MAX = torch.finfo(torch.float64).max
 
+RULES = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+"""Optimisers whose rule is known here."""
+
+ALL_SETTINGS = ("lr", "weight_decay", "momentum", "dampening", "eps", "betas")
+"""Settings of theirs that are numbers."""
+
 
 def checked_rate(learning_rate: Any) -> float:
     """The learning rate of a plain step.
@@ -68,56 +74,82 @@ def weight_change(
         ``model.named_parameters()``.
 
     Raises:
-        LecoreError: If the optimiser is of another kind, has step hooks or a setting that is no
-            number, or updates parameters that are not the model's, or one of them twice.
+        LecoreError: If its rule is not known, or it is unfit, see :func:`own_names`.
+    """
+    names = own_names(optimizer, model, ALL_SETTINGS)
+    if not has_rule(optimizer):
+        kind = type(optimizer)
+        step = f"{kind.__name__} with step hooks" if kind in RULES else kind.__name__
+        raise LecoreError(
+            f"the step of {step} is not known as a rule with a derivative",
+            "take prediction_change, which takes the step itself on a copy",
+        )
+    rule = _sgd if type(optimizer) is torch.optim.SGD else _adam
+    rules: dict[str, Callable[[Tensor], Tensor]] = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})  # [] would enter the parameter
+            rules[names[id(parameter)]] = rule(parameter, group, state, dtype)
+    return partial(_by_rules, rules=rules)
+
+
+def has_rule(optimizer: object) -> bool:
+    """Whether :func:`weight_change` knows its step: SGD, Adam or AdamW of torch, without hooks."""
+    if type(optimizer) not in RULES:  # a subclass may step otherwise
+        return False
+    return not any(
+        getattr(optimizer, f"_optimizer_step_{place}_hooks") for place in ("pre", "post")
+    )
+
+
+def own_names(
+    optimizer: torch.optim.Optimizer, model: nn.Module, settings: tuple[str, ...]
+) -> dict[int, str]:
+    """Names of the model's parameters by their ids, if an optimiser fits the model.
+
+    Args:
+        optimizer: Any optimiser.
+        model: The network.
+        settings: Names of settings that must be finite numbers.
+
+    Raises:
+        LecoreError: If it is no optimiser, its step was replaced, all optimisers have step hooks,
+            a setting is no number, or it updates parameters that are not the model's, or one of
+            them twice.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise LecoreError(
             f"the optimizer is a {type(optimizer).__name__}", "give one made of model.parameters()"
         )
-    kind = type(optimizer)  # a subclass may step otherwise
-    if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-        raise LecoreError(
-            f"the step of {kind.__name__} is not known", "take SGD, Adam or AdamW of torch.optim"
-        )
     step = vars(optimizer).get("step")  # a learning rate's scheduler wraps it
     if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
         raise LecoreError("the optimizer's step was replaced", "take one that steps as its class")
-    if (
-        optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
-        or _global_optimizer_pre_hooks
-        or _global_optimizer_post_hooks
-    ):
+    if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
         raise LecoreError(
-            "the optimizer has step hooks, which a single step ignores", "remove them"
+            "all optimizers have step hooks, which a single step ignores", "remove them"
         )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    rule = _sgd if kind is torch.optim.SGD else _adam
-    rules: dict[str, Callable[[Tensor], Tensor]] = {}
-    foreign = 0
+    held: set[int] = set()
     for group in optimizer.param_groups:
-        _check_settings(group)
-        for parameter in group["params"]:
-            name = names.get(id(parameter))
-            if name in rules:
-                raise LecoreError(f"the optimizer holds {name!r} twice", "give it each weight once")
-            if name is not None:
-                state = optimizer.state.get(parameter, {})  # [] would enter the parameter
-                rules[name] = rule(parameter, group, state, dtype)
-            else:
-                foreign += 1
+        _check_settings(group, settings)
+        for parameter in map(id, group["params"]):
+            if parameter in held and parameter in names:
+                raise LecoreError(
+                    f"the optimizer holds {names[parameter]!r} twice", "give it each weight once"
+                )
+            held.add(parameter)
+    foreign = len(held - names.keys())
     if foreign:
         raise LecoreError(
             f"{foreign} parameters of the optimizer are not the model's",
             "make the optimizer from model.parameters() after the last change of the model",
         )
-    return partial(_by_rules, rules=rules)
+    return names
 
 
-def _check_settings(group: dict[str, Any]) -> None:
+def _check_settings(group: dict[str, Any], settings: tuple[str, ...]) -> None:
     """Refuse settings of a parameter group that are no numbers, or a rate that climbs."""
-    for name in ("lr", "weight_decay", "momentum", "dampening", "eps", "betas"):
+    for name in settings:
         values = group.get(name, 0.0)
         for value in values if isinstance(values, tuple | list) else [values]:
             single = isinstance(value, Tensor) and value.numel() == 1

@@ -91,7 +91,9 @@ def add_function(walk: Feed, thing: types.FunctionType, where: str) -> None:
     version, home = release_of_function(thing), thing.__globals__
     walk.feed("function", str(home.get("__name__")), str(thing.__module__))
     walk.feed(thing.__qualname__, version)
-    if version and named(thing.__module__, thing.__qualname__) is thing:
+    # what a library puts around a function of people's own has that one's name
+    theirs = version and release(str(thing.__module__))
+    if theirs and named(thing.__module__, thing.__qualname__) is thing:
         return
     code = thing.__code__
     walk.feed("code", code_digest(code))
@@ -102,7 +104,8 @@ def add_function(walk: Feed, thing: types.FunctionType, where: str) -> None:
         add_cell(walk, cell, f"{place} uses {name}", names)
     walk.each("defaults", thing.__defaults__ or (), f"{place} has a default")
     walk.named("keyword defaults", thing.__kwdefaults__ or {}, place)
-    walk.named("attributes", vars(thing), place)
+    kept = {k: v for k, v in vars(thing).items() if not k.startswith("_torchdynamo_")}  # ids
+    walk.named("attributes", kept, place)
     if version:
         return
     for name in loaded:

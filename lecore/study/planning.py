@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from lecore.changes import linearized_change, prediction_change
+from lecore.engine.optimizer_steps import has_rule
 from lecore.engine.tiling.plans import Plan, Planned, asked
 from lecore.influence import loss_kernel, self_influence
 
@@ -60,7 +61,8 @@ def _questions(study: "Study") -> dict[str, Ask]:
             return measure(network, rows[:n], known[:n], columns[:m], **step)
 
         found["change, exact"] = partial(change, prediction_change)
-        found["change, linear"] = partial(change, linearized_change)
+        if study.optimizer is None or has_rule(study.optimizer):
+            found["change, linear"] = partial(change, linearized_change)
     return found
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lecore.changes import linearized_change, prediction_change
 from lecore.engine.network.flags import Precision
-from lecore.engine.optimizer_steps import checked_rate
+from lecore.engine.optimizer_steps import checked_rate, has_rule
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.influence import loss_kernel, self_influence
@@ -48,7 +48,8 @@ class Study:
             function, see :mod:`lecore.losses`. ``"next token"`` for language models, whose outputs
             are :func:`~lecore.study.language.token_log_probabilities`.
         learning_rate: η of a plain SGD step.
-        optimizer: Instead of it, an optimiser of this model: the step is its next one.
+        optimizer: Instead of it, an optimiser of this model: the step is its next one. To first
+            order that is known of SGD, Adam and AdamW.
         parameters: Patterns of names such as ``layer4.*``; all others stay fixed.
         dtype: Precision of the calculation; float64 if left out.
 
@@ -244,8 +245,8 @@ class Study:
         return left, right
 
     def trust(self) -> findings.Trust | None:
-        """How far the first order is from a real step, on some examples; none without a step."""
-        if self.learning_rate is None and self.optimizer is None:
+        """How far the first order is from a real step, on some examples; none without either."""
+        if self.learning_rate is None and not has_rule(self.optimizer):
             return None
         with self._trained():
             return findings.trust(

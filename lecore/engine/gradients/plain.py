@@ -12,15 +12,14 @@ from lecore.engine.network.graphs import leaves_behind
 from lecore.engine.network.snapshot import Snapshot
 
 
-def plain_gradient(
-    network: Snapshot, value: Callable[[], Tensor], unused: set[str] | None = None
-) -> dict[str, Tensor]:
-    """Gradient of a number by plain autograd, as a training step takes it, by parameter.
+def own_gradients(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, Tensor]:
+    """Gradients of a number as plain autograd leaves them for a training step, by parameter.
+
+    Sparse ones stay sparse, and a parameter that the number does not depend on has none.
 
     Args:
         network: The network.
         value: Computes the number from its leaves.
-        unused: Gets the names of parameters that the number does not depend on.
     """
     leaves, cure = network.leaves, "let one SGD step on one example work first"
     with torch.enable_grad(), told("autograd cannot differentiate the model", cure):
@@ -28,15 +27,18 @@ def plain_gradient(
             for leaf in leaves.values():
                 leaf.grad = None
             _backward(value, list(leaves.values()))
-            gradients = {k: p.grad for k, p in leaves.items()}
+            return {k: p.grad.detach() for k, p in leaves.items() if p.grad is not None}
         finally:
             for leaf in leaves.values():
                 leaf.grad = None
-    if unused is not None:
-        unused.update(k for k, g in gradients.items() if g is None)
+
+
+def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, Tensor]:
+    """The same written out, with zeros for a parameter that the number does not depend on."""
+    own = own_gradients(network, value)
     return {
-        k: torch.zeros_like(network.parameters[k]) if g is None else g.to_dense().detach()
-        for k, g in gradients.items()
+        k: own[k].to_dense() if k in own else torch.zeros_like(w)
+        for k, w in network.parameters.items()
     }
 
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +28,12 @@ _IN_CLOSURES = (Tensor, np.ndarray, list, tuple, dict, deque)
 
 def holdings(model: nn.Module) -> Iterator[Any]:
     """Everything that a model holds in attributes, each once; of functions what they close over."""
-    waiting, known = list(model.modules()), set()
+    return held_by(model.modules())
+
+
+def held_by(things: Iterable[Any]) -> Iterator[Any]:
+    """Some things, and everything that they hold, each once."""
+    waiting, known = list(things), set()
     while waiting:
         thing = waiting.pop()
         if isinstance(thing, _PLAIN) or id(thing) in known:
