@@ -13,9 +13,9 @@ from .tangent_kernel import empirical_ntk_by_layer as empirical_ntk_by_layer
 from .tangent_kernel import ntk_operator as ntk_operator
 
 # influence: what a step does to the loss
-from .influence import loss_kernel as loss_kernel
-from .influence import loss_kernel_by_layer as loss_kernel_by_layer
-from .influence import self_influence as self_influence
+from .study.influence import loss_kernel as loss_kernel
+from .study.influence import loss_kernel_by_layer as loss_kernel_by_layer
+from .study.influence import self_influence as self_influence
 
 # similarities
 from .similarity import correlation_with_distance as correlation_with_distance

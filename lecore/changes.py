@@ -56,10 +56,8 @@ def prediction_change(
     He & Su (2020), equation (1): w⁺ = w − η ∂L(f(x_i, w), y_i)/∂w, and
     Δ[i, j, c] = f_c(x_j, w⁺) − f_c(x_j, w). Every step starts from the same weights and the same
     optimiser state. Parameters with ``requires_grad=False`` stay fixed. Neither the model nor the
-    optimiser is changed. Plain SGD steps of fully connected networks take the routes of
-    :mod:`~lecore.engine.routes.two_layer` (one ReLU layer, one output) and
-    :mod:`~lecore.engine.routes.dense_steps`, which form no weights; all others evaluate the changed
-    network.
+    optimiser is changed. Plain SGD steps of fully connected networks form no weights
+    (:mod:`~lecore.engine.routes.two_layer`, :mod:`~lecore.engine.routes.dense_steps`).
 
     Args:
         model: Any module that maps (n, …) to (n, outputs), in eval mode if it has dropout or
@@ -68,10 +66,9 @@ def prediction_change(
         targets: Their targets y_i, shape (n,) or (n, outputs), as the loss wants them.
         test_inputs: Test points x_j, shape (m, …); the update points if left out.
         learning_rate: η > 0 of a plain SGD step.
-        optimizer: Instead of it, a ``torch.optim`` optimiser of this model: the step is the one
-            that it would take next. SGD, Adam and AdamW are known by their rules
-            (:mod:`lecore.engine.optimizer_steps`), of any other a copy takes its real step
-            (:mod:`lecore.engine.real_steps`).
+        optimizer: Instead of it, an optimiser of this model: the step is its next one. SGD, Adam
+            and AdamW are known by their rules (:mod:`lecore.engine.optimizer_steps`), of any other
+            a copy takes its real step (:mod:`lecore.engine.real_steps`).
         loss: Loss of one prediction, see :mod:`lecore.losses`; for targets that are numbers
             :func:`~lecore.losses.squared_error` if left out, for classes it has to be named.
         dtype: Precision of the calculation; float64 if left out. The difference of two

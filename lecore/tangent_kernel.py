@@ -97,11 +97,9 @@ def ntk_operator(
 ) -> LinearOperator:
     """:func:`empirical_ntk` of some points as a square matrix that is never formed.
 
-    A product with a vector takes one pass back and one forward through the network, whatever the
-    number of points, so the solvers of ``scipy.sparse.linalg`` (``eigsh``, ``cg``, ``minres``)
-    work for kernels that are larger than memory. Parameters with ``requires_grad=False`` do not
-    count, which gives the share of a layer. The weights are those of now: the operator keeps a
-    copy of the network.
+    A product with a vector is one pass back and one forward through the network, so the solvers of
+    ``scipy.sparse.linalg`` work for kernels larger than memory. Parameters with
+    ``requires_grad=False`` do not count, which gives a layer's share. The weights are copied.
 
     Args:
         model: As in :func:`empirical_ntk`.
@@ -110,11 +108,8 @@ def ntk_operator(
         check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
-        Shape (n · outputs, n · outputs), symmetric. The outputs of a point follow each other, as in
-        ``empirical_ntk(model, inputs).transpose(1, 2).flatten(2).flatten(0, 1)``.
-
-    Raises:
-        LecoreError: If the model or the inputs are unfit, or a product is not finite.
+        Shape (n · outputs, n · outputs), symmetric, ``empirical_ntk(model, inputs).transpose(1, 2)
+        .flatten(2).flatten(0, 1)``. A product that is not finite is refused.
     """
     with opened(model, inputs, dtype) as (measured, inputs):
         products = kernel_products(measured, inputs, check)

@@ -6,8 +6,8 @@ from torch import nn
 
 from lecore import linearized_change, linearized_change_by_layer, loss_kernel, models
 from lecore.errors import LecoreError
-from lecore.influence import loss_kernel_by_layer, self_influence
 from lecore.losses import cross_entropy, squared_error
+from lecore.study.influence import loss_kernel_by_layer, self_influence
 
 X = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 1, 0, 1])
@@ -63,7 +63,7 @@ def test_self_influence_is_the_squared_length_of_the_loss_gradient():
 
 
 def test_more_points_than_are_held_at_a_time(monkeypatch):
-    monkeypatch.setattr("lecore.influence.chunk_size", lambda *_: 2)
+    monkeypatch.setattr("lecore.study.influence.chunk_size", lambda *_: 2)
     influence = self_influence(network(), X, Y, loss=cross_entropy)
     torch.testing.assert_close(influence, slopes(network()).square().sum(1))
 

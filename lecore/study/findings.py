@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
 from lecore.errors import LecoreError
-from lecore.influence import loss_kernel_by_layer
+from lecore.study.influence import loss_kernel_by_layer
 from lecore.study.predictions import Predicted
 
 SAMPLE = 16

@@ -13,7 +13,7 @@ from torch import Tensor
 from lecore.changes import linearized_change, prediction_change
 from lecore.engine.optimizer_steps import has_rule
 from lecore.engine.tiling.plans import Plan, Planned, asked
-from lecore.influence import loss_kernel, self_influence
+from lecore.study.influence import loss_kernel, self_influence
 
 if TYPE_CHECKING:
     from lecore.study.study import Study

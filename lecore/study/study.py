@@ -15,13 +15,13 @@ from lecore.engine.network.flags import Precision
 from lecore.engine.optimizer_steps import checked_rate, has_rule
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
-from lecore.influence import loss_kernel, self_influence
 from lecore.losses import LOSSES, Loss
 from lecore.names import check_name
 from lecore.similarity import relative_similarity
 from lecore.study import findings, language
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
 from lecore.study.examples import Examples, examples
+from lecore.study.influence import loss_kernel, self_influence
 from lecore.study.parameters import only_these_train, patterns_of
 from lecore.study.planning import planned
 from lecore.study.predictions import Predicted, predicted
