@@ -25,8 +25,7 @@ Measure = Callable[[nn.Module], Tensor]
 MODEL = ":"
 """In place of a measure's name, where the identity of the network is kept."""
 
-AXES = ("update", "test", "output", "other output")
-"""Of what is measured."""
+AXES = ("update", "test", "output", "other output")  # of what is measured
 
 CURE = "take another file, or delete it"
 
