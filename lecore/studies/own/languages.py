@@ -67,7 +67,7 @@ def language(
     if text == "stories":
         model, read, found = _stories(length)
     else:
-        characters = Characters(sentences_of("\n".join(_topics())))
+        characters = Characters(sentences_of("\n\n".join(_topics())))
         found = [characters.encode(sentence) for sentence in characters.sentences]
         read = characters.decode
         model = None
@@ -108,7 +108,8 @@ class Characters:
 
 def sentences_of(text: str) -> list[str]:
     """Plain sentences of a text, each once: from a capital to a stop, without odd signs."""
-    parts = re.split(r"(?<=[.!?])\s+", " ".join(text.split()))
+    paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text)]
+    parts = [part for one in paragraphs for part in re.split(r"(?<=[.!?])\s+", one)]
     plain = [part for part in parts if re.fullmatch(r"[A-Z][A-Za-z0-9 ,'()\"`*_:;/=.-]+\.", part)]
     return list(dict.fromkeys(plain))
 
