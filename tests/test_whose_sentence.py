@@ -259,11 +259,18 @@ def test_mass_that_is_gained_is_what_a_real_step_gives():
     assert found == pytest.approx(float(gained[before.argmax()] / gained.sum()), rel=1e-3)
 
 
-def test_small_steps_lower_as_far_as_one(model):
+def test_small_steps_lower_as_far_as_one_and_are_equally_long(model, monkeypatch):
     up = whose._Up(model.double(), SEEN.rows[0], token=4)
-    before = float(up.logits(0.0).log_softmax(-1)[4])
+    heights = []
+    monkeypatch.setattr(up, "slope", lambda: heights.append(height()) or whose._Up.slope(up))
+
+    def height():
+        return float(up.logits(0.0).log_softmax(-1)[4])
+
+    before = height()
     up.small(fall=0.5, steps=40)
-    assert before - float(up.logits(0.0).log_softmax(-1)[4]) == pytest.approx(0.5, rel=0.02)
+    assert before - height() == pytest.approx(0.5, rel=0.02)
+    np.testing.assert_allclose(-np.diff([before, *heights]), 0.5 / 40, rtol=0.2)
 
 
 @pytest.mark.parametrize(
