@@ -157,7 +157,8 @@ def tokens_figure(sentences: Mapping[str, Sequence[tuple[str, float | None]]]) -
 
     Args:
         sentences: By a word for the line, pieces with their changes, as
-            :func:`lecore.study.tokens.moved` gives them.
+            :func:`lecore.studies.own.whose_sentence.coloured` gives them. The colours end at the
+            largest change of all but the first, the one learnt.
 
     Returns:
         The matplotlib figure.
@@ -168,26 +169,28 @@ def tokens_figure(sentences: Mapping[str, Sequence[tuple[str, float | None]]]) -
         for piece, change in pieces:
             if at + len(piece) > LINE:
                 at, line = 0, line + 1
-            cells.append((at, line, piece, change))
+            cells.append((at, line, piece, change or 0.0))
             at += len(piece)
         line += 2
-    top = max(abs(change) for *_, change in cells if change is not None) or 1.0
+    _, *others = sentences.values()
+    top = max(abs(change or 0.0) for pieces in others for _, change in pieces) or 1.0
     fig, axes = panels(height=1.3 + 0.21 * line)
     ax = axes[0, 0]
-    shades = ScalarMappable(Normalize(-top, top), DIVERGING)
     for x, y, piece, change in cells:
-        strong = change is not None and abs(change) > 0.6 * top
-        ax.barh(y, len(piece), 0.9, x, color=DIVERGING((1 + (change or 0) / top) / 2), linewidth=0)
-        ax.text(
-            x + len(piece) / 2, y, piece.replace("$", r"\$"), family="monospace", fontsize=10,
-            ha="center", va="center", color=COLOURS["ground" if strong else "ink"],
-        )  # fmt: skip
-    ax.set(xlim=(0, LINE), ylim=(line - 1.4, -0.6), xlabel="characters", frame_on=False)
-    ax.set_yticks([*starts.values()], [*starts], fontsize=10)
+        shade = DIVERGING((1 + change / top) / 2)
+        ax.barh(y, len(piece), 0.9, x, align="edge", color=shade, linewidth=0)
+        ink = COLOURS["ground" if abs(change) > 0.6 * top else "ink"]
+        for place, character in enumerate(piece):
+            ax.text(
+                x + place + 0.5, y + 0.45, character.replace("$", r"\$"), color=ink,
+                family="monospace", fontsize=10, ha="center", va="center",
+            )  # fmt: skip
+    ax.set(xlim=(0, LINE), ylim=(line - 1, -0.2), xlabel="characters", frame_on=False)
+    ax.set_yticks([start + 0.45 for start in starts.values()], [*starts], fontsize=10)
     ax.tick_params(left=False)
     fig.colorbar(
-        shades, ax=ax, orientation="horizontal", aspect=60, pad=0.02,
-        label="change of log-probability (nats)",
+        ScalarMappable(Normalize(-top, top), DIVERGING), ax=ax, orientation="horizontal",
+        aspect=60, pad=0.02, extend="both", label="change of log-probability (nats)",
     )  # fmt: skip
     return fig
 
