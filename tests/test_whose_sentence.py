@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lecore import LecoreError, Study
-from lecore.studies.own import languages
+from lecore.studies.own import languages, squeezing
+from lecore.studies.own import three_factors as three
 from lecore.studies.own import whose_sentence as whose
 from lecore.studies.own.llama import Llama, Shape, read_llama
 from lecore.studies.own.story_tokens import BEGIN, FIRST_BYTE, StoryTokens
@@ -165,8 +166,8 @@ def test_a_step_on_a_sentence_moves_tokens_as_a_real_one_does(model):
         torch.testing.assert_close(row, right[1] - right[0], rtol=0, atol=1e-10)
 
 
-LEARNT = whose.places(TOKENS, torch.tensor([0, 1]), torch.tensor([3, 5]))
-SEEN = whose.places(TOKENS, torch.tensor([2, 3, 4]), torch.tensor([1, 6, 4]))
+LEARNT = three.places(TOKENS, torch.tensor([0, 1]), torch.tensor([3, 5]))
+SEEN = three.places(TOKENS, torch.tensor([2, 3, 4]), torch.tensor([1, 6, 4]))
 
 
 def log_p(model, sentence, at):
@@ -175,7 +176,7 @@ def log_p(model, sentence, at):
 
 
 def test_steps_on_a_token_are_real_ones(model):
-    found = whose.stepped(model, LEARNT, SEEN, RATE)
+    found = three.stepped(model, LEARNT, SEEN, RATE)
     before = model.double()
     for u, (i, s) in enumerate([(0, 3), (1, 5)]):
         moved = copy.deepcopy(before)
@@ -188,7 +189,7 @@ def test_steps_on_a_token_are_real_ones(model):
 
 
 def test_the_three_factors_are_those_of_autograd(model):
-    found = whose.factors(model, LEARNT, SEEN)
+    found = three.factors(model, LEARNT, SEEN)
     model = model.double()
 
     def slopes(value):
@@ -213,9 +214,9 @@ def test_the_three_factors_are_those_of_autograd(model):
 
 
 def test_their_product_is_what_small_steps_do(model):
-    parts = whose.factors(model, LEARNT, SEEN)
+    parts = three.factors(model, LEARNT, SEEN)
     errors = [
-        whose.off(parts.change(rate), whose.stepped(model, LEARNT, SEEN, rate))
+        three.off(parts.change(rate), three.stepped(model, LEARNT, SEEN, rate))
         for rate in (1e-5, 1e-6)
     ]
     assert errors[1].max() < 1e-4
@@ -239,7 +240,7 @@ def pairs():
 
 
 def test_where_the_kernel_is_one_the_network_does_what_its_softmax_does():
-    found = whose.squeezed(pairs(), SEEN, rank=5, fall=1.5)
+    found = squeezing.squeezed(pairs(), SEEN, rank=5, fall=1.5)
     for table in found:
         assert table["one step"].tolist() == pytest.approx(table["softmax alone"].tolist())
     assert (found.top["one step"] > found.top["in proportion"]).all()
@@ -247,8 +248,8 @@ def test_where_the_kernel_is_one_the_network_does_what_its_softmax_does():
 
 
 def test_mass_that_is_gained_is_what_a_real_step_gives():
-    model, at = pairs().double(), whose.places(TOKENS, torch.tensor([2]), torch.tensor([4]))
-    found = whose.squeezed(model, at, rank=3, fall=0.7).top["one step"][0]
+    model, at = pairs().double(), three.places(TOKENS, torch.tensor([2]), torch.tensor([4]))
+    found = squeezing.squeezed(model, at, rank=3, fall=0.7).top["one step"][0]
     before = log_p(model, 2, 4).detach()
     token = int(before.argsort(descending=True)[2])
     slope = before.exp() - F.one_hot(torch.tensor(token), 11)
@@ -260,9 +261,9 @@ def test_mass_that_is_gained_is_what_a_real_step_gives():
 
 
 def test_small_steps_lower_as_far_as_one_and_are_equally_long(model, monkeypatch):
-    up = whose._Up(model.double(), SEEN.rows[0], token=4)
+    up = squeezing._Up(model.double(), SEEN.rows[0], token=4)
     heights = []
-    monkeypatch.setattr(up, "slope", lambda: heights.append(height()) or whose._Up.slope(up))
+    monkeypatch.setattr(up, "slope", lambda: heights.append(height()) or squeezing._Up.slope(up))
 
     def height():
         return float(up.logits(0.0).log_softmax(-1)[4])
@@ -280,7 +281,7 @@ def test_small_steps_lower_as_far_as_one_and_are_equally_long(model, monkeypatch
 )  # fmt: skip
 def test_what_cannot_be_lowered_is_refused(settings, words):
     with pytest.raises(LecoreError, match=words):
-        whose.squeezed(pairs(), SEEN, **({"rank": 3, "fall": 1.0} | settings))
+        squeezing.squeezed(pairs(), SEEN, **({"rank": 3, "fall": 1.0} | settings))
 
 
 def spoken(rows):

@@ -221,7 +221,7 @@ def squeezed_figure(found: Mapping[str, Mapping[str, Array]]) -> Any:
     """Where the mass goes, by the way in which a token was made less likely.
 
     Args:
-        found: By the title of a panel and by way, percentages, shape (draws,) each.
+        found: By the title of a panel and by way, parts, shape (draws,) each.
 
     Returns:
         The matplotlib figure. Dots are draws, circles their means.
@@ -231,7 +231,7 @@ def squeezed_figure(found: Mapping[str, Mapping[str, Array]]) -> Any:
         for y, values in enumerate(ways.values()):
             ax.plot(values, [y] * len(values), ".", color=COLOURS["ink"], markersize=4)
             ax.plot(np.mean(values), y, "o", color=COLOURS["several"], markersize=7)
-        ax.set(xlabel=title, xlim=(-3, 103), yticks=range(len(ways)), yticklabels=[*ways])
+        ax.set(xlabel=title, xlim=(-0.03, 1.03), yticks=range(len(ways)), yticklabels=[*ways])
         ax.set_ylim(len(ways) - 0.5, -0.5)
         ax.grid(axis="x", alpha=0.3)
     return fig
