@@ -18,7 +18,7 @@ from lecore.study.language import next_token_loss, token_log_probabilities
 from lecore.training import train
 
 TEXTS = ("python", "stories")
-"""Texts by name: that of Python's own help, and TinyStories with stories260K."""
+"""The text of Python's own help, and TinyStories with stories260K."""
 
 FEWEST = 12
 """Tokens of the shortest sentence that is taken."""
@@ -132,7 +132,8 @@ class Spoken(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, tokens: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, tokens: Tensor) -> Tensor:
+        """From tokens, shape (n, tokens), to those of all but the first."""
         return token_log_probabilities(self.model(tokens), tokens)
 
 

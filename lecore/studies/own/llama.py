@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lecore.errors import LecoreError
 
 LARGEST = 2**28
-"""Bytes that a file may have: enough for models that a page can train on a CPU."""
+"""Bytes that a file may have, far more than a model for a page needs."""
 
 
 class Shape(NamedTuple):
@@ -99,7 +99,8 @@ class Block(nn.Module):
         self.down = nn.Linear(shape.hidden, dim, bias=False)
         self.up = nn.Linear(dim, shape.hidden, bias=False)
 
-    def forward(self, hidden: Tensor, turned: tuple[Tensor, Tensor]) -> Tensor:  # noqa: D102
+    def forward(self, hidden: Tensor, turned: tuple[Tensor, Tensor]) -> Tensor:
+        """From numbers at each place to numbers at each place, shape (n, tokens, dim)."""
         hidden = hidden + self.attended(self.attention_norm(hidden), turned)
         read = self.units_norm(hidden)
         return hidden + self.down(F.silu(self.gate(read)) * self.up(read))

@@ -16,8 +16,8 @@ from lecore.errors import LecoreError
 from lecore.studies.own.three_factors import Next, Places, double, probabilities_at
 
 WAYS = ("in proportion", "softmax alone", "one step", "small steps")
-"""How a token is made less likely: the others keep their proportions, the logits themselves take
-the step, the network takes one, or many small ones."""
+"""A token is made less likely while the others keep their proportions, by a step of the logits
+themselves, by one of the network, or by many small ones of it."""
 
 LEAST, MOST = -20.0, 20.0
 """Logarithms of the smallest and the largest rate that are tried."""

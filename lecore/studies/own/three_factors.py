@@ -56,7 +56,8 @@ class Next(nn.Module):
         super().__init__()
         self.model, self.log = model, log
 
-    def forward(self, rows: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, rows: Tensor) -> Tensor:
+        """From rows of :class:`Places`."""
         logits = self.model(rows[:, :-1])
         at = rows[:, -1, None, None].expand(-1, 1, logits.shape[-1])
         here = logits.gather(1, at)[:, 0]

@@ -18,7 +18,7 @@ from lecore.study.tokens import sentence
 Array = NDArray[Any]
 
 KINDS = ("token", "context", "both")
-"""What two places have in common: the token that comes, those before it, or both."""
+"""Two places have in common the token that comes, those before it, or both."""
 
 
 def coloured(
