@@ -223,6 +223,18 @@ def test_their_product_is_what_small_steps_do(model):
     np.testing.assert_allclose(errors[0] / errors[1], 10, rtol=0.1)
 
 
+def test_the_best_number_comes_nearest(model):
+    parts = three.factors(model, LEARNT, SEEN)
+    best = parts.best_number()
+    for factor in (0.9, 1.1):
+        other = best._replace(kernel=factor * best.kernel)
+        right = parts.change(1.0)
+        errors = [((one.change(1.0) - right) ** 2).sum(-1) for one in (best, other)]
+        assert (errors[0] < errors[1]).all()
+    again = best.best_number()
+    torch.testing.assert_close(again.kernel, best.kernel)
+
+
 class Pairs(nn.Module):
     """The next token depends on the last one alone: a table of logits, whose kernel is 1."""
 

@@ -82,11 +82,13 @@ class Factors(NamedTuple):
         moved = torch.einsum("uock,uk->uoc", self.kernel, self.slope)
         return -learning_rate * torch.einsum("oac,uoc->uoa", self.softmax, moved)
 
-    def one_number(self) -> "Factors":
-        """The same, with each kernel replaced by its mean diagonal, a single number."""
-        mean = self.kernel.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
-        eye = torch.eye(self.kernel.shape[-1], dtype=mean.dtype, device=mean.device)
-        return self._replace(kernel=mean * eye)
+    def best_number(self) -> "Factors":
+        """The same, with each kernel replaced by the number that comes nearest to the change."""
+        eye = torch.eye(self.kernel.shape[-1]).to(self.kernel)
+        plain = self._replace(kernel=eye.expand_as(self.kernel))
+        wanted, given = self.change(1.0), plain.change(1.0)
+        number = (wanted * given).sum(-1) / (given**2).sum(-1)
+        return self._replace(kernel=number[..., None, None] * eye)
 
 
 def factors(model: nn.Module, learnt: Places, seen: Places) -> Factors:
