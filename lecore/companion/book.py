@@ -18,7 +18,7 @@ from lecore.companion.meanings import show_meanings
 from lecore.companion.page_notebooks import for_page, marked, with_anchors, with_prose
 from lecore.companion.partial import absent_page, bridge, drop_absent_includes
 from lecore.companion.printing import browser, print_book
-from lecore.companion.provenance import plain
+from lecore.companion.provenance import plain, text_of
 from lecore.companion.rendering import render
 from lecore.companion.scan import empty_pages, scan
 from lecore.companion.scorecard import dots, scorecard
@@ -189,7 +189,9 @@ def status(root: Path, build: Path) -> str:
 
 
 def _data(run: Mapping[str, Any]) -> str:
-    return f"{run['data']} {(run['data_sha256'] or '')[:12]}" if run["data"] else "synthetic"
+    if run["data"]:
+        return f"{run['data']} {(run['data_sha256'] or '')[:12]}"
+    return f"text {text}" if (text := text_of(run)) else "synthetic"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -23,6 +23,8 @@ def paragraph(result: Mapping[str, Any]) -> str:
     data = "synthetic sets, drawn from the seed"
     if result["data"]:
         data = f"{plain(result['data'])}, SHA-256 `{result['data_sha256'][:12]}`"
+    elif text := text_of(result):
+        data = f"text {plain(text)}"
     versions = plain(", ".join(f"{name} {number}" for name, number in result["versions"].items()))
     return (
         ":::{admonition} Where these numbers come from\n:class: note dropdown\n"
@@ -32,6 +34,11 @@ def paragraph(result: Mapping[str, Any]) -> str:
         f"executed {result['started'][:10]}; {result['seconds']:.0f} s with the runs it reads. "
         "All parameters of this run stand in the parameters cell.\n:::\n"
     )
+
+
+def text_of(result: Mapping[str, Any]) -> str:
+    """The text that a chapter reads, if its parameter of that name says so."""
+    return str(result.get("parameters", {}).get("text", ""))
 
 
 def plain(text: str) -> str:

@@ -198,6 +198,9 @@ def test_markup_in_a_result_shows_as_it_stands() -> None:
     result |= {"data_sha256": 64 * "0", "started": "2026-01-01T00", "seconds": 1.0}
     text = html_text(MarkdownIt("commonmark").render(paragraph(result)))
     assert text.count(MARKUP) == 5
+    result |= {"data": None, "parameters": {"text": MARKUP}}
+    text = html_text(MarkdownIt("commonmark").render(paragraph(result)))
+    assert f"data: text {MARKUP}" in text
 
 
 def html_text(source: str) -> str:

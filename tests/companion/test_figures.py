@@ -222,6 +222,13 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "caught_figure": lambda: own.caught_figure(
         [0.1, 0.2, 0.3, 0.4], {"loss": SOME - 0.5, "harm": SOME - 0.6}
     ),
+    "tokens_figure": lambda: own.tokens_figure(
+        {"learnt": [("A", None), (" $step", 0.5)], "most helped": [(" on it", -0.2)] * 12}
+    ),
+    "order_figure": lambda: own.order_figure([1e-3, 1e-2, 0.1], {"a": SOME, "b": SOME / 9}),
+    "squeezed_figure": lambda: own.squeezed_figure(
+        {name: {"one step": SOME[0], "in proportion": SOME[1]} for name in ("gain", "falling")}
+    ),
     "runs_figure": lambda: held_out.runs_figure(
         {"first": {"as trained": [5.0, 6.0], "spline": [0.5, 0.7]}, "second": {"a": [1], "b": [1]}},
         "KS error (%)", mark={"first": 0.4, "second": 0.3}, mark_label="by chance",

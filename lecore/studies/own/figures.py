@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from lecore.companion.figures import (
     COLOURS,
+    DIVERGING,
+    MARKERS,
     PAPER,
     SEQUENTIAL,
     label_ends,
@@ -21,6 +25,9 @@ from lecore.studies.own.pretrained_measures import Moved
 from lecore.uncertainty import over_runs
 
 Array = NDArray[np.float64]
+
+LINE = 62
+"""Characters of a line of text in a figure."""
 
 
 def time_figure(sizes: Sequence[int], seconds: Array) -> Any:
@@ -142,6 +149,91 @@ def caught_figure(parts: Sequence[float], caught: Mapping[str, Array]) -> Any:
     ax.plot(across, across, ":", color=PAPER, label="in random order")
     ax.set(xlabel="labels looked at (% of all)", ylabel="wrong labels found (%)", ylim=(0, 101))
     label_ends(ax)
+    return fig
+
+
+def tokens_figure(sentences: Mapping[str, Sequence[tuple[str, float | None]]]) -> Any:
+    """Sentences whose tokens are coloured by how their log-probability moved.
+
+    Args:
+        sentences: By a word for the line, pieces with their changes, as
+            :func:`lecore.studies.own.whose_sentence.coloured` gives them. The colours end at the
+            largest change of all but the first, the one learnt.
+
+    Returns:
+        The matplotlib figure.
+    """
+    cells, starts, line = [], {}, 0
+    for name, pieces in sentences.items():
+        at, starts[name] = 0, line
+        for piece, change in pieces:
+            if at + len(piece) > LINE:
+                at, line = 0, line + 1
+            cells.append((at, line, piece, change or 0.0))
+            at += len(piece)
+        line += 2
+    _, *others = sentences.values()
+    top = max(abs(change or 0.0) for pieces in others for _, change in pieces) or 1.0
+    fig, axes = panels(height=1.3 + 0.21 * line)
+    ax = axes[0, 0]
+    for x, y, piece, change in cells:
+        shade = DIVERGING((1 + change / top) / 2)
+        ax.barh(y, len(piece), 0.9, x, align="edge", color=shade, linewidth=0)
+        ink = COLOURS["ground" if abs(change) > 0.6 * top else "ink"]
+        for place, character in enumerate(piece):
+            ax.text(
+                x + place + 0.5, y + 0.45, character.replace("$", r"\$"), color=ink,
+                family="monospace", fontsize=10, ha="center", va="center",
+            )  # fmt: skip
+    ax.set(xlim=(0, LINE), ylim=(line - 1, -0.2), xlabel="characters", frame_on=False)
+    ax.set_yticks([start + 0.45 for start in starts.values()], [*starts], fontsize=10)
+    ax.tick_params(left=False)
+    fig.colorbar(
+        ScalarMappable(Normalize(-top, top), DIVERGING), ax=ax, orientation="horizontal",
+        aspect=60, pad=0.02, extend="both", label="change of log-probability (nats)",
+    )  # fmt: skip
+    return fig
+
+
+def order_figure(rates: Sequence[float], errors: Mapping[str, Array]) -> Any:
+    """Errors of first-order changes against the learning rate, beside a line of slope 1.
+
+    Args:
+        rates: Learning rates, ascending.
+        errors: By name, shape (rates, pairs); medians are drawn, with bars to both ends.
+
+    Returns:
+        The matplotlib figure.
+    """
+    fig, ax = _growth("learning rate $\\eta$", "error / largest change")
+    for (name, values), mark in zip(errors.items(), MARKERS, strict=False):
+        middle = np.median(values, axis=1)
+        _with_bars(
+            ax, rates, middle, values.min(axis=1), values.max(axis=1), fmt=f"{mark}-", label=name
+        )
+    first = np.median(next(iter(errors.values())), axis=1)
+    ax.plot(rates, first[0] * np.array(rates) / rates[0], ":", color=PAPER, label="slope 1")
+    legend_above(fig)
+    return fig
+
+
+def squeezed_figure(found: Mapping[str, Mapping[str, Array]]) -> Any:
+    """Where the mass goes, by the way in which a token was made less likely.
+
+    Args:
+        found: By the title of a panel and by way, parts, shape (draws,) each.
+
+    Returns:
+        The matplotlib figure. Dots are draws, circles their means.
+    """
+    fig, axes = panels(1, len(found), height=2.6, sharey=True)
+    for ax, (title, ways) in zip(axes[0], found.items(), strict=True):
+        for y, values in enumerate(ways.values()):
+            ax.plot(values, [y] * len(values), ".", color=COLOURS["ink"], markersize=4)
+            ax.plot(np.mean(values), y, "o", color=COLOURS["several"], markersize=7)
+        ax.set(xlabel=title, xlim=(-0.03, 1.03), yticks=range(len(ways)), yticklabels=[*ways])
+        ax.set_ylim(len(ways) - 0.5, -0.5)
+        ax.grid(axis="x", alpha=0.3)
     return fig
 
 
