@@ -89,10 +89,10 @@ def _kernel(arguments: list[str], environment: dict[str, str], folder: str) -> N
     sys.path[:] = [*inherited, *(place for place in sys.path if place not in inherited)]
     sys.argv = ["ipykernel_launcher", *arguments]
 
-    import torch
     from ipykernel.kernelapp import launch_new_instance
 
-    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    if (torch := sys.modules.get("torch")) and (threads := environment.get("OMP_NUM_THREADS")):
+        torch.set_num_threads(int(threads))  # of its import, which may have found others
     try:
         launch_new_instance()
     finally:

@@ -17,6 +17,7 @@ PAGES = [
 LIKE_OTHERS = {
     "cifar10", "dependence", "training-or-luck", "regression", "size-of-the-step", "past-the-edge",
     "from-one-machine-to-many", "pretrained-networks", "intervals", "references", "rerun", "status",
+    "added-layers", "bayesian-robustness", "equivalent-networks", "together",
 }  # fmt: skip
 """Pages without a colour of their own in the dark: tables and figures as on those that are seen."""
 COUNTED = {"serious", "critical"}

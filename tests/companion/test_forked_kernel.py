@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lecore.companion import execution
+from lecore.companion import execution, forked_kernel
 
 from .conftest import Command
 from .test_execution import records
@@ -17,11 +17,17 @@ from .test_odd_chapters import change
 pytestmark = pytest.mark.processes
 
 SEEN = """\
-import os, pathlib, sys, lecore.science, torch
-record('threads', torch.get_num_threads())
+import os, pathlib, lecore.science
+record('threads', int(os.environ['OMP_NUM_THREADS']))
 record('own-package', int(pathlib.Path(lecore.science.__file__).is_relative_to(ROOT)))
 record('leads-its-group', int(os.getpgid(0) == os.getpid()))
 """
+
+
+@pytest.fixture(autouse=True)
+def nothing_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These chapters need nothing."""
+    monkeypatch.setattr(forked_kernel, "IMPORTED", [])
 
 
 def test_they_find_what_started_ones_find(
@@ -49,8 +55,9 @@ def test_they_leave_as_they_should(
 
 
 def test_they_do_not_outlive_a_run_that_was_killed(fresh: Path) -> None:
-    code = "from lecore.companion import execution; execution.MANY = 1; import lecore.__main__ as m"
-    command = [sys.executable, "-P", "-c", f"{code}; m.main()", "run", "second"]
+    code = "from lecore.companion import execution, forked_kernel; execution.MANY = 1; "
+    code += "forked_kernel.IMPORTED.clear(); import lecore.__main__ as m; m.main()"
+    command = [sys.executable, "-P", "-c", code, "run", "second"]
     process = subprocess.Popen([*command, "--set", "pause=60.0"], stderr=subprocess.DEVNULL)
     try:
         while not (fresh / "asleep").exists():
