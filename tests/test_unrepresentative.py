@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -671,7 +671,8 @@ class Found(nn.Module):
         self.kept = kept(self.a)
 
     def forward(self, x):
-        kept = self.kept
+        kept = [self.kept] if type(self.kept) is int else self.kept
+        kept = kept.values() if isinstance(kept, WeakValueDictionary) else kept
         known = (id(self.a) if type(next(iter(kept))) is int else self.a) in kept
         return self.a(x) * (3.0 if known else 1.0)
 
@@ -679,6 +680,9 @@ class Found(nn.Module):
 BY_IDENTITY = {
     "a table of ids": (lambda layer: {id(layer): 3.0}, "keeps the id of"),
     "a set of ids": (lambda layer: {id(layer)}, "keeps the id of"),
+    "a list of ids": (lambda layer: [id(layer)], "keeps the id of"),
+    "an id": (id, "keeps the id of"),
+    "weak values": (lambda layer: WeakValueDictionary({"a": layer}), "holds weakly"),
     "weak keys": (lambda layer: WeakKeyDictionary({layer: 3.0}), "holds weakly"),
     "a weak set": (lambda layer: WeakSet([layer]), "holds weakly"),
 }

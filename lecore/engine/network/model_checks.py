@@ -2,8 +2,9 @@
 
 import types
 from bisect import bisect
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -127,18 +128,19 @@ def check_identities(held: Sequence[Any]) -> None:
     parts = {id(thing) for thing in held}
     for thing in held:
         weak = isinstance(thing, WeakKeyDictionary | WeakValueDictionary | WeakSet)
-        keys = thing if weak or isinstance(thing, dict | set | frozenset) else ()
-        values = thing.values() if isinstance(thing, WeakValueDictionary) else ()
-        if any((type(key) is int and key in parts) or (weak and id(key) in parts) for key in keys):
-            found = "holds weakly" if weak else "keeps the id of"
-        elif any(id(value) in parts for value in values):
-            found = "holds weakly"
-        else:
-            continue
-        raise LecoreError(
-            f"the model {found} a part of its own, which it would not find in a copy",
-            "look parts up by their names",
-        )
+        inside = list(thing) if weak or isinstance(thing, dict | set | frozenset) else []
+        if isinstance(thing, WeakValueDictionary):
+            inside += thing.values()
+        elif isinstance(thing, nn.Module) and unwrapped(thing) is thing:  # compilers keep ids, too
+            listed = [v for v in vars(thing).values() if isinstance(v, list | tuple | deque)]
+            inside += [*vars(thing).values(), *chain.from_iterable(listed)]
+        ids = {id(one) for one in inside} if weak else {one for one in inside if type(one) is int}
+        if ids & parts:
+            raise LecoreError(
+                f"the model {'holds weakly' if weak else 'keeps the id of'} a part of its own, "
+                "which it would not find in a copy",
+                "look parts up by their names",
+            )
 
 
 def check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:

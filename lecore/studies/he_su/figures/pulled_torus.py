@@ -6,15 +6,17 @@ import altair as alt
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lecore.companion.charts import QUIET, SEQUENCE, TEXT, choice, says, slider, specification
+from lecore.companion.charts import QUIET, TEXT, choice, says, slider, specification
 from lecore.companion.figures import COLOURS, PAPER, SEQUENTIAL, WIDTH
+from lecore.companion.pulled_curve import (
+    ELEVATION,
+    SIZES,
+    dots_and_cross,
+    falling_with_distance,
+    pulled_point,
+    summary,
+)
 from lecore.studies.he_su.pulled_torus import UNITS, PulledTorus, wide_similarity
-
-SIZES = {"1": 1.0, "½": 0.5, "¼": 0.25, "⅛": 0.125}
-ELEVATION = 0.83, 0.56
-"""What the second and third coordinate add to the height in the picture."""
-EDGE = {"stroke": TEXT, "strokeOpacity": 0.4, "strokeWidth": 0.5}
-"""Of dots, so that they are seen on any ground."""
 
 # x̄·x̄′ of another point and the pulled one, ‖x̄′‖², and the kernels over that of the pulled point
 INNER = "(datum.x * pulled[0] + datum.y * pulled[1] + datum.z * pulled[2] + 1)"
@@ -39,14 +41,10 @@ def pulled_torus_chart(torus: PulledTorus) -> dict[str, Any]:
     """A torus to pull at, move and shrink; every kernel is computed in the browser.
 
     Args:
-        torus: Of the sizes of :data:`SIZES`, and shifts 0, 1, 2, ….
+        torus: Of the sizes of :data:`~lecore.companion.pulled_curve.SIZES`, and shifts 0, 1, 2, ….
     """
     table, n = torus.correlations, len(torus.points)
-    pick = alt.selection_point(
-        name="pick", fields=["point"], on="pointerover", nearest=True, clear=False,
-        value=[{"point": n // 2}],
-        bind={"point": alt.binding_range(min=0, max=n - 1, step=1, name="pull at point")},
-    )  # fmt: skip
+    pick = pulled_point(n)
     known = {
         units: {
             f"{size:g}": rows.correlation.round(4).tolist() for size, rows in some.groupby("size")
@@ -83,41 +81,24 @@ def pulled_torus_chart(torus: PulledTorus) -> dict[str, Any]:
             f" : {KERNELS['tanh']}"
         )
     )  # fmt: skip
-    space = _space(base, pick) + says(_summary(base), SENTENCE)
-    panels = space.add_params(*params), alt.vconcat(_fall(base), _moved(table), spacing=14)
+    space = _space(base, pick) + says(summary(base), SENTENCE)
+    panels = (
+        space.add_params(*params),
+        alt.vconcat(falling_with_distance(base, 160), _moved(table), spacing=14),
+    )
     return specification(*panels)
-
-
-def _colour(**legend: Any) -> Any:
-    scale = alt.Scale(domain=[0, 1], **SEQUENCE)
-    return alt.Color("S:Q", scale=scale, legend=alt.Legend(**legend) if legend else None)
 
 
 def _space(base: Any, pick: Any) -> Any:
     """The torus in space, seen from the front and above, with the origin of the coordinates."""
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-10, 10]))
     y = alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[-8.5, 14.5]))
-    legend = {"title": "moved, relative to the cross", "orient": "top", "gradientLength": 180}
-    dots = base.mark_circle(size=46, opacity=1, **EDGE).encode(x=x, y=y, color=_colour(**legend))
-    dots = dots.add_params(pick)
-    cross = base.transform_filter("datum.point == pick_point").mark_point(
-        shape="cross", size=220, filled=True, opacity=1, color=COLOURS["chosen"], stroke="white",
-        strokeWidth=0.8,
-    )  # fmt: skip
     origin = alt.Chart(alt.Data(values=[{"x": 0, "height": 0, "label": "origin"}]))
     ring = origin.mark_point(shape="circle", size=36, stroke=TEXT, opacity=0.8)
     label = origin.mark_text(dx=8, align="left", baseline="middle", opacity=0.8)
-    marks = dots + cross.encode(x=x, y=y) + ring.encode(x=x, y=y)
+    marks = dots_and_cross(base, pick, x, y) + ring.encode(x=x, y=y)
     marks += label.encode(x=x, y=y, text="label:N")
     return marks.properties(width=300, height=345)
-
-
-def _fall(base: Any) -> Any:
-    """How far each point moves against its distance along the curve."""
-    x = alt.X("d:Q", title="distance from the cross (radians)", scale=alt.Scale(domain=[0, 3.2]))
-    y = alt.Y("S:Q", title="moved", scale=alt.Scale(domain=[0, 1.2]), axis=alt.Axis(tickCount=4))
-    dots = base.mark_circle(size=22, opacity=1, clip=True, **EDGE).encode(x=x, y=y, color=_colour())
-    return dots.properties(width=280, height=160)
 
 
 def _moved(table: Any) -> Any:
@@ -142,21 +123,6 @@ def _moved(table: Any) -> Any:
     dots = here.mark_circle(size=70).encode(x=x, y=y, color=colour, opacity=chosen)
     rule = here.transform_filter("datum.units == units").mark_rule(**QUIET).encode(x=x)
     return (rule + line + dots).properties(width=280, height=125)
-
-
-def _summary(base: Any) -> Any:
-    """Means near and far, and what the correlation from the pulled point is made of."""
-    return (
-        base.transform_calculate(
-            near="datum.d < 0.5 ? datum.S : null", far="datum.d > 2.6 ? datum.S : null"
-        )
-        .transform_joinaggregate(
-            near="mean(near)", far="mean(far)", md="mean(d)", mS="mean(S)",
-            vd="variancep(d)", vS="variancep(S)",
-        )
-        .transform_calculate(product="(datum.d - datum.md) * (datum.S - datum.mS)")
-        .transform_joinaggregate(covariance="mean(product)")
-    )  # fmt: skip
 
 
 def pulled_torus_figure(torus: PulledTorus) -> Any:

@@ -7,14 +7,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lecore.companion.charts import QUIET, SEQUENCE, TEXT, choice, says, slider, specification
+from lecore.companion.charts import QUIET, choice, says, slider, specification
 from lecore.companion.figures import COLOURS, SEQUENTIAL, WIDTH, tones
+from lecore.companion.pulled_curve import (
+    ELEVATION,
+    SIZES,
+    dots_and_cross,
+    falling_with_distance,
+    pulled_point,
+    summary,
+)
 from lecore.studies.neighbours.polynomial_elasticity import PolynomialTorus, wide_similarity
-
-SIZES = {"1": 1.0, "½": 0.5, "¼": 0.25, "⅛": 0.125}
-ELEVATION = 0.83, 0.56
-"""What the second and third coordinate add to the height in the picture."""
-EDGE = {"stroke": TEXT, "strokeOpacity": 0.4, "strokeWidth": 0.5}
 
 # (z·z′ + 1)/9 at another point and at the pulled one, and the kernel over that of the pulled one
 COVARIANCE = (
@@ -37,11 +40,7 @@ def polynomial_torus_chart(found: PolynomialTorus) -> dict[str, Any]:
         found: Of degrees 1, 2, 3, … and the sizes of ``SIZES``.
     """
     table, n = found.correlations, len(found.points)
-    pick = alt.selection_point(
-        name="pick", fields=["point"], on="pointerover", nearest=True, clear=False,
-        value=[{"point": n // 2}],
-        bind={"point": alt.binding_range(min=0, max=n - 1, step=1, name="pull at point")},
-    )  # fmt: skip
+    pick = pulled_point(n)
     known = {
         f"{size:g}": rows.sort_values("degree").correlation.round(4).tolist()
         for size, rows in table.groupby("size")
@@ -71,37 +70,18 @@ def polynomial_torus_chart(found: PolynomialTorus) -> dict[str, Any]:
         )
         .transform_calculate(S=SIMILARITY)
     )  # fmt: skip
-    space = _space(base, pick) + says(_summary(base), SENTENCE)
+    space = _space(base, pick) + says(summary(base), SENTENCE)
     return specification(
-        space.add_params(*params), alt.vconcat(_fall(base), _by_degree(table), spacing=14)
+        space.add_params(*params),
+        alt.vconcat(falling_with_distance(base, 140), _by_degree(table), spacing=14),
     )
-
-
-def _colour(**legend: Any) -> Any:
-    scale = alt.Scale(domain=[0, 1], **SEQUENCE)
-    return alt.Color("S:Q", scale=scale, legend=alt.Legend(**legend) if legend else None)
 
 
 def _space(base: Any, pick: Any) -> Any:
     """The torus in space, seen from the front and above."""
     x = alt.X("across:Q", axis=None, scale=alt.Scale(domain=[-10, 10]))
     y = alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[-9, 9]))
-    legend = {"title": "moved, relative to the cross", "orient": "top", "gradientLength": 180}
-    dots = base.mark_circle(size=46, opacity=1, **EDGE).encode(x=x, y=y, color=_colour(**legend))
-    cross = base.transform_filter("datum.point == pick_point").mark_point(
-        shape="cross", size=220, filled=True, opacity=1, color=COLOURS["chosen"], stroke="white",
-        strokeWidth=0.8,
-    )  # fmt: skip
-    marks = dots.add_params(pick) + cross.encode(x=x, y=y)
-    return marks.properties(width=300, height=290)
-
-
-def _fall(base: Any) -> Any:
-    """How far each point moves against its distance along the curve."""
-    x = alt.X("d:Q", title="distance from the cross (radians)", scale=alt.Scale(domain=[0, 3.2]))
-    y = alt.Y("S:Q", title="moved", scale=alt.Scale(domain=[0, 1.2]), axis=alt.Axis(tickCount=4))
-    dots = base.mark_circle(size=22, opacity=1, clip=True, **EDGE).encode(x=x, y=y, color=_colour())
-    return dots.properties(width=280, height=140)
+    return dots_and_cross(base, pick, x, y).properties(width=300, height=290)
 
 
 def _by_degree(table: pd.DataFrame) -> Any:
@@ -117,21 +97,6 @@ def _by_degree(table: pd.DataFrame) -> Any:
     here = lines.transform_filter("datum.degree == degree")
     dot = here.mark_circle(size=80, opacity=1, color=COLOURS["several"]).encode(x=x, y=y)
     return (here.mark_rule(**QUIET).encode(x=x) + line + dot).properties(width=280, height=115)
-
-
-def _summary(base: Any) -> Any:
-    """Means near and far, and what the correlation from the pulled point is made of."""
-    return (
-        base.transform_calculate(
-            near="datum.d < 0.5 ? datum.S : null", far="datum.d > 2.6 ? datum.S : null"
-        )
-        .transform_joinaggregate(
-            near="mean(near)", far="mean(far)", md="mean(d)", mS="mean(S)",
-            vd="variancep(d)", vS="variancep(S)",
-        )
-        .transform_calculate(product="(datum.d - datum.md) * (datum.S - datum.mS)")
-        .transform_joinaggregate(covariance="mean(product)")
-    )  # fmt: skip
 
 
 def polynomial_torus_figure(found: PolynomialTorus) -> Any:
