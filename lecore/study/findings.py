@@ -101,6 +101,17 @@ def layer_shares(network: Any, rows: Tensor, targets: Tensor, **settings: Any) -
     return shares.sort_values(ascending=False)
 
 
+def plain_rate(learning_rate: float | None) -> float:
+    """The rate of a study whose step is a plain one.
+
+    Raises:
+        LecoreError: If it is another.
+    """
+    if learning_rate is None:
+        raise LecoreError("shares of layers are those of a plain SGD step", "give learning_rate")
+    return learning_rate
+
+
 def pairs_of(pairs: Any, train: int, test: int) -> list[tuple[int, int]]:
     """Rows of training and test examples, checked.
 

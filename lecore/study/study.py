@@ -16,7 +16,7 @@ from lecore.engine.optimizer_steps import checked_rate, has_rule
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.losses import LOSSES, Loss
-from lecore.names import check_name
+from lecore.names import Choices, check_name
 from lecore.similarity import relative_similarity
 from lecore.study import findings, language
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
@@ -25,11 +25,15 @@ from lecore.study.influence import loss_kernel, self_influence
 from lecore.study.parameters import only_these_train, patterns_of
 from lecore.study.planning import planned
 from lecore.study.predictions import Predicted, predicted
+from lecore.study.results import results
 from lecore.study.row_model import Output, over_rows
 from lecore.study.strongest import Strongest
 
 BLOCK_BYTES = 2**26
 """Influences held at a time, of which the strongest are kept."""
+
+STEPS = Choices("step", {"exact": prediction_change, "linear": linearized_change})
+"""What measures a change."""
 
 
 class Study:
@@ -132,10 +136,8 @@ class Study:
         Returns:
             Shape (train, test, outputs), see :func:`~lecore.changes.prediction_change`.
         """
-        check_name("step", step, ("exact", "linear"))
-        measure = prediction_change if step == "exact" else linearized_change
         with self._trained():
-            return measure(
+            return STEPS[step](
                 self._network, self._rows, self._targets(self.train),
                 None if self.test is self.train else self._columns,
                 learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
@@ -151,17 +153,21 @@ class Study:
         Returns:
             Shape (train, test), see :func:`~lecore.similarity.relative_similarity`.
         """
-        change = self.change(step)
-        if self.test is self.train:
-            return relative_similarity(change)
-        measure = prediction_change if step == "exact" else linearized_change
+        own = None if self.test is self.train else self.own_change(step)
+        return relative_similarity(self.change(step), own)
+
+    def own_change(self, step: Literal["exact", "linear"] = "exact") -> Tensor:
+        """How far a step on each training example moves its own prediction, (train, outputs)."""
         with self._trained():
-            own = findings.own_changes(
-                measure, self._network, self._rows, self._targets(self.train),
+            return findings.own_changes(
+                STEPS[step], self._network, self._rows, self._targets(self.train),
                 learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
                 dtype=self.dtype,
             )  # fmt: skip
-        return relative_similarity(change, own)
+
+    def results(self, *questions: str, **settings: Any) -> Any:
+        """Answers with their names, an ``xarray.Dataset``: :func:`lecore.study.results.results`."""
+        return results(self, *questions, **settings)
 
     def influence(self, top: int = 20) -> pd.DataFrame:
         """The training examples that do most to the loss of each test example.
@@ -204,12 +210,9 @@ class Study:
         """‖∂L_i/∂w‖² of every training example, by its row: large for mislabelled and odd ones."""
         with self._trained():
             found = self_influence(
-                self._network,
-                self._rows,
-                self._targets(self.train),
-                loss=self.loss,
+                self._network, self._rows, self._targets(self.train), loss=self.loss,
                 dtype=self.dtype,
-            )
+            )  # fmt: skip
         return pd.Series(found.cpu().numpy(), name="self-influence").rename_axis("train")
 
     def by_layer(self, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
@@ -222,15 +225,12 @@ class Study:
             A line for each pair, layer and output, with ``train``, ``test``, ``layer``,
             ``output`` and ``change``.
         """
-        if self.learning_rate is None:
-            raise LecoreError(
-                "shares of layers are those of a plain SGD step", "give learning_rate"
-            )
+        rate = findings.plain_rate(self.learning_rate)
         pairs = findings.pairs_of(pairs, len(self.train), len(self.test))
         with self._trained():
             found = findings.layer_changes(
                 self._network, self._rows, self._targets(self.train), self._columns, pairs,
-                learning_rate=self.learning_rate, loss=self.loss, dtype=self.dtype,
+                learning_rate=rate, loss=self.loss, dtype=self.dtype,
             )  # fmt: skip
         found["layer"] = found["layer"].map(self._own_name)
         return found
