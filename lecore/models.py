@@ -23,14 +23,10 @@ Parameterization = Literal["standard", "ntk"]
 ACTIVATIONS: Choices[Callable[[], nn.Module]] = Choices(
     "activation",
     {
-        "relu": nn.ReLU,
-        "linear": nn.Identity,
-        "sigmoid": nn.Sigmoid,
-        "tanh": nn.Tanh,
-        "gelu": nn.GELU,
-        "softplus": nn.Softplus,
+        "relu": nn.ReLU, "linear": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
+        "gelu": nn.GELU, "softplus": nn.Softplus,
     },
-)
+)  # fmt: skip
 """Activation functions by name; ``linear`` is the identity."""
 
 
@@ -138,29 +134,19 @@ def three_layer_resnet(
     """He & Su's "ResNet": three layers with one skip connection, out = W₃(h₁ + h₂)."""
     with seeded(seed):
         return nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(inputs, width),
-            nn.ReLU(),
-            SkipSum(width),
+            nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), SkipSum(width),
             nn.Linear(width, outputs),
-        )
+        )  # fmt: skip
 
 
 def mnist_cnn(*, outputs: int = 1, seed: int = 0) -> nn.Sequential:
     """He & Su's CNN for 28 × 28 grey images: two 5 × 5 convolutions and two linear layers."""
     with seeded(seed):
         return nn.Sequential(
-            nn.Conv2d(1, 20, 5),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(20, 50, 5),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(800, 500),
-            nn.ReLU(),
-            nn.Linear(500, outputs),
-        )
+            nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, outputs),
+        )  # fmt: skip
 
 
 def image_cnn(

@@ -3,8 +3,9 @@
 A similarity matrix has update points as rows and test points as columns.
 """
 
+import math
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,18 +18,22 @@ from lecore.names import check_name
 
 Array = NDArray[np.float64]
 
+HELD = 2**22
+"""Numbers of an array that are held at a time."""
+
 
 class UndefinedRowsWarning(UserWarning):
     """Some update points did not move their own prediction; their rows are NaN."""
 
 
-def relative_similarity(change: Tensor, own_change: Tensor | None = None) -> Tensor:
+def relative_similarity(change: Any, own_change: Any = None) -> Tensor:
     """``S_rel(x_i, x_j) = |Δ[i, j]| / |Δ[i, i]|`` (He & Su, equation 2).
 
     Networks with several outputs are compared by the Euclidean norm over outputs.
 
     Args:
-        change: Prediction change Δ, shape (n, m, outputs).
+        change: Prediction change Δ, shape (n, m, outputs): a tensor, an array, or a matrix on disk,
+            of which some rows are held at a time.
         own_change: Change at the update points themselves, shape (n, outputs); by default the
             diagonal of ``change``, which then must be square.
 
@@ -43,9 +48,28 @@ def relative_similarity(change: Tensor, own_change: Tensor | None = None) -> Ten
     Warns:
         UndefinedRowsWarning: If some rows are undefined.
     """
-    _check_change(change, own_change)
-    size = size_of(change)
-    return _ratio(size, _diagonal(size) if own_change is None else size_of(own_change))
+    if change.ndim != 3:
+        raise ValueError(f"change must be (n, m, outputs), got shape {tuple(change.shape)}")
+    size = _sizes(change, "change")
+    if own_change is None:
+        own = _diagonal(size)
+    elif tuple(own_change.shape) == (change.shape[0], change.shape[2]):
+        own = _sizes(own_change, "own_change").to(size)
+    else:
+        raise ValueError(f"own_change must be (n, outputs), got {tuple(own_change.shape)}")
+    ratio = size / own[:, None]
+    undefined = (own == 0) | ~torch.isfinite(ratio).all(dim=1)
+    still = int(undefined.sum())
+    if still == 0:
+        return ratio
+    message = (
+        f"{still} of {len(own)} update points did not move their own prediction; take a "
+        "larger learning rate, more precision, or logits instead of saturated probabilities"
+    )
+    if still == len(own):
+        raise ValueError(message)
+    warnings.warn(f"{message} (their rows are NaN)", UndefinedRowsWarning, stacklevel=2)
+    return ratio.masked_fill(undefined[:, None], float("nan"))
 
 
 def own_change(change: Tensor) -> Tensor:
@@ -157,28 +181,11 @@ def _diagonal(matrix: Tensor) -> Tensor:
     return matrix.diagonal()
 
 
-def _check_change(change: Tensor, own_change: Tensor | None) -> None:
-    if change.ndim != 3:
-        raise ValueError(f"change must be (n, m, outputs), got shape {tuple(change.shape)}")
-    check_finite(change, "change")
-    if own_change is not None:
-        if own_change.shape != change.shape[::2]:
-            raise ValueError(f"own_change must be (n, outputs), got {tuple(own_change.shape)}")
-        check_finite(own_change, "own_change")
-
-
-def _ratio(size: Tensor, own: Tensor) -> Tensor:
-    """Size over own size, with undefined rows as NaN, never infinite."""
-    ratio = size / own[:, None]
-    undefined = (own == 0) | ~torch.isfinite(ratio).all(dim=1)
-    still = int(undefined.sum())
-    if still == 0:
-        return ratio
-    message = (
-        f"{still} of {len(own)} update points did not move their own prediction; take a "
-        "larger learning rate, more precision, or logits instead of saturated probabilities"
-    )
-    if still == len(own):
-        raise ValueError(message)
-    warnings.warn(f"{message} (their rows are NaN)", UndefinedRowsWarning, stacklevel=3)
-    return ratio.masked_fill(undefined[:, None], float("nan"))
+def _sizes(change: Any, name: str) -> Tensor:
+    """:func:`size_of` a tensor or, some rows at a time, an array."""
+    if isinstance(change, Tensor):
+        check_finite(change, name)
+        return size_of(change)
+    rows = range(0, change.shape[0], max(1, HELD // math.prod(change.shape[1:])))
+    parts = (torch.tensor(np.asarray(change[i : i + rows.step])) for i in rows)
+    return torch.cat([_sizes(part, name) for part in parts])

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lecore.changes import linearized_change
+from lecore.engine.network.modes import eval_mode
 from lecore.errors import LecoreError
 from lecore.files import whole_file
 from lecore.identity.finished_work import Identity, identify, refuse_another, shapes
@@ -34,7 +35,8 @@ class Tracker:
     """Callback of :func:`lecore.training.train` that measures a network every few steps.
 
     It works in any other training loop too: call ``tracker(step, model)`` after each step. The
-    network is measured in eval mode and left as it was.
+    network is measured in eval mode and left as it was. What can no longer be measured, of
+    saturated probes say, is NaN at that step, with a warning: the training goes on.
 
     Attributes:
         measures: What to measure, by name; see :func:`probe_similarity`.
@@ -78,7 +80,14 @@ class Tracker:
             self._recognise(model, self.file)
         with eval_mode(model):
             for name, measure in self.measures.items():
-                matrix = measure(model).detach().cpu().double().numpy()
+                known = [m for (_, other), m in self._matrices.items() if other == name]
+                try:
+                    matrix = measure(model).detach().cpu().double().numpy()
+                except ValueError as error:
+                    if not known:  # it never was right
+                        raise
+                    warnings.warn(f"{name} at step {step} is NaN: {error}", stacklevel=2)
+                    matrix = np.full_like(known[-1], np.nan)
                 self._matrices[step, name] = matrix
         if self.file is not None:
             self._write(self.file)
@@ -181,15 +190,3 @@ def probe_similarity(
         return similarity(moved if test_inputs is None else moved[:, len(inputs) :], own)
 
     return measure
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put every layer in eval mode for a while, and each back into its own mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -68,6 +68,25 @@ def test_norms_over_outputs():
     )
 
 
+@pytest.mark.parametrize("form", ["numpy", "zarr"])
+def test_arrays_and_matrices_on_disk_have_similarities_too(tmp_path, monkeypatch, form):
+    change, own = normal(5, 3, 2), normal(5, 2, seed=1)
+
+    def held(tensor, name):
+        if form == "numpy":
+            return tensor.numpy()
+        zarr = pytest.importorskip("zarr")
+        return zarr.create_array(tmp_path / name, data=tensor.numpy(), chunks=tensor.shape)
+
+    monkeypatch.setattr("lecore.similarity.HELD", 13)  # two rows of six numbers
+    found = relative_similarity(held(change, "change"), held(own, "own"))
+    torch.testing.assert_close(found, relative_similarity(change, own))
+    change[3, 1, 1] = torch.nan
+    broken = held(change, "other")
+    with pytest.raises(ValueError, match="1 of 12 entries of change are not finite"):
+        relative_similarity(broken, own)
+
+
 def test_norms_of_tiny_changes_do_not_underflow():
     change = normal(4, 4, 3)
     torch.testing.assert_close(relative_similarity(1e-200 * change), relative_similarity(change))

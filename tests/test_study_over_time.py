@@ -167,6 +167,20 @@ def test_a_line_a_checkpoint(tmp_path, data):
             assert line[f"S_rel {words} classes"] == pytest.approx(float(median))
 
 
+def test_a_line_of_saturated_weights_has_no_similarity(tmp_path):
+    x, y = torch.randn(N, 4), torch.zeros(N, 2)
+
+    def sure(factor):
+        model = nn.Sequential(nn.Linear(4, 2), nn.Softmax(1))
+        model[0].bias.data = factor * torch.tensor([1.0, -1.0])
+        return model
+
+    torch.save(sure(1e5).state_dict(), tmp_path / "sure.pt")
+    one = Study(sure(1), (x, y), loss="squared_error")
+    table = over_checkpoints(one, one.follow(tmp_path / "sure.pt"), classes=False)
+    assert table.S_rel.isna().tolist() == [True, False]
+
+
 def test_a_report_tells_of_checkpoints(tmp_path, data):
     odd = "<i>&.pt"
     torch.save(network(seed=7).state_dict(), tmp_path / odd)

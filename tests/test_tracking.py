@@ -16,9 +16,10 @@ from lecore import (
     relative_similarity,
     train,
 )
+from lecore.engine.network.modes import eval_mode
 from lecore.errors import LecoreError
 from lecore.seeding import seeded
-from lecore.tracking import Tracker, eval_mode, probe_similarity
+from lecore.tracking import Tracker, probe_similarity
 
 
 def setting():
@@ -135,6 +136,32 @@ def test_interrupted_run_goes_on(tmp_path):
     follow(resumed, **checkpoint)
     assert resumed.steps == whole.steps
     np.testing.assert_allclose(resumed.curve("S_rel"), whole.curve("S_rel"), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda p, y: (p[1] - y).square(), "4 of 4 update points did not move"),
+        (lambda p, y: -p[y].log(), "the loss has no finite gradient"),
+    ],
+)
+def test_saturated_probes_do_not_end_the_training(tmp_path, loss, words):
+    _, x, y = setting()
+    network = nn.Sequential(nn.Linear(3, 2), nn.Softmax(1))
+    saturated = nn.Sequential(nn.Linear(3, 2), nn.Softmax(1))
+    nn.init.zeros_(saturated[0].weight)
+    saturated[0].bias.data = torch.tensor([1e5, -1e5])
+    measure = probe_similarity(x[:4], y[:4] % 2, x[4:9], loss=loss)
+    with pytest.raises(ValueError, match=words):  # at the start it is a mistake
+        Tracker({"S_rel": measure}, every=1)(0, saturated)
+    tracker = Tracker({"S_rel": measure}, every=1)
+    tracker(0, network)
+    with pytest.warns(UserWarning, match=f"S_rel at step 1 is NaN: {words}"):
+        tracker(1, saturated)
+    first, second = tracker.curve("S_rel")
+    assert np.isfinite(first).all()
+    assert second.shape == (4, 5)
+    assert np.isnan(second).all()
 
 
 def test_bad_input(tmp_path):

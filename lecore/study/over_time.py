@@ -58,7 +58,10 @@ def _similarities(study: "Study", classes: bool) -> dict[str, float]:
             study._network, study._rows[some], targets, learning_rate=1.0, loss=study.loss,
             dtype=study.dtype,
         )  # fmt: skip
-    similarity = relative_similarity(change).cpu()
+    try:
+        similarity = relative_similarity(change).cpu()
+    except ValueError:  # nothing moves, as all are saturated; the other weights have theirs
+        similarity = torch.full((len(some), len(some)), torch.nan)
     others = ~torch.eye(len(some), dtype=torch.bool)
     if not classes:
         return {"S_rel": _median(similarity[others])}

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from lecore.changes import linearized_change, prediction_change
+from lecore.engine.network.modes import eval_mode
 from lecore.similarity import own_change
 from lecore.studies.dan.classification import STEP, classifier, train_classifier
 from lecore.studies.dan.problem import Classification
-from lecore.tracking import eval_mode
 
 
 def compare_steps(run: Classification, device: str, scratch: Path) -> dict[str, NDArray[Any]]:
