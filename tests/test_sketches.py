@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lecore import empirical_ntk, models
+from lecore import empirical_ntk, loss_kernel, models, output_gradient
 from lecore.engine.sketches import gradient_sketch, sketched_ntk
+from lecore.losses import cross_entropy
 from lecore.seeding import seeded
 
 
@@ -71,7 +72,36 @@ def test_embeddings_have_sketches():
     assert bool((error < 4 * sketch.standard_error).all())
 
 
+@pytest.mark.parametrize("vectorizes", [True, False])
+def test_sketches_of_a_loss_are_those_of_its_gradients(vectorizes):
+    model, x = network()
+    y = torch.tensor([0, 1, 1, 0])
+
+    def loss(prediction, target):
+        if not vectorizes and float(target) < 0:
+            raise ValueError("no class")
+        return cross_entropy(prediction, target)
+
+    settings = {"features": 256, "seed": 3, "dtype": torch.float64}
+    found = gradient_sketch(model, x, y, loss=loss, chunk_size=3, **settings)
+    signals = output_gradient(model, x, y, loss=cross_entropy)
+    right = torch.einsum("ic,icf->if", signals, gradient_sketch(model, x, **settings))
+    torch.testing.assert_close(found, right[:, None])
+
+
+def test_products_of_loss_sketches_are_the_loss_kernel():
+    model, x = network()
+    y = torch.tensor([0, 1, 1, 0])
+    sketch = gradient_sketch(model, x, y, loss=cross_entropy, features=2**14)
+    found, right = sketched_ntk(sketch), loss_kernel(model, x, y, loss=cross_entropy)
+    assert found.kernel.shape == (4, 4, 1, 1)
+    error = (found.kernel[..., 0, 0] - right).abs()
+    assert bool((error < 4 * found.standard_error[..., 0, 0]).all())
+
+
 def test_bad_input():
     model, x = network()
+    with pytest.raises(ValueError, match="a loss was given without targets"):
+        gradient_sketch(model, x, loss=cross_entropy)
     with pytest.raises(ValueError, match="features"):
         gradient_sketch(model, x, features=0)

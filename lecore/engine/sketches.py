@@ -21,8 +21,10 @@ from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.flags import Precision
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.opening import check_points, opened
+from lecore.engine.points import Side, labelled
 from lecore.errors import LecoreError
 from lecore.finite import check_finite
+from lecore.losses import Loss
 
 
 class Sketch(NamedTuple):
@@ -41,21 +43,27 @@ class Sketch(NamedTuple):
 def gradient_sketch(
     model: nn.Module,
     inputs: Tensor,
+    targets: Tensor | None = None,
     *,
+    loss: Loss | None = None,
     features: int = 4096,
     seed: int = 0,
     dtype: Precision | None = torch.float32,
     chunk_size: int = 16,
     check: bool = True,
 ) -> Tensor:
-    """Random features of the gradients ∂f_c(x_i)/∂w.
+    """Random features of the gradients ∂f_c(x_i)/∂w or, with targets, of ∂L_i/∂w.
 
-    Features of any two sets of points belong together if seed, number of features and model
-    structure are the same, so sets can be sketched apart, at different times or machines.
+    A loss takes one pass back, however many outputs there are. Features of any two sets of points
+    belong together if seed, number of features and model structure are the same, so sets can be
+    sketched apart, at different times or machines.
 
     Args:
         model: Any module that maps (n, …) to (n, outputs), in eval mode.
         inputs: Shape (n, …).
+        targets: Their targets.
+        loss: Loss of one prediction, see :mod:`lecore.losses`; as in
+            :func:`~lecore.changes.prediction_change` if left out.
         features: Number of features; the error falls with its root.
         seed: Seed of the projection.
         dtype: Precision of the calculation.
@@ -63,21 +71,26 @@ def gradient_sketch(
         check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
-        Shape (n, outputs, features).
+        Shape (n, outputs, features), of a loss (n, 1, features).
 
     Raises:
-        LecoreError: If the model or the inputs are unfit, or a number is not positive.
+        LecoreError: If the model, the inputs or the targets are unfit, or a number is not positive.
     """
+    if targets is None and loss is not None:
+        raise LecoreError("a loss was given without targets", "give both, or neither")
     if features < 1 or chunk_size < 1:
         raise LecoreError("features and chunk_size must be 1 or larger")
     sketches = []
     with opened(model, inputs, dtype) as (measured, inputs), torch.no_grad():
+        points = Side(inputs) if targets is None else labelled(measured, inputs, targets, loss)
         network = measured[1]
         check_points(measured, inputs, inputs, check)
         structure, _ = structures(measured, inputs, inputs, check)
-        for part in inputs.split(chunk_size):
-            factors = gradient_factors(network, structure, part)
-            sketch = factors.prediction.new_zeros(len(part), structure.outputs, features)
+        signals = structure.outputs if targets is None else 1
+        for start in range(0, len(inputs), chunk_size):
+            some = points.signals(network, slice(start, start + chunk_size))
+            factors = gradient_factors(network, structure, *some[:3])
+            sketch = factors.prediction.new_zeros(len(some.inputs), signals, features)
             for place, name in enumerate(network.parameters):
                 gradient = _written_out(network, structure, factors, name)
                 if gradient is not None:
@@ -90,6 +103,9 @@ def gradient_sketch(
 
 def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketch:
     """The tangent kernel's estimate from :func:`gradient_sketch`, with its error.
+
+    From sketches of a loss it is that of :func:`~lecore.study.influence.loss_kernel`, with one
+    output.
 
     Args:
         features: Of the row points, shape (n, outputs, features).
