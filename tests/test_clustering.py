@@ -1,6 +1,8 @@
 """Clustering against exhaustive search, K-means, and the slow reading of Algorithm 1."""
 
 import copy
+import textwrap
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lecore import empirical_ntk, models
@@ -154,6 +158,19 @@ def test_far_blobs_are_told_apart_by_kernelized_similarity():
     estimator = ElasticityClustering(width=256, epochs=20, learning_rate=1e-3, random_state=0)
     labels = estimator.fit_predict(far, auxiliary=other)
     assert clustering_accuracy(np.repeat([0, 1], 20), labels) == 1.0
+
+
+def test_a_search_scores_the_clusters_of_all_points():
+    lines = (ElasticityClustering.__doc__ or "").partition("::\n")[2].partition("    Args:")[0]
+    names = {
+        "numpy": np, "GridSearchCV": GridSearchCV, "adjusted_rand_score": adjusted_rand_score,
+        "ElasticityClustering": partial(ElasticityClustering, epochs=2), "X": X, "y": Y,
+    }  # fmt: skip
+    exec(textwrap.dedent(lines), names)
+    found = names["search"].cv_results_
+    for setting, score in zip(found["params"], found["mean_test_score"], strict=True):
+        labels = ElasticityClustering(epochs=2, **setting).fit_predict(X)
+        assert score == adjusted_rand_score(Y, labels)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])

@@ -33,6 +33,18 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
     Without an auxiliary set, the points with each feature shuffled on its own stand in for it.
     That is an addition of ours; it keeps the marginals and breaks what binds the features.
 
+    There are clusters only of the points it is fitted on, as with scikit-learn's own
+    ``SpectralClustering``, so that a search scores these and holds none out::
+
+        def score(fitted, X, y):
+            return adjusted_rand_score(y, fitted.labels_)
+
+        every = numpy.arange(len(X))
+        search = GridSearchCV(
+            ElasticityClustering(), {"width": [256, 1024]}, scoring=score, cv=[(every, every)]
+        )
+        search.fit(X, y)
+
     Args:
         n_clusters: Number of clusters.
         similarity: ``relative`` or ``kernelized``.
