@@ -277,6 +277,8 @@ def test_unfit_optimisers_are_named():
         prediction_change(model, x, y)
     with pytest.raises(LecoreError, match=r"RMSprop is not known .*; take prediction_change"):
         linearized_change(model, x, y, optimizer=torch.optim.RMSprop(model.parameters()))
+    with pytest.raises(LecoreError, match=r"Adafactor is not known"):  # its eps may be None
+        linearized_change(model, x, y, optimizer=torch.optim.Adafactor(model.parameters()))
 
 
 SETTINGS = {

@@ -76,7 +76,7 @@ def weight_change(
     Raises:
         LecoreError: If its rule is not known, or it is unfit, see :func:`own_names`.
     """
-    names = own_names(optimizer, model, ALL_SETTINGS)
+    names = own_names(optimizer, model, ALL_SETTINGS if has_rule(optimizer) else ())
     if not has_rule(optimizer):
         kind = type(optimizer)
         step = f"{kind.__name__} with step hooks" if kind in RULES else kind.__name__
