@@ -249,7 +249,7 @@ BAD = {
     "nothing of the kind": (Reader, 7, {}, "the data are a int|give a tensor, a mapping"),
     "no such output": (Reader, columns(TRAIN), {"output": "scores"}, "no 'scores'; .*logits"),
     "output of another shape": (Reader, columns(TRAIN), {"output": "hidden"}, "outputs\\); choose"),
-    "no output": (LastState, (IDS, LABELS), {}, "a dict; name .* \\(scores\\)"),
+    "no output": (LastState, (IDS, LABELS), {}, "^the model gives a dict; name .* \\(scores\\)"),
     "no such loss": (Reader, columns(TRAIN), {"loss": "hinge"}, "no loss 'hinge'; choose from"),
     "no such parameter": (Reader, columns(TRAIN), {"parameters": "tail.*"}, "is named 'tail"),
     "no targets": (TwoSides, (X, IDS), {"target": False}, "have no targets"),
@@ -301,6 +301,18 @@ def test_a_loader_of_whole_batches_is_read_as_it_gives_them():
     single = TensorDataset(X, LABELS)
     with pytest.raises(LecoreError, match="targets is a single number; give one a row"):
         examples(DataLoader(single, batch_size=None))
+
+
+@pytest.mark.parametrize("name", ["mapping", "tuple"])
+def test_a_list_of_examples_is_read_example_by_example(name):
+    data = CASES[name][1]
+    if isinstance(data, dict):
+        items = [{key: column[i] for key, column in data.items()} for i in range(N)]
+    else:
+        items = [(*(column[i] for column in data[:-1]), int(data[-1][i])) for i in range(N)]
+    found, right = examples(items), examples(data)
+    torch.testing.assert_close(found.tables, right.tables)
+    assert torch.equal(found.targets, right.targets)
 
 
 def test_false_says_that_there_are_no_targets():

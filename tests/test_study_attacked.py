@@ -252,6 +252,10 @@ BAD = {
     "no pattern": ({"parameters": []}, "chosen by name"),
     "table": ({"train": pd.DataFrame(X.numpy())}, r"\.to_numpy\(\)"),
     "table and targets": ({"train": (pd.DataFrame(X.numpy()), Y)}, r"\.to_numpy\(\)"),
+    "table and column": (
+        {"train": (pd.DataFrame(X.numpy()), pd.Series(Y.numpy()))},
+        r"\.to_numpy\(\)",
+    ),
     "two targets": ({"train": (X, (Y, Y))}, "the targets are a tuple"),
     "width": ({"train": (X[:, :3], Y)}, r"does not take inputs of shape \(n, 3\)"),
 }

@@ -49,9 +49,9 @@ def examples(data: Any, target: str | int | bool | None = None) -> Examples:
 
     Args:
         data: A tensor or array of inputs; a mapping of columns, such as a tokenizer gives; a
-            tuple of inputs and, last, targets; a ``Dataset``, also one of Hugging Face; or a
-            ``DataLoader``, whose ``collate_fn`` and batch size count, but neither its shuffling
-            nor ``drop_last``.
+            tuple of inputs and, last, targets; a list of mappings or tuples, one an example; a
+            ``Dataset``, also one of Hugging Face; or a ``DataLoader``, whose ``collate_fn`` and
+            batch size count, but neither its shuffling nor ``drop_last``.
         target: The column of a mapping or the place in a tuple that holds the targets. If left
             out, ``labels`` or ``label``, or the last place of a tuple; ``False`` if there are none.
 
@@ -90,6 +90,8 @@ def _batches(data: Any) -> Iterable[Any]:
         )
     if hasattr(data, "to_numpy"):
         return [data]  # a table, which is refused with the cure
+    if isinstance(data, list) and data and all(isinstance(d, Mapping | tuple) for d in data):
+        return [_collated([_with_tensors(item) for item in data])]  # an example each
     if isinstance(data, Tensor | np.ndarray | Mapping | Sequence):
         return [data]
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
@@ -154,7 +156,8 @@ def _as_tensors(batch: Any) -> Any:
         return {name: _as_tensors(value) for name, value in batch.items()}
     nested = isinstance(batch, tuple | list) and not _is_numbers(batch)
     if nested and any(
-        isinstance(part, Tensor | np.ndarray | Mapping | tuple | list) for part in batch
+        isinstance(part, Tensor | np.ndarray | Mapping | tuple | list) or hasattr(part, "to_numpy")
+        for part in batch
     ):
         return tuple(_as_tensors(part) for part in batch)
     try:

@@ -107,6 +107,8 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     except Exception as error:
         if python.foreign:
             raise _uses_foreign(python.foreign) from error
+        if isinstance(error, LecoreError):  # of a module of ours
+            raise
         layer = layer_of(error)
         raise LecoreError(
             f"the model fails on one example of shape {tuple(example.shape)} and type "
