@@ -4,6 +4,7 @@ Everywhere ``change[i, j, c]`` is the change of output ``c`` at test point ``j``
 update point ``i``: rows are update points.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from lecore.engine.optimizer_steps import (
     sgd_change,
     weight_change,
 )
-from lecore.engine.points import Side, labelled
+from lecore.engine.points import Side, kept, labelled
 from lecore.engine.real_steps import real_step
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
@@ -47,6 +48,7 @@ def prediction_change(
     learning_rate: float | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     loss: Loss | None = None,
+    outputs: Iterable[int] | None = None,
     dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
     check: bool = True,
@@ -71,6 +73,8 @@ def prediction_change(
             a copy takes its real step (:mod:`lecore.engine.real_steps`).
         loss: Loss of one prediction, see :mod:`lecore.losses`; for targets that are numbers
             :func:`~lecore.losses.squared_error` if left out, for classes it has to be named.
+        outputs: Numbers of the outputs whose changes are kept, such as some of 1000 classes; all if
+            left out. The loss takes all in any case.
         dtype: Precision of the calculation; float64 if left out. The difference of two
             predictions loses digits, so a :class:`~lecore.engine.rounding.RoundingWarning` says
             when a lower precision is too low for the step.
@@ -89,7 +93,8 @@ def prediction_change(
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer, linear=False)
         route = step_route(measured, rows, columns, step, learning_rate, check)
-        return ChangeMatrix(route).compute(measured[1].manners.outputs, step, tiles)
+        count = measured[1].manners.outputs
+        return ChangeMatrix(route, kept(outputs, count)).compute(count, step, tiles)
 
 
 def linearized_change(
@@ -101,6 +106,7 @@ def linearized_change(
     learning_rate: float | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     loss: Loss | None = None,
+    outputs: Iterable[int] | None = None,
     dtype: Precision | None = None,
     tiles: Tiles = Tiles(),  # noqa: B008 - frozen
     check: bool = True,
@@ -116,18 +122,19 @@ def linearized_change(
         rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer, linear=True)
-        outputs = measured[1].manners.outputs
+        count = measured[1].manners.outputs
+        only = kept(outputs, count)
         if learning_rate is None:
             along = step_route(measured, rows, columns, step, None, check, linearized=True)
-            return ChangeMatrix(along).compute(outputs, step, tiles)
-        if outputs > 1:
+            return ChangeMatrix(along, only).compute(count, step, tiles)
+        if count > 1:
             found = structures(measured, rows.inputs, columns, check=False)
             if forward_mode_pays(found, len(rows.inputs), len(columns)):
                 forward = along_steps(measured, rows, columns, step, check)
                 if forward is not None:
-                    return ChangeMatrix(forward).compute(outputs, step, tiles)
+                    return ChangeMatrix(forward, only).compute(count, step, tiles)
         route = kernel_route(measured, rows, Side(columns), check)
-        return KernelMatrix(route, scale=-learning_rate).compute(tiles)
+        return KernelMatrix(route, scale=-learning_rate, kept=only).compute(tiles)
 
 
 def linearized_change_by_layer(

@@ -107,6 +107,62 @@ def test_permuting_points_permutes_the_matrix():
     torch.testing.assert_close(permuted, change[order][:, order])
 
 
+ROUTES = {
+    "matrix products": (prediction_change, lambda: models.two_layer(3, 16, outputs=4), {}),
+    "changed weights": (prediction_change, lambda: normed(4), {}),
+    "a real step": (prediction_change, lambda: normed(4), {"optimizer": torch.optim.Adagrad}),
+    "kernel": (linearized_change, lambda: normed(4), {}),
+    "along a step": (linearized_change, lambda: normed(4), {"optimizer": torch.optim.Adam}),
+    "forward mode": (linearized_change, lambda: normed(300), {}),
+}
+
+
+def normed(outputs):
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, outputs))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a real step is slower
+@pytest.mark.parametrize("tiles", [Tiles(), Tiles(shape=(2, 3))])
+@pytest.mark.parametrize("name", ROUTES)
+def test_some_outputs_are_those_of_all(name, tiles):
+    measure, make, step = ROUTES[name]
+    model = make()
+    step = {k: v(model.parameters(), 0.01) for k, v in step.items()} or {"learning_rate": 0.01}
+    given = model, points(3), torch.arange(3), points(4)
+    settings = {"loss": losses.cross_entropy, "tiles": tiles} | step
+    torch.manual_seed(0)
+    whole = measure(*given, **settings)
+    some = measure(*given, outputs=[3, 0], **settings)
+    torch.testing.assert_close(some, whole[..., [3, 0]], rtol=1e-9, atol=1e-15)
+
+
+def test_a_store_knows_its_outputs(tmp_path):
+    pytest.importorskip("zarr")
+    for measure in (prediction_change, linearized_change):
+        given = normed(4), points(3), torch.arange(3)
+        settings = {"loss": losses.cross_entropy, "learning_rate": 0.01}
+        tiles = Tiles(store=tmp_path / measure.__name__)
+        found = measure(*given, outputs=[2], tiles=tiles, **settings)
+        torch.testing.assert_close(torch.tensor(found[:]), measure(*given, **settings)[..., [2]])
+        with pytest.raises(ValueError, match="holds"):
+            measure(*given, outputs=[1], tiles=tiles, **settings)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [([4], "choose some of 0 to 3"), ([-1], "choose"), ([], "choose"), ("3", "give numbers"),
+     (2, "give numbers"), ([1.5], "give numbers")],
+)  # fmt: skip
+def test_what_are_no_outputs_is_refused(outputs, words):
+    for measure in (prediction_change, linearized_change):
+        with pytest.raises(ValueError, match=words):
+            measure(
+                normed(4), points(2), torch.arange(2), learning_rate=0.1, outputs=outputs,
+                loss=losses.cross_entropy,
+            )  # fmt: skip
+
+
 def test_linear_model_in_closed_form():
     model, x = nn.Linear(3, 1).double(), torch.randn(4, 3, dtype=torch.float64)
     y = torch.zeros(4, 1, dtype=torch.float64)

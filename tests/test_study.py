@@ -214,6 +214,23 @@ def test_only_the_parameters_asked_for_are_trained():
     assert all(p.requires_grad for p in one.model.parameters())
 
 
+def test_only_the_outputs_asked_for_are_kept():
+    whole, one = study("mapping"), study("mapping", outputs=[2, 0])
+    torch.testing.assert_close(one.change(), whole.change()[..., [2, 0]])
+    ratio = (
+        whole.change()[..., [2, 0]].norm(dim=2) / whole.own_change()[:, [2, 0]].norm(dim=1)[:, None]
+    )
+    torch.testing.assert_close(one.similarity(), ratio)
+    lines = one.by_layer([(0, 1)]).set_index(["layer", "output"]).change
+    pd.testing.assert_series_equal(
+        lines, whole.by_layer([(0, 1)]).set_index(["layer", "output"]).change[lines.index]
+    )
+    assert set(lines.index.get_level_values("output")) == {0, 2}
+    assert one.plan().set_index("question").result["change, exact"] == N * M * 2 * 8 / 2**30
+    with pytest.raises(LecoreError, match="choose some of 0 to 2"):
+        study("mapping", outputs=[3]).by_layer([(0, 1)])
+
+
 def test_without_test_examples_those_of_training_are_asked():
     model, data = built(TwoSides), CASES["tuple"][1]
     one = Study(model, data, loss="cross_entropy", learning_rate=RATE)

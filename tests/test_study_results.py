@@ -91,6 +91,12 @@ def test_weights_of_files_are_steps(tmp_path):
         np.testing.assert_array_equal(then.self_influence, right.self_influence())
 
 
+def test_some_outputs_keep_their_numbers():
+    whole = study(DATA).results("change", "change_by_layer")
+    found = study(DATA, outputs=[2, 0]).results("change", "change_by_layer")
+    xarray.testing.assert_allclose(found, whole.sel(output=[2, 0]))
+
+
 def test_layers_of_several_inputs_have_their_own_names():
     class Two(torch.nn.Module):
         def __init__(self):

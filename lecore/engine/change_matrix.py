@@ -11,7 +11,7 @@ from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import PRODUCT_DTYPES
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.optimizer_steps import WeightChange
-from lecore.engine.points import Side, witness
+from lecore.engine.points import Side, only, witness
 from lecore.engine.rounding import warn_below_rounding
 from lecore.engine.routes.chains import Dense
 from lecore.engine.routes.dense_steps import dense_change
@@ -118,9 +118,15 @@ StepRoute = TwoLayerSteps | DenseSteps | ChangedWeights
 
 @dataclass
 class ChangeMatrix:
-    """Prediction changes over all pairs of points, which a route computes tile by tile."""
+    """Prediction changes over all pairs of points, which a route computes tile by tile.
+
+    Attributes:
+        route: How.
+        kept: The outputs whose changes are kept; all if there are none.
+    """
 
     route: StepRoute
+    kept: tuple[int, ...] = ()
 
     def compute(self, outputs: int, step: WeightChange, tiles: Tiles) -> Any:
         """The whole matrix Δ, of steps of an optimiser by which it is recognised in a store."""
@@ -134,7 +140,7 @@ class ChangeMatrix:
                 by=__name__, key=tiles.key, model=network.module, parameters=network.parameters,
                 buffers=network.fixed, loss=route.rows.loss, optimizer=step,
                 data=[route.rows.inputs, route.rows.targets, route.columns],
-                settings=(network.products, linearized),
+                settings=(network.products, linearized, *self.kept),
             )  # fmt: skip
         change = compute_tiles(
             self,
@@ -142,7 +148,7 @@ class ChangeMatrix:
             len(route.columns),
             tiles=tiles,
             dtype=network.dtype,
-            trailing=(outputs,),
+            trailing=(len(self.kept) or outputs,),
             device=network.device,
             row_bytes=cost.row,
             column_bytes=cost.column,
@@ -158,7 +164,7 @@ class ChangeMatrix:
         route, network = self.route, self.route.network
         shorter = PRODUCT_DTYPES.get(network.products, network.manners.lowest)
         with torch.no_grad(), network.flags():
-            prediction = network.copy().predict(route.columns)
+            prediction = only(network.copy().predict(route.columns), self.kept)
         if isinstance(change, Tensor):
             warn_below_rounding(change, prediction, shorter)
             return
@@ -179,7 +185,7 @@ class ChangeMatrix:
         """Δ of these rows and columns."""
         network = self.route.network
         with torch.no_grad(), network.flags(), of_rows(rows):
-            change = self.route.change(rows, columns)
+            change = only(self.route.change(rows, columns), self.kept)
             if not all_finite(change):
                 raise LecoreError(
                     f"steps on rows {rows.start} to {rows.stop - 1} give changes that are not "

@@ -20,7 +20,7 @@ from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.failures import of_rows
 from lecore.engine.network.snapshot import Snapshot
-from lecore.engine.points import Side, witness
+from lecore.engine.points import Side, only, witness
 from lecore.engine.routes.two_layer import TwoLayer, two_layer_kernel, two_layer_prediction
 from lecore.engine.tiling.cuts import TileCost
 from lecore.engine.tiling.tiles import Tiles, check_tiles, compute_tiles
@@ -216,11 +216,14 @@ class KernelMatrix:
         route: How.
         form: Which entries to keep of the outputs × outputs block.
         scale: Factor of the result.
+        kept: The outputs of column points that are kept, of a loss at row points; all if there
+            are none.
     """
 
     route: KernelRoute
     form: Form = "full"
     scale: float = 1.0
+    kept: tuple[int, ...] = ()
 
     def compute(self, tiles: Tiles) -> Any:
         """The whole matrix."""
@@ -233,7 +236,7 @@ class KernelMatrix:
                 by=__name__, key=tiles.key, model=network.module, parameters=network.parameters,
                 buffers=network.fixed, loss=[side.loss for side in sides],
                 data=[side[:2] for side in sides],
-                settings=(network.products, self.form, self.scale),
+                settings=(network.products, self.form, self.scale, *self.kept),
             )  # fmt: skip
         return compute_tiles(
             self,
@@ -241,7 +244,7 @@ class KernelMatrix:
             len(route.columns.inputs),
             tiles=tiles,
             dtype=route.network.dtype,
-            trailing=_trailing(route, self.form),
+            trailing=(len(self.kept),) if self.kept else _trailing(route, self.form),
             device=route.network.device,
             row_bytes=cost.row,
             column_bytes=cost.column,
@@ -267,7 +270,8 @@ class KernelMatrix:
                     "take a larger dtype, or a network that has not diverged",
                 )
             block = block if self.scale == 1 else block.mul_(self.scale)
-            return block.view(*block.shape[:2], *_trailing(self.route, self.form))
+            block = block.view(*block.shape[:2], *_trailing(self.route, self.form))
+            return only(block, self.kept)
 
 
 def _trailing(route: KernelRoute, form: Form) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Points and labels as a network can take them."""
 
+from collections.abc import Iterable
+from operator import index
 from typing import Any, NamedTuple
 
 import torch
@@ -51,6 +53,28 @@ class Side(NamedTuple):
 
 def _inner_product(prediction: Tensor, signal: Tensor) -> Tensor:
     return (prediction * signal).sum()
+
+
+def kept(chosen: Iterable[int] | None, outputs: int) -> tuple[int, ...]:
+    """Numbers of the outputs that are kept; none if that are all.
+
+    Raises:
+        LecoreError: If they are no numbers of outputs.
+    """
+    if chosen is None:
+        return ()
+    try:
+        found = tuple(map(index, chosen))
+    except TypeError as error:
+        raise LecoreError(f"outputs is {chosen!r}", "give numbers such as [3, 7]") from error
+    if not found or min(found) < 0 or max(found) >= outputs:
+        raise LecoreError(f"outputs is {chosen!r}", f"choose some of 0 to {outputs - 1}")
+    return found
+
+
+def only(values: Tensor, kept: tuple[int, ...]) -> Tensor:
+    """Those of values, shape (…, outputs), that are kept."""
+    return values[..., list(kept)] if kept else values
 
 
 def witness(network: Snapshot, side: Side) -> Tensor:

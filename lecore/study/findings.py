@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
+from lecore.engine.points import kept
 from lecore.errors import LecoreError
 from lecore.study.influence import loss_kernel_by_layer
 from lecore.study.predictions import Predicted
@@ -138,6 +139,7 @@ def layer_changes(
     targets: Tensor,
     columns: Tensor,
     pairs: Sequence[tuple[int, int]],
+    outputs: Sequence[int] | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """What each layer adds to the change of some predictions, to first order.
@@ -148,6 +150,7 @@ def layer_changes(
         targets: Their targets.
         columns: Test points.
         pairs: Rows of a training and a test example each.
+        outputs: Numbers of those that are kept.
         settings: ``learning_rate``, ``loss`` and ``dtype``.
 
     Returns:
@@ -157,11 +160,12 @@ def layer_changes(
     shares = linearized_change_by_layer(
         network, rows[lefts], targets[lefts], columns[rights], **settings
     )
+    (count,) = {share.shape[2] for share in shares.values()}
     lines = [
-        (i, j, layer, output, float(value))
+        (i, j, layer, output, float(share[lefts.index(i), rights.index(j), output]))
         for i, j in pairs
         for layer, share in shares.items()
-        for output, value in enumerate(share[lefts.index(i), rights.index(j)])
+        for output in kept(outputs, count) or range(count)
     ]
     return pd.DataFrame(lines, columns=["train", "test", "layer", "output", "change"])
 

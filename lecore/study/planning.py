@@ -44,7 +44,10 @@ def planned(study: "Study") -> pd.DataFrame:
 def _questions(study: "Study") -> dict[str, Ask]:
     network, rows, columns = study._network, study._rows, study._columns
     given: dict[str, Any] = {"loss": study.loss, "dtype": study.dtype}
-    step = given | {"learning_rate": study.learning_rate, "optimizer": study.optimizer}
+    step = given | {
+        "learning_rate": study.learning_rate, "optimizer": study.optimizer,
+        "outputs": study.outputs,
+    }  # fmt: skip
     known: Tensor | None = None if study.train.targets is None else study._targets(study.train)
     found: dict[str, Ask] = {}
     if known is None:

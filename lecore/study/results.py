@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lecore.changes import linearized_change_by_layer
+from lecore.engine.points import kept
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError, extra
 from lecore.names import check_name
@@ -84,7 +85,11 @@ def results(
             compat="override", join="exact",
         )  # fmt: skip
     same = study.test is study.train
-    given = {"train": train, "test": train if same and test is None else test, "output": output}
+    given = {
+        "train": train,
+        "test": train if same and test is None else test,
+        "output": study.outputs if output is None else output,
+    }
     for name in found.dims:
         if name in given:
             found = found.assign_coords({name: _named(given[name], found.sizes[name], name)})
@@ -155,7 +160,9 @@ def _change_by_layer(study: "Study", step: Any, tiles: Tiles) -> Any:
         shares = linearized_change_by_layer(
             *_points(study), study._columns, learning_rate=rate, loss=study.loss, dtype=study.dtype
         )
-    return _by_layer(study, shares, *PAIRS, "output")
+    found = _by_layer(study, shares, *PAIRS, "output")
+    chosen = kept(study.outputs, found.sizes["output"])
+    return found[..., list(chosen)] if chosen else found
 
 
 def _self_influence(study: "Study", step: Any, tiles: Tiles) -> Any:

@@ -54,6 +54,7 @@ class Study:
         learning_rate: η of a plain SGD step.
         optimizer: Instead of it, an optimiser of this model: the step is its next one. To first
             order that is known of SGD, Adam and AdamW.
+        outputs: Numbers of those whose changes are kept, such as some classes; the loss takes all.
         parameters: Patterns of names such as ``layer4.*``; all others stay fixed.
         dtype: Precision of the calculation; float64 if left out.
 
@@ -72,6 +73,7 @@ class Study:
         loss: Loss | str | None = None,
         learning_rate: float | None = None,
         optimizer: torch.optim.Optimizer | None = None,
+        outputs: Sequence[int] | None = None,
         parameters: str | Sequence[str] | None = None,
         dtype: Precision | None = None,
     ) -> None:
@@ -94,7 +96,7 @@ class Study:
             loss = LOSSES[loss]
         self.train, self.test = sides[0], sides[-1]
         self.model, self.output, self.loss, self.dtype = model, output, loss, dtype
-        self.learning_rate, self.optimizer = learning_rate, optimizer
+        self.learning_rate, self.optimizer, self.outputs = learning_rate, optimizer, outputs
         self.patterns = patterns_of(parameters)
         self._network, self._rows, self._columns = over_rows(model, self.train, self.test, output)
 
@@ -141,7 +143,7 @@ class Study:
                 self._network, self._rows, self._targets(self.train),
                 None if self.test is self.train else self._columns,
                 learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
-                dtype=self.dtype, tiles=tiles,
+                outputs=self.outputs, dtype=self.dtype, tiles=tiles,
             )  # fmt: skip
 
     def similarity(self, step: Literal["exact", "linear"] = "exact") -> Tensor:
@@ -162,7 +164,7 @@ class Study:
             return findings.own_changes(
                 STEPS[step], self._network, self._rows, self._targets(self.train),
                 learning_rate=self.learning_rate, optimizer=self.optimizer, loss=self.loss,
-                dtype=self.dtype,
+                outputs=self.outputs, dtype=self.dtype,
             )  # fmt: skip
 
     def results(self, *questions: str, **settings: Any) -> Any:
@@ -230,7 +232,7 @@ class Study:
         with self._trained():
             found = findings.layer_changes(
                 self._network, self._rows, self._targets(self.train), self._columns, pairs,
-                learning_rate=rate, loss=self.loss, dtype=self.dtype,
+                outputs=self.outputs, learning_rate=rate, loss=self.loss, dtype=self.dtype,
             )  # fmt: skip
         found["layer"] = found["layer"].map(self._own_name)
         return found
