@@ -4,6 +4,7 @@ The table of problems asks it of every network; here are the circumstances.
 """
 
 import random
+from functools import cache
 
 import numpy as np
 import pytest
@@ -101,14 +102,19 @@ CIRCUMSTANCES = {
 }
 
 
+@cache
+def elsewhere(name, call):
+    case = problem(name, 3)
+    return CALLS[call](case.model(), case.x, case.y)
+
+
 @pytest.mark.parametrize("where", CIRCUMSTANCES)
 @pytest.mark.parametrize("call", ["empirical_ntk", "in threads", "prediction_change",
                                   "linearized_change", "output_gradient"])  # fmt: skip
 @pytest.mark.parametrize("name", ["cnn", "attention", "norm of llama", "counts in a buffer"])
 def test_the_same_numbers_wherever_it_is_called(name, call, where):
-    case = problem(name, 3)
-    model = case.model()
-    alone = CALLS[call](model, case.x, case.y)
+    case, alone = problem(name, 3), elsewhere(name, call)
+    model = case.model()  # a new one, so that it is looked at in there
     with CIRCUMSTANCES[where]():
         before = world(model, case.x, case.y)
         inside = CALLS[call](model, case.x, case.y)

@@ -80,7 +80,7 @@ def client():
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_threads_give_what_one_gives(name, measure):
-    model, x, y = network(name, 12)
+    model, x, y = network(name, 8)
     alone = MEASURES[measure](model, x, y, Tiles())
     before = world(model, x, y)
     together = MEASURES[measure](model, x, y, Tiles(jobs=8, shape=(2, 3)))
