@@ -41,7 +41,7 @@ class Bounds(NamedTuple):
     Attributes:
         low: Never below it.
         high: Never above it.
-        open: Units whose program ran out of time before their sign was known.
+        open: Units whose programme ran out of time before their sign was known.
     """
 
     low: Array
