@@ -17,13 +17,13 @@ from lecore.losses import cross_entropy
 from lecore.models import fully_connected
 from lecore.seeding import seeded
 from lecore.similarity import relative_similarity
+from lecore.studies.neighbours.box_search import largest_difference
 from lecore.studies.neighbours.equivalent_networks import (
     Affine,
     Box,
     box,
     compress,
     interval_bounds,
-    largest_difference,
     layers_of,
     network_of,
     rescaled,

@@ -16,16 +16,14 @@ from scipy import optimize, sparse
 from torch import Tensor
 
 from lecore.errors import LecoreError
+from lecore.studies.neighbours.box_search import ascend, check_inside, points_in
 from lecore.studies.neighbours.equivalent_networks import (
     WHERE,
     Affine,
     Bounds,
     Box,
-    ascend,
-    check_inside,
     interval_bounds,
     network_of,
-    points_in,
 )
 
 MARGIN = 1e-6
