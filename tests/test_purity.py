@@ -26,7 +26,7 @@ from lecore import (
 from lecore.engine.sketches import gradient_sketch
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
-from tests.oracle import differences, problem, world
+from tests.oracle import differences, flags, problem, world
 from tests.zoo import ARCHITECTURES, net
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
@@ -181,6 +181,14 @@ def test_settings_of_the_process_are_put_back():
         backends.mkldnn.matmul.fp32_precision = found[0]
         backends.mha.set_fastpath_enabled(found[1])
         backends.cuda.enable_flash_sdp(True)
+
+
+def test_precisions_that_a_compiler_writes_down_are_put_back():
+    function = torch.compile(lambda h: h.tanh(), backend="eager")
+    model = net(lambda self, x: self.layer(function(x)), layer=nn.Linear(5, 2))
+    before = flags()
+    empirical_ntk(model, torch.randn(3, 5))
+    assert not differences(before, flags())
 
 
 class Failing(nn.Module):

@@ -1185,6 +1185,7 @@ OPAQUE = {
     "data parallel part": (
         lambda c: nn.Sequential(nn.DataParallel(nn.Linear(5, 6)), nn.Linear(6, c)), normal(5),
     ),
+    "traced into a graph": (lambda c: torch.fx.symbolic_trace(mlp(c)), normal(5)),
     "one at a time": (lambda c: net(alone, layer=nn.Linear(5, c)), normal(5)),
     "in channels-last": (
         lambda c: nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, c))

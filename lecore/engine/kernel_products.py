@@ -85,9 +85,16 @@ class KernelProducts:
         leaves: Parameters = dict(network.leaves)
         total = {name: torch.zeros_like(w) for name, w in network.parameters.items()}
         parts = self._parts(network)
+        # where a sum of signals need not send back the sum, each goes alone
+        one = network.manners.bent
         for x, v in zip(parts, vector.split(len(parts[0])), strict=True):
-            part = plain_gradient(network, lambda x=x, v=v: (network.predict(x, leaves) * v).sum())  # type: ignore[misc]
-            total = {name: total[name] + gradient for name, gradient in part.items()}
+            for c in range(v.shape[1]) if one else (slice(None),):
+
+                def value(x: Tensor = x, v: Tensor = v, c: Any = c) -> Tensor:
+                    return (network.predict(x, leaves) * (1 if one else v))[:, c].sum()
+
+                for name, gradient in plain_gradient(network, value).items():
+                    total[name] += v[0, c] * gradient if one else gradient
         return total
 
     def along(self, network: Snapshot, inputs: Tensor, weights: Parameters) -> Tensor:
