@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from lecore import (
     Tiles,
@@ -98,13 +99,15 @@ CIRCUMSTANCES = {
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "anomaly detection": torch.autograd.detect_anomaly,
     "a device": lambda: torch.device("cpu"),
+    "parametrize.cached": parametrize.cached,
 }
 
 
 @pytest.mark.parametrize("where", CIRCUMSTANCES)
 @pytest.mark.parametrize("call", ["empirical_ntk", "in threads", "prediction_change",
                                   "linearized_change", "output_gradient"])  # fmt: skip
-@pytest.mark.parametrize("name", ["cnn", "attention", "norm of llama", "counts in a buffer"])
+@pytest.mark.parametrize("name", ["cnn", "attention", "norm of llama", "counts in a buffer",
+                                  "weight norm"])  # fmt: skip
 def test_the_same_numbers_wherever_it_is_called(name, call, where):
     case = problem(name, 3)
     model = case.model()

@@ -525,7 +525,7 @@ def test_processes_that_know_another_network_are_refused(monkeypatch):
     block = next(type(m) for m in model if hasattr(m, "linear"))
     monkeypatch.setattr(block, "forward", lambda self, x: x + 3 * self.linear(x))
     tiles = Tiles(jobs=2, backend="processes", shape=(2, 2))
-    with pytest.raises(LecoreError, match="another process computes another network"):
+    with pytest.raises(LecoreError, match="another process or thread computes another"):
         empirical_ntk(model, X, tiles=tiles)
 
 
