@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import jvp
 
 from lecore.engine.checks.gradients import combination, combined_gradients
 from lecore.engine.checks.tolerances import tolerance
+from lecore.engine.gradients.forward import derivative_along
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.plain import flat, plain_gradient
 from lecore.engine.gradients.structure import Structure
@@ -101,10 +101,7 @@ class KernelProducts:
         """How the predictions at some points change along a direction, shape (n, outputs)."""
         if self.forward:
             with torch.enable_grad():  # as fused recurrent layers need it
-                change: Tensor = jvp(
-                    lambda moved: network.predict(inputs, moved), (network.parameters,), (weights,)
-                )[1]
-            return change.detach()
+                return derivative_along(network, inputs, weights).detach()
         structure = Structure((), tuple(weights), network.manners.outputs, "plain")
         rows = []
         for x in inputs.split(1):
@@ -150,7 +147,7 @@ def _adds_up(products: KernelProducts, sample: Tensor, rows: Parameters) -> bool
 def _goes_forward(products: KernelProducts, sample: Tensor, rows: Parameters, check: bool) -> bool:
     """Whether derivatives along a gradient, taken forward, are its products with gradients."""
     network = products.network.copy()
-    if not check and network.manners.bent:  # its derivatives forward may be others
+    if network.manners.bent:  # its derivatives forward may be others
         return False
     gram = torch.stack([of @ of.T for of in rows.values()]).sum(0)
     sizes = gram.diagonal().sqrt()
