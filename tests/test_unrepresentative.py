@@ -22,6 +22,7 @@ from lecore import (
 )
 from lecore.errors import LecoreError
 from lecore.losses import squared_error
+from lecore.study.predictions import predicted
 from tests.oracle import Problem, seed
 from tests.zoo import net
 
@@ -175,9 +176,17 @@ def test_mixing_that_two_points_do_not_show_is_refused(name):
     for measure in (
         lambda: prediction_change(model, X, Y, learning_rate=0.1),
         lambda: output_gradient(model, X, Y),
+        lambda: ntk_operator(model, X),
+        lambda: predicted(model, X, Y, None, None),
     ):
         with pytest.raises(LecoreError, match="other examples"):
             measure()
+    values = [loss_kernel(model, X, Y, loss=loss) for loss in (squared_error, looks)]
+    torch.testing.assert_close(*values)  # every example alone, under vmap or not
+
+
+def looks(f, t):
+    return squared_error(f, t) if f.sum() < 1e9 else f.sum()
 
 
 def shared(change):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lecore.engine.checks.gradients import combination, combined_gradients
+from lecore.engine.checks.predictions import check_batch
 from lecore.engine.checks.tolerances import tolerance
 from lecore.engine.gradients.forward import derivative_along
 from lecore.engine.gradients.per_example import gradient_factors
@@ -123,6 +124,9 @@ def kernel_products(measured: Measured, inputs: Tensor, check: bool) -> KernelPr
     products = KernelProducts(network, inputs.clone(), alone=network.manners.bent)
     sample = torch.cat([pair(inputs, inputs), inputs[:1]])  # one twice, as they may share a sum
     with torch.no_grad():
+        if check and not products.alone:
+            for part in products._parts(network):
+                check_batch(network, part)
         gradients = combined_gradients(network.copy(), sample)
         rows = {name: torch.stack(of) for name, of in gradients.items()}
         if check and not _adds_up(products, sample, rows):
