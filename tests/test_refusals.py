@@ -741,6 +741,13 @@ def test_a_prediction_that_is_not_finite_is_called_so(call):
     refused(lambda: CALLS[call](model, torch.randn(3, 5), torch.randn(3, 1)), "not finite")
 
 
+def test_a_prediction_between_the_first_and_the_last_that_is_not_finite_is_called_so():
+    model = net(lambda self, x: self.layer(x.sqrt()), layer=nn.Linear(5, 1))
+    x = torch.ones(3, 5)
+    x[1] = -1.0
+    refused(lambda: prediction_change(model, x, torch.randn(3, 1), **STEP), "prediction is not")
+
+
 @pytest.mark.parametrize("rate", [10**400, torch.tensor(0.1), "fast", -1.0, float("nan"), True])
 def test_a_rate_that_is_none_is_refused(rate):
     refused(

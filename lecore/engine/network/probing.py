@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lecore.engine.network.calling import called
 from lecore.engine.network.failures import layer_of
 from lecore.engine.network.graphs import has_own_backward, leaves_behind, lowest_type
 from lecore.engine.network.in_precision import InPrecision, cast_to
@@ -85,6 +85,8 @@ def together(found: list[Manners]) -> Manners:
 
 def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     leaves = {k: converted(p, Tensor.clone, True) for k, p in network.leaves.items()}
+    for leaf in leaves.values():
+        leaf.requires_grad_()  # those of scripts are plain tensors
     fixed = {k: converted(t, Tensor.clone, True) for k, t in network.fixed.items()}
     versions = {k: t._version for k, t in (*leaves.items(), *fixed.items())}
     module = network.copy().module
@@ -101,7 +103,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
             before = random_states()
             given: dict[str, Tensor] = {**leaves, **fixed}
             with torch.enable_grad(), network.dressed(given), values, python, longer:
-                output = functional_call(module, given, (example.clone(),))
+                output = called(module, given, example.clone())
             draws = random_states() != before
     except Exception as error:
         if python.foreign:
@@ -167,7 +169,7 @@ def _without_gradients(network: Snapshot, example: Tensor, longer: Any, predicti
     module = network.copy().module
     try:
         with generators_left_alone(), torch.no_grad(), network.dressed(given), longer:
-            again = network.checked(functional_call(module, given, (example.clone(),)), 1)
+            again = network.checked(called(module, given, example.clone()), 1)
     except Exception:
         return False
     if again.shape != prediction.shape:
