@@ -141,13 +141,13 @@ def compute_tiles(
         A tensor, or a Zarr array for reading, of shape (n, m, …).
 
     Raises:
-        ValueError: If the budget does not hold one entry, the result does not fit into memory,
+        LecoreError: If the budget does not hold one entry, the result does not fit into memory,
             or the store holds something else.
         OSError: If the disk is full.
         LecoreError: If workers die, or there is no room for temporary files.
     """
     if rows < 1 or columns < 1 or (symmetric and rows != columns):
-        raise ValueError(
+        raise LecoreError(
             f"need at least one row and one column, as many of both if symmetric; got {rows} and "
             f"{columns}"
         )
@@ -211,7 +211,7 @@ class _Task:
         block = self.tile(*cut)
         shape = (*(part.stop - part.start for part in cut), *self.trailing)
         if block.shape != shape:
-            raise ValueError(f"a tile has shape {tuple(block.shape)}, not {shape}")
+            raise LecoreError(f"a tile has shape {tuple(block.shape)}, not {shape}")
         if self.store is not None:
             self.store.put(*cut, block)
             return cut, None
