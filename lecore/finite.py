@@ -16,7 +16,7 @@ def check_finite(tensor: Tensor, name: str) -> None:
     """Refuse NaN and infinities.
 
     Raises:
-        ValueError: With their number.
+        LecoreError: With their number.
     """
     if not all_finite(tensor):
         bad = int((~torch.isfinite(tensor)).sum())

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lecore.errors import LecoreError
 from lecore.finite import check_finite
 
 
@@ -17,7 +18,7 @@ def softmax_change(logits: Tensor, change: Tensor) -> Tensor:
         Change of the probabilities, shape (n, m, classes).
 
     Raises:
-        ValueError: If there are fewer than two classes, or an entry is not finite.
+        LecoreError: If there are fewer than two classes, or an entry is not finite.
     """
     log_before, log_ratio = _log_probabilities(logits, change)
     small = log_before.exp() * log_ratio.clamp(max=1).expm1()
@@ -39,7 +40,7 @@ def prediction_divergence(logits: Tensor, change: Tensor) -> Tensor:
         Shape (n, m), ≥ 0, in nats.
 
     Raises:
-        ValueError: If there are fewer than two classes, or an entry is not finite.
+        LecoreError: If there are fewer than two classes, or an entry is not finite.
     """
     log_before, log_ratio = _log_probabilities(logits, change)
     before, after = log_before.exp(), (log_before + log_ratio).exp()
@@ -55,12 +56,12 @@ def prediction_divergence(logits: Tensor, change: Tensor) -> Tensor:
 def _log_probabilities(logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """The pair log p (m, classes) and log p⁺ − log p (n, m, classes), exact for small changes."""
     if logits.ndim != 2 or change.ndim != 3 or change.shape[1:] != logits.shape:
-        raise ValueError(
+        raise LecoreError(
             "need logits (m, classes) and their change (n, m, classes), got "
             f"{tuple(logits.shape)} and {tuple(change.shape)}"
         )
     if logits.shape[1] < 2:
-        raise ValueError("the softmax of one logit is constant; give the logits of all classes")
+        raise LecoreError("the softmax of one logit is constant; give the logits of all classes")
     check_finite(logits, "logits")
     check_finite(change, "change")
     log_before = logits.log_softmax(dim=1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from lecore.errors import LecoreError
 from lecore.finite import check_finite
 from lecore.names import check_name
 
@@ -42,21 +43,18 @@ def relative_similarity(change: Any, own_change: Any = None) -> Tensor:
         point that did not move its own prediction is NaN.
 
     Raises:
-        ValueError: If no update point moved its own prediction, an entry is not finite, or
+        LecoreError: If no update point moved its own prediction, an entry is not finite, or
             ``own_change`` is missing for a rectangular change.
 
     Warns:
         UndefinedRowsWarning: If some rows are undefined.
     """
     if change.ndim != 3:
-        raise ValueError(f"change must be (n, m, outputs), got shape {tuple(change.shape)}")
+        raise LecoreError(f"change must be (n, m, outputs), got shape {tuple(change.shape)}")
+    if own_change is not None and tuple(own_change.shape) != tuple(change.shape[::2]):
+        raise LecoreError(f"own_change must be (n, outputs), got {tuple(own_change.shape)}")
     size = _sizes(change, "change")
-    if own_change is None:
-        own = _diagonal(size)
-    elif tuple(own_change.shape) == (change.shape[0], change.shape[2]):
-        own = _sizes(own_change, "own_change").to(size)
-    else:
-        raise ValueError(f"own_change must be (n, outputs), got {tuple(own_change.shape)}")
+    own = _diagonal(size) if own_change is None else _sizes(own_change, "own_change").to(size)
     ratio = size / own[:, None]
     undefined = (own == 0) | ~torch.isfinite(ratio).all(dim=1)
     still = int(undefined.sum())
@@ -67,7 +65,7 @@ def relative_similarity(change: Any, own_change: Any = None) -> Tensor:
         "larger learning rate, more precision, or logits instead of saturated probabilities"
     )
     if still == len(own):
-        raise ValueError(message)
+        raise LecoreError(message)
     warnings.warn(f"{message} (their rows are NaN)", UndefinedRowsWarning, stacklevel=2)
     return ratio.masked_fill(undefined[:, None], float("nan"))
 
@@ -107,12 +105,12 @@ def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate
         Shape (n, m).
 
     Raises:
-        ValueError: If the network has several outputs, or a gradient is exactly zero.
+        LecoreError: If the network has several outputs, or a gradient is exactly zero.
     """
     if change.shape[2] != 1:
-        raise ValueError(f"S_ker is defined for one output, this network has {change.shape[2]}")
+        raise LecoreError(f"S_ker is defined for one output, this network has {change.shape[2]}")
     if not bool((output_gradient != 0).all()):
-        raise ValueError("the loss gradient is zero at an update point, so its row is undefined")
+        raise LecoreError("the loss gradient is zero at an update point, so its row is undefined")
     return -change[:, :, 0] / (learning_rate * output_gradient)
 
 
@@ -120,11 +118,11 @@ def normalized_similarity(kernel: Tensor) -> Tensor:
     """K[i, j] / √(K[i, i] K[j, j]) of a square kernelized similarity (He & Su, appendix).
 
     Raises:
-        ValueError: If the matrix is not square, or its diagonal is not positive.
+        LecoreError: If the matrix is not square, or its diagonal is not positive.
     """
     diagonal = _diagonal(kernel)
     if not bool((diagonal > 0).all()):
-        raise ValueError("the diagonal of the kernel must be positive")
+        raise LecoreError("the diagonal of the kernel must be positive")
     return kernel / (diagonal[:, None] * diagonal).sqrt()
 
 
@@ -157,19 +155,19 @@ def correlation_with_distance(
         A number in [−1, 1].
 
     Raises:
-        ValueError: If the shapes differ, a number is infinite, or either side is constant.
+        LecoreError: If the shapes differ, a number is infinite, or either side is constant.
     """
     similarity = np.asarray(similarity, dtype=np.float64)
     if similarity.shape != distance.shape or similarity.shape[0] != similarity.shape[1]:
-        raise ValueError(f"shapes differ: {similarity.shape} and {distance.shape}")
+        raise LecoreError(f"shapes differ: {similarity.shape} and {distance.shape}")
     if not np.isfinite(distance).all() or np.isinf(similarity).any():
-        raise ValueError("distances and similarities must be finite; choose points of one class")
+        raise LecoreError("distances and similarities must be finite; choose points of one class")
     pairs = ~np.isnan(similarity)
     if not self_pairs:
         pairs &= ~np.eye(len(distance), dtype=bool)
     s, d = similarity[pairs], distance[pairs]
     if len(s) == 0 or np.ptp(s) == 0 or np.ptp(d) == 0:
-        raise ValueError("the correlation of a constant is undefined")
+        raise LecoreError("the correlation of a constant is undefined")
     check_name("method", method, ("pearson", "spearman"))
     correlation = stats.pearsonr if method == "pearson" else stats.spearmanr
     return float(correlation(s, d).statistic)
@@ -177,7 +175,7 @@ def correlation_with_distance(
 
 def _diagonal(matrix: Tensor) -> Tensor:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"need a square matrix, got shape {tuple(matrix.shape)}")
+        raise LecoreError(f"need a square matrix, got shape {tuple(matrix.shape)}")
     return matrix.diagonal()
 
 

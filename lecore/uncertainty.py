@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lecore.errors import LecoreError
+
 FEWEST = 3
 """Runs that an interval takes at least."""
 
@@ -46,7 +48,7 @@ def over_runs(
         bounds: Range of the quantity, to which the interval is cut, such as (0, 100) for per cent.
 
     Raises:
-        ValueError: If there are no runs, or a value is not finite.
+        LecoreError: If there are no runs, or a value is not finite.
     """
     runs = _runs(values)
     mean = float(runs.mean())
@@ -67,11 +69,11 @@ def over_ratios(values: ArrayLike, confidence: float = 0.95) -> Interval:
         confidence: Coverage in (0, 1).
 
     Raises:
-        ValueError: If there are no runs, or a value is not finite and positive.
+        LecoreError: If there are no runs, or a value is not finite and positive.
     """
     runs = _runs(values)
     if not (runs > 0).all():
-        raise ValueError(f"need positive numbers, got {values!r}")
+        raise LecoreError(f"need positive numbers, got {values!r}")
     *logarithms, n = over_runs(np.log(runs), confidence)
     value, low, high = np.exp(np.clip(logarithms, -700.0, 700.0)).tolist()  # finite
     return Interval(value, low, high, n)
@@ -88,7 +90,7 @@ def proportion(successes: int, n: int, confidence: float = 0.95) -> Interval:
         confidence: Coverage in (0, 1).
 
     Raises:
-        ValueError: If there are no trials, or there are more successes.
+        LecoreError: If there are no trials, or there are more successes.
     """
     found = stats.binomtest(int(successes), int(n))
     if n < FEWEST:
@@ -128,11 +130,11 @@ def over_points(
         confidence: Coverage in (0, 1).
 
     Raises:
-        ValueError: If the matrices are not of one square shape, of 6 points or more.
+        LecoreError: If the matrices are not of one square shape, of 6 points or more.
     """
     n = len(matrices[0])
     if n < 6 or any(m.shape != (n, n) for m in matrices):
-        raise ValueError("need square matrices of one shape, of at least 6 points")
+        raise LecoreError("need square matrices of one shape, of at least 6 points")
     whole = float(statistic(*matrices))
     kept = [np.flatnonzero(np.arange(n) != i) for i in range(n)]
     left_out = [statistic(*(m[np.ix_(rows, rows)] for m in matrices)) for rows in kept]
@@ -144,7 +146,7 @@ def over_points(
 def _runs(values: ArrayLike) -> NDArray[np.float64]:
     runs = np.asarray(values, dtype=np.float64)
     if runs.ndim != 1 or len(runs) == 0 or not np.isfinite(runs).all():
-        raise ValueError(f"need one finite number a run, got {values!r}")
+        raise LecoreError(f"need one finite number a run, got {values!r}")
     return runs
 
 

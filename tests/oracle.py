@@ -119,16 +119,20 @@ class Problem:
 
     def gradients(self, points: Tensor) -> Tensor:
         """∂f_c(x_i)/∂w, shape (n, outputs, size)."""
-        weights = list(doubled(self.model()).parameters())
 
-        def row(point: Tensor, c: int) -> Tensor:
-            found = self.gradient(point, lambda f: f[c])
-            pairs = [(p, g) for p, g in zip(weights, found, strict=True) if p.requires_grad]
-            return torch.cat([real(torch.zeros_like(p) if g is None else g) for p, g in pairs])
+        def rows(point: Tensor) -> Iterator[Tensor]:
+            model = doubled(self.model())
+            trained = [p for p in model.parameters() if p.requires_grad]
+            with exactly():
+                prediction = model(point[None].clone())[0]
+                for c in range(self.outputs):
+                    model.zero_grad()
+                    prediction[c].backward(retain_graph=True)
+                    yield torch.cat(
+                        [real(torch.zeros_like(p) if p.grad is None else p.grad) for p in trained]
+                    )
 
-        return torch.stack(
-            [torch.stack([row(point, c) for c in range(self.outputs)]) for point in points]
-        )
+        return torch.stack([torch.stack(list(rows(point))) for point in points])
 
     def change(self, kind: type[torch.optim.Optimizer], learning_rate: float) -> Tensor:
         """Δ[i, j, c] after one step of an optimiser on each update point."""

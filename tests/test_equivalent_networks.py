@@ -15,17 +15,14 @@ from lecore.losses import cross_entropy
 from lecore.models import fully_connected
 from lecore.studies.neighbours import equivalent_elasticity as elasticity
 from lecore.studies.neighbours import stable_units
+from lecore.studies.neighbours.box_search import ascend, check_inside, largest_difference, points_in
 from lecore.studies.neighbours.equivalent_networks import (
     Affine,
-    ascend,
     box,
-    check_inside,
     compress,
     interval_bounds,
-    largest_difference,
     layers_of,
     network_of,
-    points_in,
     rescaled,
 )
 from lecore.studies.neighbours.stable_units import extreme, stable_bounds

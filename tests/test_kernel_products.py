@@ -87,6 +87,27 @@ def test_without_derivatives_forward_it_takes_gradients():
     np.testing.assert_allclose(operator @ np.eye(6), right, rtol=1e-10)
 
 
+class Unit(torch.autograd.Function):
+    """A way back that is not linear in what is sent back."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, signal):
+        return signal / signal.norm()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd
+def test_signals_that_do_not_add_up_are_sent_back_alone():
+    model = net(lambda self, x: self.b(Unit.apply(self.a(x))), a=nn.Linear(5, 4), b=nn.Linear(4, 3))
+    x = torch.randn(3, 5)
+    np.testing.assert_allclose(
+        ntk_operator(model, x) @ np.eye(9), written_out(model, x), rtol=1e-9, atol=1e-12
+    )
+
+
 def test_the_weights_and_points_are_those_of_then():
     model, x = fitted()
     model, x = model.double(), x.double()

@@ -11,8 +11,9 @@ from scipy.special import softmax
 
 from lecore import LecoreError
 from lecore.losses import cross_entropy
+from lecore.studies.neighbours import calibration_error as ks
 from lecore.studies.neighbours import held_out as parts
-from lecore.studies.neighbours import ks_calibration as ks
+from lecore.studies.neighbours import ks_calibration as maps
 from lecore.studies.neighbours import ks_elasticity as elasticity
 
 RNG = np.random.default_rng(0)
@@ -81,7 +82,7 @@ def test_choices_are_those_of_a_slow_loop():
 def test_the_temperature_is_where_the_likelihood_does_not_change():
     z, y = 4 * RNG.normal(size=(300, 4)), RNG.integers(0, 4, 300)
     z[np.arange(300), y] += 4
-    t = torch.tensor(ks.temperature(z, y), dtype=torch.float64, requires_grad=True)
+    t = torch.tensor(maps.temperature(z, y), dtype=torch.float64, requires_grad=True)
     torch.nn.functional.cross_entropy(torch.tensor(z) / t, torch.tensor(y)).backward()
     assert abs(float(t.grad)) < 1e-6
 
@@ -89,14 +90,14 @@ def test_the_temperature_is_where_the_likelihood_does_not_change():
 def test_the_temperature_of_sharpened_logits_is_their_factor():
     z = RNG.normal(size=(4000, 3))
     y = np.array([RNG.choice(3, p=row) for row in softmax(z, axis=1)])
-    assert ks.temperature(7 * z, y) == pytest.approx(7 * ks.temperature(z, y), rel=1e-6)
-    assert ks.temperature(z, y) == pytest.approx(1, abs=0.1)
+    assert maps.temperature(7 * z, y) == pytest.approx(7 * maps.temperature(z, y), rel=1e-6)
+    assert maps.temperature(z, y) == pytest.approx(1, abs=0.1)
 
 
 def test_no_other_natural_spline_is_closer_to_the_gap():
     scores, hits = overconfident(40)
     scores = scores.round(1)  # ties
-    spline = ks.fit_spline(scores, hits, knots=4).gap
+    spline = maps.fit_spline(scores, hits, knots=4).gap
     share, gap = ks.cumulative_gap(scores, hits)
     counts = np.append(1, np.unique(scores, return_counts=True)[1])
 
@@ -112,7 +113,7 @@ def test_no_other_natural_spline_is_closer_to_the_gap():
 
 def test_a_spline_finds_the_chance_that_was_put_in():
     scores, hits = overconfident(60_000)
-    fitted = ks.fit_spline(scores, hits)
+    fitted = maps.fit_spline(scores, hits)
     at = np.linspace(0.4, 0.95, 12)
     np.testing.assert_allclose(fitted(at), at**2, atol=0.03)
 
@@ -122,12 +123,12 @@ def test_calibrated_scores_are_left_as_they_are():
     scores = rng.random(60_000)
     hits = (rng.random(60_000) < scores).astype(float)
     at = np.linspace(0.05, 0.95, 10)
-    np.testing.assert_allclose(ks.fit_spline(scores, hits)(at), at, atol=0.03)
+    np.testing.assert_allclose(maps.fit_spline(scores, hits)(at), at, atol=0.03)
 
 
 def test_a_monotone_spline_never_falls():
     scores, hits = overconfident(60, seed=3)
-    free, monotone = (ks.fit_spline(scores, hits, 12, monotone=m) for m in (False, True))
+    free, monotone = (maps.fit_spline(scores, hits, 12, monotone=m) for m in (False, True))
     at = np.linspace(0, 1, 500)
     assert (np.diff(free(at)) < 0).any()
     assert (np.diff(monotone(at)) >= 0).all()
@@ -138,13 +139,16 @@ def test_a_spline_does_not_depend_on_the_order_of_ties():
     hits = (RNG.random(80) < scores).astype(float)
     turned = RNG.permutation(80)
     at = np.linspace(0, 1, 30)
-    one, other = ks.fit_spline(scores, hits), ks.fit_spline(scores[turned], hits[turned])
+    one, other = (
+        maps.fit_spline(scores, hits),
+        maps.fit_spline(scores[turned], hits[turned]),
+    )
     np.testing.assert_allclose(one(at), other(at), rtol=1e-9)
 
 
 def test_new_images_are_calibrated_after_the_spline():
     scores, hits = overconfident(20_000, seed=5)
-    fitted = ks.fit_spline(scores[:10_000], hits[:10_000])
+    fitted = maps.fit_spline(scores[:10_000], hits[:10_000])
     after = ks.ks_error(fitted(scores[10_000:]), hits[10_000:])
     assert after < 0.1 * ks.ks_error(scores[10_000:], hits[10_000:])
 
@@ -154,12 +158,12 @@ def test_more_knots_follow_a_narrow_dent():
     scores = rng.random(40_000)
     hits = (rng.random(40_000) < scores - 0.3 * ((scores > 0.3) & (scores < 0.4))).astype(float)
     held, test = ks.Scores(scores[::2], hits[::2]), ks.Scores(scores[1::2], hits[1::2])
-    few, many = ks.by_knots(held, test, [3, 24], 20_000)
+    few, many = maps.by_knots(held, test, [3, 24], 20_000)
     assert many < few / 2
-    spline = ks.fit_spline(held.scores[:900], held.hits[:900], 5)
-    assert ks.by_knots(held, test, [5], 900) == [ks.ks_error(spline(test.scores), test.hits)]
+    spline = maps.fit_spline(held.scores[:900], held.hits[:900], 5)
+    assert maps.by_knots(held, test, [5], 900) == [ks.ks_error(spline(test.scores), test.hits)]
     with pytest.raises(LecoreError, match="99999 calibration images are wanted, and there are 200"):
-        ks.by_knots(held, test, [5], 99_999)
+        maps.by_knots(held, test, [5], 99_999)
 
 
 def test_chance_is_what_hits_drawn_by_the_scores_have():
@@ -172,18 +176,24 @@ def test_chance_is_what_hits_drawn_by_the_scores_have():
     ("call", "says"),
     [
         (
-            lambda: ks.fit_spline([0.5, 0.6, 0.7], [1, 1, 1], 2),
+            lambda: maps.fit_spline([0.5, 0.6, 0.7], [1, 1, 1], 2),
             "all of these 3 predictions",
         ),
         (
-            lambda: ks.fit_spline([0.5] * 9, [0, 1, 1] * 3),
+            lambda: maps.fit_spline([0.5] * 9, [0, 1, 1] * 3),
             "1 distinct scores are fewer than 6",
         ),
-        (lambda: ks.fit_spline([0.5, 0.6], [0, 1], 3), "2 distinct scores are fewer than 3 knots"),
-        (lambda: ks.fit_spline([0.5, 0.6], [0, 1], 1), "a spline has 2 knots or more"),
-        (lambda: ks.temperature(np.eye(3), [1, 1, 1]), "all 3 labels are of class 1"),
-        (lambda: ks.temperature(np.eye(3), [0, 1, 2]), "since no prediction is wrong"),
-        (lambda: ks.temperature(np.eye(3), [1, 2, 0]), "since labels have logits below average"),
+        (
+            lambda: maps.fit_spline([0.5, 0.6], [0, 1], 3),
+            "2 distinct scores are fewer than 3 knots",
+        ),
+        (lambda: maps.fit_spline([0.5, 0.6], [0, 1], 1), "a spline has 2 knots or more"),
+        (lambda: maps.temperature(np.eye(3), [1, 1, 1]), "all 3 labels are of class 1"),
+        (lambda: maps.temperature(np.eye(3), [0, 1, 2]), "since no prediction is wrong"),
+        (
+            lambda: maps.temperature(np.eye(3), [1, 2, 0]),
+            "since labels have logits below average",
+        ),
         (lambda: ks.ks_error([1.2], [1]), "between 0 and 1; give probabilities"),
         (lambda: ks.ks_error([0.2], [2]), "hits must be 0 or 1"),
         (lambda: ks.ks_error([], []), "need n scores and n hits"),
@@ -239,7 +249,7 @@ def test_a_step_is_a_real_step_on_a_copy(problem):
 
 def test_changes_of_the_confidence_are_differences_of_probabilities(problem):
     found = elasticity.moved(problem.network, problem.test, 1.0)
-    spline = ks.fit_spline(*overconfident(200))
+    spline = maps.fit_spline(*overconfident(200))
     for i, j in ((0, 1), (5, 2), (3, 3)):
         before, after = (z.numpy() for z in (found.logits[j], found.logits[j] + found.change[i, j]))
         k = before.argmax()
@@ -277,7 +287,7 @@ def test_a_preference_needs_pairs_of_both_kinds(labels):
 
 def test_a_temperature_leaves_relative_similarity_alone(problem):
     found = elasticity.moved(problem.network, problem.test, 0.1)
-    spline = ks.fit_spline(*overconfident(200))
+    spline = maps.fit_spline(*overconfident(200))
     numbers = elasticity.preferences(found, 3.7, spline)
     assert numbers.logits_difference < 1e-10
     assert numbers.temperature != pytest.approx(numbers.confidence, rel=1e-3)

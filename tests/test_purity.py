@@ -4,11 +4,13 @@ The table of problems asks it of every network; here are the circumstances.
 """
 
 import random
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from lecore import (
     Tiles,
@@ -26,7 +28,7 @@ from lecore import (
 from lecore.engine.sketches import gradient_sketch
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
-from tests.oracle import differences, problem, world
+from tests.oracle import differences, flags, problem, world
 from tests.zoo import ARCHITECTURES, net
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
@@ -98,17 +100,24 @@ CIRCUMSTANCES = {
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "anomaly detection": torch.autograd.detect_anomaly,
     "a device": lambda: torch.device("cpu"),
+    "parametrize.cached": parametrize.cached,
 }
+
+
+@cache
+def elsewhere(name, call):
+    case = problem(name, 3)
+    return CALLS[call](case.model(), case.x, case.y)
 
 
 @pytest.mark.parametrize("where", CIRCUMSTANCES)
 @pytest.mark.parametrize("call", ["empirical_ntk", "in threads", "prediction_change",
                                   "linearized_change", "output_gradient"])  # fmt: skip
-@pytest.mark.parametrize("name", ["cnn", "attention", "norm of llama", "counts in a buffer"])
+@pytest.mark.parametrize("name", ["cnn", "attention", "norm of llama", "counts in a buffer",
+                                  "weight norm"])  # fmt: skip
 def test_the_same_numbers_wherever_it_is_called(name, call, where):
-    case = problem(name, 3)
-    model = case.model()
-    alone = CALLS[call](model, case.x, case.y)
+    case, alone = problem(name, 3), elsewhere(name, call)
+    model = case.model()  # a new one, so that it is looked at in there
     with CIRCUMSTANCES[where]():
         before = world(model, case.x, case.y)
         inside = CALLS[call](model, case.x, case.y)
@@ -181,6 +190,14 @@ def test_settings_of_the_process_are_put_back():
         backends.mkldnn.matmul.fp32_precision = found[0]
         backends.mha.set_fastpath_enabled(found[1])
         backends.cuda.enable_flash_sdp(True)
+
+
+def test_precisions_that_a_compiler_writes_down_are_put_back():
+    function = torch.compile(lambda h: h.tanh(), backend="eager")
+    model = net(lambda self, x: self.layer(function(x)), layer=nn.Linear(5, 2))
+    before = flags()
+    empirical_ntk(model, torch.randn(3, 5))
+    assert not differences(before, flags())
 
 
 class Failing(nn.Module):

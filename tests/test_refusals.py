@@ -29,6 +29,7 @@ from lecore import (
     self_influence,
     train,
 )
+from lecore.engine.rounding import RoundingWarning
 from lecore.engine.sketches import gradient_sketch
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy, squared_error
@@ -644,13 +645,26 @@ def test_losses_of_one_example(name):
 # --- half precision, and the check switched off -------------------------------------------------
 
 
-def test_half_precision_inside_is_said():
+HALF = {
+    "kernel": lambda m, x, y: empirical_ntk(m, x),
+    "first order": lambda m, x, y: linearized_change(m, x, y, learning_rate=0.1),
+    "small step": lambda m, x, y: prediction_change(m, x, y, learning_rate=1e-6),
+}
+
+
+@pytest.mark.parametrize("call", HALF)
+def test_half_precision_inside_is_said(call):
     model = net(lambda self, x: self.head(self.layer(x).bfloat16().to(x.dtype)),
                 layer=nn.Linear(5, 6), head=nn.Linear(6, 1))  # fmt: skip
-    from lecore.engine.rounding import RoundingWarning
+    with pytest.warns(RoundingWarning, match="bfloat16 on the way, so results have about 2 dig"):
+        HALF[call](model, torch.randn(3, 5), torch.zeros(3))
 
-    with pytest.warns(RoundingWarning):
-        prediction_change(model, torch.randn(3, 5), torch.zeros(3), learning_rate=1e-6)
+
+def test_half_precision_that_was_asked_for_is_not_said():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        empirical_ntk(nn.Linear(5, 2), torch.randn(3, 5), dtype=torch.bfloat16)
+        empirical_ntk(nn.Linear(5, 2).bfloat16(), torch.randn(3, 5))
 
 
 def test_without_the_check_nothing_is_looked_for():
@@ -739,6 +753,13 @@ def test_sparse_weights_and_predictions_are_refused():
 def test_a_prediction_that_is_not_finite_is_called_so(call):
     model = net(lambda self, x: self.layer(x) / 0, layer=nn.Linear(5, 1))
     refused(lambda: CALLS[call](model, torch.randn(3, 5), torch.randn(3, 1)), "not finite")
+
+
+def test_a_prediction_between_the_first_and_the_last_that_is_not_finite_is_called_so():
+    model = net(lambda self, x: self.layer(x.sqrt()), layer=nn.Linear(5, 1))
+    x = torch.ones(3, 5)
+    x[1] = -1.0
+    refused(lambda: prediction_change(model, x, torch.randn(3, 1), **STEP), "prediction is not")
 
 
 @pytest.mark.parametrize("rate", [10**400, torch.tensor(0.1), "fast", -1.0, float("nan"), True])

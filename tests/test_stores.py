@@ -22,7 +22,7 @@ from torch import nn
 zarr = pytest.importorskip("zarr")
 
 import lecore.engine.tiling.stores  # noqa: E402 - needs zarr
-from lecore import linearized_change, prediction_change  # noqa: E402
+from lecore import empirical_ntk, linearized_change, prediction_change  # noqa: E402
 from lecore.engine.tiling.stores import open_matrix  # noqa: E402
 from lecore.engine.tiling.tiles import Tiles  # noqa: E402
 from lecore.errors import LecoreError  # noqa: E402
@@ -259,6 +259,21 @@ def test_a_step_on_anything_else_is_refused_by_name(store, changed, difference):
     with pytest.raises(LecoreError, match=f"holds the work of .*{difference}.*; choose another"):
         change(**known | changed)
     assert np.array_equal(change(**known)[:], first)
+
+
+class Tripling(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        return 3 * result if function is torch.Tensor.square else result
+
+
+def test_a_kernel_under_another_mode_of_torch_is_refused(store):
+    x = torch.arange(1.0, 3.0)[:, None]
+    with torch.device("cpu"):  # this one changes no numbers
+        empirical_ntk(network(), x, tiles=Tiles(store=store))
+    empirical_ntk(network(), x, tiles=Tiles(store=store))
+    with Tripling(), pytest.raises(LecoreError, match="the work of other function modes;"):
+        empirical_ntk(network(), x, tiles=Tiles(store=store))
 
 
 def test_a_kernel_of_another_scale_loss_or_optimizer_state_is_refused(store):

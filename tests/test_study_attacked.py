@@ -1,7 +1,6 @@
 """What an attack on the study found: right now, or refused with a cure."""
 
 import copy
-import subprocess
 import sys
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch.utils.data import (
 )
 
 from lecore import LecoreError, self_influence
+from lecore.__main__ import main
 from lecore.study.examples import examples
 from lecore.study.study import Study
 
@@ -312,12 +312,14 @@ MODULES = {
 }
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_that_does_not_run_is_told_in_one_line(tmp_path, name):
+def test_a_module_that_does_not_run_is_told_in_one_line(tmp_path, monkeypatch, capsys, name):
     (tmp_path / f"{name}.py").write_text(MODULES[name])
-    command = [sys.executable, "-m", "lecore", "measure", f"{name}:study"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("lecore: ")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lecore", "measure", f"{name}:study"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("lecore: ")

@@ -1,17 +1,20 @@
 """The same numbers however the work is cut and wherever it runs, with networks that people use."""
 
+import contextvars
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 
 from lecore import Tiles, empirical_ntk, linearized_change, loss_kernel, prediction_change
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from tests.oracle import differences, flags, seed, world
-from tests.zoo import Attention, Block, Recurrent, Words
+from tests.zoo import Attention, Block, Recurrent, Words, net
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
 
@@ -80,7 +83,7 @@ def client():
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_threads_give_what_one_gives(name, measure):
-    model, x, y = network(name, 12)
+    model, x, y = network(name, 8)
     alone = MEASURES[measure](model, x, y, Tiles())
     before = world(model, x, y)
     together = MEASURES[measure](model, x, y, Tiles(jobs=8, shape=(2, 3)))
@@ -166,3 +169,56 @@ def test_settings_are_put_back_after_an_exception_in_one_thread():
         for kernel in pool.map(measure, range(4)):
             same(kernel, alone)
     assert not differences(before, flags())
+
+
+class Doubling(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        return 2 * result if function is torch.tanh else result
+
+
+def test_threads_are_in_the_modes_of_their_caller():
+    model, x = net(lambda self, x: torch.tanh(self.a(x)), a=nn.Linear(4, 2)), torch.randn(6, 4)
+    plain = empirical_ntk(model, x)
+    with Doubling():
+        together = empirical_ntk(model, x, tiles=Tiles(jobs=3, shape=(2, 2)))
+    torch.testing.assert_close(together, 4 * plain)
+
+
+SCALE = contextvars.ContextVar("SCALE", default=1.0)
+
+
+def test_threads_are_in_the_context_of_their_caller():
+    model = net(lambda self, x: SCALE.get() * self.a(x), a=nn.Linear(4, 2))
+    x = torch.randn(6, 4)
+    plain = empirical_ntk(model, x)
+    token = SCALE.set(3.0)
+    try:
+        together = empirical_ntk(model, x, tiles=Tiles(jobs=3, shape=(2, 2)))
+    finally:
+        SCALE.reset(token)
+    torch.testing.assert_close(together, 9 * plain)
+
+
+def test_threads_that_know_another_network_are_refused():
+    own = threading.local()
+    own.scale = 3.0
+    model = net(lambda self, x: getattr(own, "scale", 1.0) * self.a(x), a=nn.Linear(4, 2))
+    with pytest.raises(LecoreError, match="another process or thread computes another"):
+        empirical_ntk(model, torch.randn(6, 4), tiles=Tiles(jobs=3, shape=(2, 2)))
+
+
+def cached(self, x):
+    with parametrize.cached():
+        return self.head(self.layer(x).tanh() @ self.layer.weight)
+
+
+def test_parametrized_weights_that_are_kept_are_kept_by_one_thread_alone():
+    layer = parametrizations.weight_norm(nn.Linear(4, 6))
+    model = net(cached, layer=layer, head=nn.Linear(4, 2))
+    x, y = torch.randn(20, 4), torch.randn(20, 2)
+    alone = prediction_change(model, x, y, learning_rate=0.1)
+    for _ in range(3):
+        tiles = Tiles(jobs=6, shape=(2, 5))
+        together = prediction_change(model, x, y, learning_rate=0.1, tiles=tiles)
+        torch.testing.assert_close(together, alone)

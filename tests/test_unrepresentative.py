@@ -16,11 +16,13 @@ from lecore import (
     linearized_change,
     loss_kernel,
     models,
+    ntk_operator,
     output_gradient,
     prediction_change,
 )
 from lecore.errors import LecoreError
 from lecore.losses import squared_error
+from lecore.study.predictions import predicted
 from tests.oracle import Problem, seed
 from tests.zoo import net
 
@@ -174,9 +176,17 @@ def test_mixing_that_two_points_do_not_show_is_refused(name):
     for measure in (
         lambda: prediction_change(model, X, Y, learning_rate=0.1),
         lambda: output_gradient(model, X, Y),
+        lambda: ntk_operator(model, X),
+        lambda: predicted(model, X, Y, None, None),
     ):
         with pytest.raises(LecoreError, match="other examples"):
             measure()
+    values = [loss_kernel(model, X, Y, loss=loss) for loss in (squared_error, looks)]
+    torch.testing.assert_close(*values)  # every example alone, under vmap or not
+
+
+def looks(f, t):
+    return squared_error(f, t) if f.sum() < 1e9 else f.sum()
 
 
 def shared(change):
@@ -525,7 +535,7 @@ def test_processes_that_know_another_network_are_refused(monkeypatch):
     block = next(type(m) for m in model if hasattr(m, "linear"))
     monkeypatch.setattr(block, "forward", lambda self, x: x + 3 * self.linear(x))
     tiles = Tiles(jobs=2, backend="processes", shape=(2, 2))
-    with pytest.raises(LecoreError, match="another process computes another network"):
+    with pytest.raises(LecoreError, match="another process or thread computes another"):
         empirical_ntk(model, X, tiles=tiles)
 
 
@@ -642,6 +652,65 @@ def test_many_outputs_without_forward_derivatives_are_measured_backwards():
     usual = net(lambda self, x: self.b(self.a(x) ** 2), a=a, b=b)
     changes = [linearized_change(m, X[:2], y, X, learning_rate=0.1) for m in (own, usual)]
     torch.testing.assert_close(*changes)
+
+
+class SteepForward(Square):
+    """Another derivative forward than on the way back."""
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return 5 * tangent
+
+
+def unrecorded(self, x):
+    h = self.a(x)
+    with torch.no_grad():
+        other = self.a(x).sin()
+    return self.b(torch.where(x[:, :1] > 5, other, h))
+
+
+def padded(self, x):
+    """A table that is read by words and, turned around, by the head."""
+    return self.table(x).mean(1).tanh() @ self.table.weight.T
+
+
+TEXT = torch.tensor([[1, 2, 3], [4, 0, 0], [5, 6, 7], [2, 0, 0], [8, 9, 1]])
+ONE_WAY = {
+    "no_grad for some examples": (
+        lambda: net(unrecorded, a=nn.Linear(2, 3), b=nn.Linear(3, 90)), X,
+    ),
+    "own derivative forward": (
+        lambda: net(lambda self, x: self.b(torch.where(x[:, :1] > 5, SteepForward.apply(self.a(x)),
+                                                       self.a(x))),
+                    a=nn.Linear(2, 3), b=nn.Linear(3, 90)),
+        X,
+    ),
+    "padding of a tied table": (
+        lambda: net(padded, table=nn.Embedding(90, 6, padding_idx=0)), TEXT,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", ONE_WAY)
+def test_derivatives_forward_are_those_on_the_way_back(name):
+    """Also where the first and the last points do not tell them apart."""
+    build, x = ONE_WAY[name]
+    case = Problem(build, x, torch.zeros(len(x), 90).double(), x)
+    model, size = case.model(), 90 * len(x)
+    kernel = case.kernel(case.left, case.left)
+    flat = kernel.transpose(1, 2).reshape(size, size)
+    found = torch.from_numpy(ntk_operator(model, x) @ np.ones(size))
+    torch.testing.assert_close(found, flat.sum(1), rtol=1e-9, atol=1e-12)
+    loss_gradients = torch.stack([torch.cat([g.flatten() for g in s]) for s in case.slopes])
+    adam = torch.optim.Adam(model.parameters(), lr=0.1)
+    for step, options in (
+        (loss_gradients, {"learning_rate": 1.0}),
+        (0.1 * loss_gradients / (loss_gradients.abs() + 1e-8), {"optimizer": adam}),
+    ):
+        found = linearized_change(model, x, case.y, **options)
+        wanted = -torch.einsum("ip,jkp->ijk", step, case.right)
+        torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
 
 
 def swallowed(self, x):

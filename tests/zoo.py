@@ -1128,6 +1128,7 @@ OPAQUE = {
         normal(5),
     ),
     "scripted layer": (lambda c: nn.Sequential(script(mlp(5)), nn.Linear(5, c)), normal(5)),
+    "scripted layers alone": (lambda c: nn.Sequential(script(mlp(c))), normal(5)),
     "traced layer": (lambda c: nn.Sequential(trace(mlp(5)), nn.Linear(5, c)), normal(5)),
     "own function": (
         lambda c: net(lambda self, x: self.head(Cube.apply(self.layer(x), self.gain)),
@@ -1185,6 +1186,7 @@ OPAQUE = {
     "data parallel part": (
         lambda c: nn.Sequential(nn.DataParallel(nn.Linear(5, 6)), nn.Linear(6, c)), normal(5),
     ),
+    "traced into a graph": (lambda c: torch.fx.symbolic_trace(mlp(c)), normal(5)),
     "one at a time": (lambda c: net(alone, layer=nn.Linear(5, c)), normal(5)),
     "in channels-last": (
         lambda c: nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, c))
@@ -1412,6 +1414,13 @@ DIGITS = {
                                                 .to(self.head.weight.dtype)),
                       head=nn.Linear(5, c)),
         normal(5),
+    ),
+    "whole numbers divided": (
+        lambda c: net(lambda self, x: self.head(x / 7 + 1.1 ** x.sqrt() + (x > 3) / 3
+                                                + torch.arange(5) / 10
+                                                + torch.where(x > 2, 0.1, 0.3)),
+                      head=nn.Linear(5, c)),
+        words,
     ),
     "constants": (lambda c: net(factories, head=nn.Linear(5, c)), normal(5)),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from lecore.clustering.algorithm_one import (
     similarities_along_walk,
     similarities_from_fixed_weights,
 )
+from lecore.errors import LecoreError
 from lecore.models import two_layer
 from lecore.names import check_name
 from lecore.seeding import seeded
@@ -105,14 +106,14 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
             auxiliary: Auxiliary points, shape (m, features).
 
         Raises:
-            ValueError: If an option is unknown or the shapes do not fit.
+            LecoreError: If an option is unknown or the shapes do not fit.
             DivergenceError: If training runs away; take a smaller learning rate.
         """
         points: Array = validate_data(self, X, dtype=np.float64, copy=True)
         check_name("similarity", self.similarity, get_args(Option))
         check_name("algorithm", self.algorithm, ("as coded", "as printed"))
         if len(points) < self.n_clusters:
-            raise ValueError(
+            raise LecoreError(
                 f"n_samples={len(points)} should be at least n_clusters={self.n_clusters}"
             )
         seed = 0 if self.random_state is None else int(self.random_state)
@@ -122,7 +123,7 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
         primary = torch.as_tensor(points, dtype=torch.float32, device=self.device)
         other = torch.as_tensor(np.asarray(auxiliary), dtype=torch.float32, device=self.device)
         if other.ndim != 2 or other.shape[1] != primary.shape[1]:
-            raise ValueError(
+            raise LecoreError(
                 f"auxiliary must have {points.shape[1]} features, got {tuple(other.shape)}"
             )
         ones, zeros = primary.new_ones(len(primary), 1), other.new_zeros(len(other), 1)

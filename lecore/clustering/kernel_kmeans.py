@@ -9,6 +9,8 @@ from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from lecore.errors import LecoreError
+
 Array = NDArray[np.float64]
 
 
@@ -60,7 +62,7 @@ class KernelKMeans(ClusterMixin, BaseEstimator):
             y: Ignored.
 
         Raises:
-            ValueError: If there are fewer points than clusters, or a precomputed kernel is not
+            LecoreError: If there are fewer points than clusters, or a precomputed kernel is not
                 square.
         """
         points: Array = validate_data(self, X, dtype=np.float64)
@@ -68,9 +70,9 @@ class KernelKMeans(ClusterMixin, BaseEstimator):
         kernel = points if precomputed else pairwise_kernels(points, metric=self.kernel)
         n = len(kernel)
         if kernel.shape != (n, n):
-            raise ValueError(f"a precomputed kernel must be square, got shape {kernel.shape}")
+            raise LecoreError(f"a precomputed kernel must be square, got shape {kernel.shape}")
         if not 1 <= self.n_clusters <= n:
-            raise ValueError(f"n_clusters={self.n_clusters} must lie between 1 and {n} points")
+            raise LecoreError(f"n_clusters={self.n_clusters} must lie between 1 and {n} points")
         rng = check_random_state(self.random_state)
         starts = [
             self._lloyd(kernel, rng.randint(self.n_clusters, size=n)) for _ in range(self.n_init)

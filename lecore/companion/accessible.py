@@ -8,6 +8,8 @@ from lecore.companion.documents import read_text, write_text
 PAGES_FIRST = re.compile(
     r'<div id="pst-primary-sidebar"(.*?)(<main id="main-content".*?</main>)', re.S
 )
+NUMBERS = re.compile(r'(?<=<span class="pasted-text">)[^<]+')
+MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # no part of a date or of an exponent
 
 
 def mend_pages(html: Path) -> None:
@@ -15,7 +17,8 @@ def mend_pages(html: Path) -> None:
 
     The list of pages moves behind the text, to which one then tabs in a few stops, and gets a
     name. The style sheet shows it where it was, on the left. References become items of the list
-    that they stand in, and arrows that unfold the list of pages get a name.
+    that they stand in, arrows that unfold the list of pages get a name, and negative numbers of
+    records a minus sign.
 
     Args:
         html: Folder of the built book.
@@ -30,5 +33,6 @@ def mend_pages(html: Path) -> None:
             '<summary><span class="toctree-toggle"',
             '<summary aria-label="Pages below"><span class="toctree-toggle"',
         )
+        mended = NUMBERS.sub(lambda number: MINUS.sub("−", number[0]), mended)
         if mended != text:
             write_text(path, mended)

@@ -1,4 +1,4 @@
-"""Kernels forked from one process that has imported what chapters import: two seconds less each.
+"""Kernels forked from one process that has imported what chapters import: four seconds less each.
 
 That process is the fork server of ``multiprocessing``, which has one thread and does nothing else.
 """
@@ -17,10 +17,12 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 IMPORTED = [
-    "ipykernel.kernelapp", "torch", "torch.func", "pandas", "scipy.optimize", "scipy.spatial",
-    "scipy.stats", "sklearn.cluster", "sklearn.metrics", "matplotlib.figure", "matplotlib.ticker",
+    "ipykernel.kernelapp", "torch", "torch.func", "torch._dynamo", "pandas", "altair",
+    "scipy.optimize", "scipy.spatial", "scipy.stats", "sklearn.cluster", "sklearn.metrics",
+    "matplotlib.figure", "matplotlib.ticker",
 ]  # fmt: skip
-"""What the kernels find imported. Nothing of ``lecore``: a chapter's project may have its own."""
+"""What the kernels find imported; torch.func imports its compiler when it is first used, for two
+seconds. Nothing of ``lecore``: a chapter's project may have its own."""
 
 LAUNCHER = ["-m", "ipykernel_launcher"]
 

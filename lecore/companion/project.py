@@ -96,7 +96,7 @@ def select(root: Path, names: Sequence[str]) -> list[str]:
     """Chapters by name or by part, in the book's order; all of them without names.
 
     Raises:
-        ValueError: If a name is neither a chapter nor a part.
+        LecoreError: If a name is neither a chapter nor a part.
     """
     known = chapters(root)
     chosen: set[str] = set()

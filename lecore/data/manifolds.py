@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.integrate import cumulative_simpson
 from scipy.stats import special_ortho_group
 
+from lecore.errors import LecoreError
 from lecore.names import Choices
 from lecore.seeding import seeded
 
@@ -185,10 +186,10 @@ def placed(
         turn: Seed of the turn, uniform among all; none if left out.
 
     Raises:
-        ValueError: If the scale is not positive.
+        LecoreError: If the scale is not positive.
     """
     if not scale > 0:
-        raise ValueError(f"scale must be positive, not {scale}")
+        raise LecoreError(f"scale must be positive, not {scale}")
     points, d = manifold.points, manifold.points.shape[1]
     if turn is not None:
         points = points @ special_ortho_group(d, seed=turn).rvs().T
@@ -198,7 +199,7 @@ def placed(
 
 def _alternating(size: int) -> NDArray[np.int64]:
     if size < 4:
-        raise ValueError(f"size must be at least 4, two points a class, not {size}")
+        raise LecoreError(f"size must be at least 4, two points a class, not {size}")
     return (np.arange(size) + 1) % 2
 
 

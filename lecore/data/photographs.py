@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lecore.data.torchvision_import import import_torchvision
+from lecore.errors import LecoreError
 
 BICUBIC = 3
 """Pillow's number of this way to resize."""
@@ -27,13 +28,13 @@ def folder_images(path: str | Path, *, most: int = 50, size: int = 300) -> dict[
         By class, shape (images, 3, size, size).
 
     Raises:
-        ValueError: If there is no class folder with an image.
+        LecoreError: If there is no class folder with an image.
     """
     torchvision = import_torchvision()
     try:
         found = torchvision.datasets.ImageFolder(str(path))
     except OSError as error:
-        raise ValueError(f"{path} must hold a folder of images for each class: {error}") from error
+        raise LecoreError(f"{path} must hold a folder of images for each class: {error}") from error
     paths: dict[str, list[str]] = {name: [] for name in found.classes}
     for file, label in found.samples:
         paths[found.classes[label]].append(file)

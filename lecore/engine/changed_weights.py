@@ -6,8 +6,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, jvp, vmap
+from torch.func import grad, vmap
 
+from lecore.engine.gradients.forward import derivative_along
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.plain import flat, own_gradients, plain_gradient
 from lecore.engine.gradients.structure import Route, Structure
@@ -65,12 +66,7 @@ class ChangedWeights:
         def change(x: Tensor, y: Tensor) -> Tensor:
             step = self.step(self._gradient(network, x, y))
             if self.linearized:
-                tangent: Tensor = jvp(
-                    lambda weights: network.predict(test_inputs, weights),
-                    (network.parameters,),
-                    (step,),
-                )[1]
-                return tangent
+                return derivative_along(network, test_inputs, step)
             stepped = {name: w + step[name] for name, w in network.parameters.items()}
             return network.predict(test_inputs, stepped) - before
 

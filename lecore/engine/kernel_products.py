@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import jvp
 
 from lecore.engine.checks.gradients import combination, combined_gradients
+from lecore.engine.checks.predictions import check_batch
 from lecore.engine.checks.tolerances import tolerance
+from lecore.engine.gradients.forward import derivative_along
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.plain import flat, plain_gradient
 from lecore.engine.gradients.structure import Structure
@@ -85,19 +86,23 @@ class KernelProducts:
         leaves: Parameters = dict(network.leaves)
         total = {name: torch.zeros_like(w) for name, w in network.parameters.items()}
         parts = self._parts(network)
+        # where a sum of signals need not send back the sum, each goes alone
+        one = network.manners.bent
         for x, v in zip(parts, vector.split(len(parts[0])), strict=True):
-            part = plain_gradient(network, lambda x=x, v=v: (network.predict(x, leaves) * v).sum())  # type: ignore[misc]
-            total = {name: total[name] + gradient for name, gradient in part.items()}
+            for c in range(v.shape[1]) if one else (slice(None),):
+
+                def value(x: Tensor = x, v: Tensor = v, c: Any = c) -> Tensor:
+                    return (network.predict(x, leaves) * (1 if one else v))[:, c].sum()
+
+                for name, gradient in plain_gradient(network, value).items():
+                    total[name] += v[0, c] * gradient if one else gradient
         return total
 
     def along(self, network: Snapshot, inputs: Tensor, weights: Parameters) -> Tensor:
         """How the predictions at some points change along a direction, shape (n, outputs)."""
         if self.forward:
             with torch.enable_grad():  # as fused recurrent layers need it
-                change: Tensor = jvp(
-                    lambda moved: network.predict(inputs, moved), (network.parameters,), (weights,)
-                )[1]
-            return change.detach()
+                return derivative_along(network, inputs, weights).detach()
         structure = Structure((), tuple(weights), network.manners.outputs, "plain")
         rows = []
         for x in inputs.split(1):
@@ -119,6 +124,9 @@ def kernel_products(measured: Measured, inputs: Tensor, check: bool) -> KernelPr
     products = KernelProducts(network, inputs.clone(), alone=network.manners.bent)
     sample = torch.cat([pair(inputs, inputs), inputs[:1]])  # one twice, as they may share a sum
     with torch.no_grad():
+        if check and not products.alone:
+            for part in products._parts(network):
+                check_batch(network, part)
         gradients = combined_gradients(network.copy(), sample)
         rows = {name: torch.stack(of) for name, of in gradients.items()}
         if check and not _adds_up(products, sample, rows):
@@ -143,7 +151,7 @@ def _adds_up(products: KernelProducts, sample: Tensor, rows: Parameters) -> bool
 def _goes_forward(products: KernelProducts, sample: Tensor, rows: Parameters, check: bool) -> bool:
     """Whether derivatives along a gradient, taken forward, are its products with gradients."""
     network = products.network.copy()
-    if not check and network.manners.bent:  # its derivatives forward may be others
+    if network.manners.bent:  # its derivatives forward may be others
         return False
     gram = torch.stack([of @ of.T for of in rows.values()]).sum(0)
     sizes = gram.diagonal().sqrt()

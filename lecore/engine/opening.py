@@ -16,6 +16,7 @@ from lecore.engine.network.random_states import generators_left_alone
 from lecore.engine.network.remembering import as_it_is, remembered
 from lecore.engine.network.snapshot import Snapshot, snapshot
 from lecore.engine.points import points
+from lecore.engine.rounding import warn_half_precision
 from lecore.engine.surroundings import check_surroundings
 from lecore.errors import LecoreError
 
@@ -75,6 +76,7 @@ def _looked_at(model: nn.Module, network: Snapshot, side: Tensor) -> Snapshot:
     )
     if manners.alone:  # each example may go another way, the first of other points too
         manners = together([manners, *(look(network, x[None]).manners for x in side)])
+    warn_half_precision(manners.lowest, network.dtype)
     return replace(network, manners=manners)
 
 

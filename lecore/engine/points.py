@@ -47,7 +47,8 @@ class Side(NamedTuple):
         if self.vectorizes:
             return Side(inputs, self.targets[part], self.loss)
         with torch.no_grad():
-            gradient = self.loss_gradient(part, network.predict(inputs))
+            prediction = torch.cat([network.predict(x[None]) for x in inputs])
+            gradient = self.loss_gradient(part, prediction)
         return Side(inputs, gradient, _inner_product)
 
 

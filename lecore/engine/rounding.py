@@ -1,13 +1,16 @@
 """Whether prediction changes are large enough to be seen in the precision of the calculation."""
 
+import math
 import warnings
 
 import torch
 from torch import Tensor
 
+from lecore.errors import LecoreError
+
 
 class RoundingWarning(UserWarning):
-    """Prediction changes are so small that they are mostly rounding error."""
+    """Numbers are mostly rounding error, or have few digits."""
 
 
 def signal_to_rounding(
@@ -38,14 +41,14 @@ def signal_to_rounding(
         Shape (n,), ≥ 0, and infinite where a prediction of exactly 0 moved.
 
     Raises:
-        ValueError: If the shapes do not fit.
+        LecoreError: If the shapes do not fit.
     """
     if change.ndim != 3 or (own_change is not None and own_change.ndim != 2):
-        raise ValueError("need change of shape (n, m, outputs) and own_change of (n, outputs)")
+        raise LecoreError("need change of shape (n, m, outputs) and own_change of (n, outputs)")
     rows, columns, outputs = change.shape
     wanted = (columns if own_change is None else rows, outputs)
     if tuple(prediction.shape) != wanted:
-        raise ValueError(f"need predictions of shape {wanted}, got {tuple(prediction.shape)}")
+        raise LecoreError(f"need predictions of shape {wanted}, got {tuple(prediction.shape)}")
     value = prediction.norm(dim=1)
     if own_change is not None:
         own = own_change.norm(dim=1)
@@ -89,3 +92,24 @@ def warn_below_rounding(
             RoundingWarning,
             stacklevel=2,
         )
+
+
+def warn_half_precision(lowest: torch.dtype | None, dtype: torch.dtype) -> None:
+    """Warn if predictions pass through numbers of 16 bits or fewer that nobody asked for.
+
+    Args:
+        lowest: The shortest type on the way.
+        dtype: Precision of the calculation.
+
+    Warns:
+        RoundingWarning: If there is one.
+    """
+    if lowest is None or torch.finfo(lowest).bits > 16 or lowest == dtype:
+        return
+    digits = round(-math.log10(torch.finfo(lowest).eps))
+    warnings.warn(
+        f"the network computes in {str(lowest).removeprefix('torch.')} on the way, so results have "
+        f"about {digits} digits; take off casts and autocast inside it",
+        RoundingWarning,
+        stacklevel=2,
+    )

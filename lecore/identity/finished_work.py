@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from lecore.errors import LecoreError
 from lecore.identity.code_identity import versions
@@ -55,9 +58,17 @@ def identify(
     found = patches()
     if found:
         identity["patches of libraries"] = digest(found, where="patches", key=key, labels=labels)
+    around = [mode for of in modes() for mode in of if not isinstance(mode, DeviceContext)]
+    if around:
+        identity["function modes"] = digest(around, where="modes", key=key, labels=labels)
     identity["default dtype"] = str(torch.get_default_dtype())
     identity["versions"] = versions(by)
     return identity | ({"key": key} if key else {})
+
+
+def modes() -> tuple[list[Any], list[Any]]:
+    """What rewrites torch's functions and operators in this thread."""
+    return _get_current_function_mode_stack(), _get_current_dispatch_mode_stack()
 
 
 def differing(known: Mapping[str, str], here: Mapping[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from lecore.engine.checks.predictions import check_batch
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import check_points, opened
 from lecore.engine.points import labelled
@@ -38,7 +39,10 @@ def predicted(
         check_points(measured, points, points, check=True)
         side, snapshot = labelled(measured, points, targets, loss), measured[1]
         size = 1 if snapshot.manners.alone else AT_ONCE
-        predictions = torch.cat([snapshot.predict(part) for part in points.split(size)])
+        parts = points.split(size)
+        for part in parts:
+            check_batch(snapshot, part)
+        predictions = torch.cat([snapshot.predict(part) for part in parts])
         of_one: Any = side.loss
         if side.vectorizes:
             losses = vmap(of_one)(predictions, side.targets)

@@ -14,6 +14,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 from scipy.special import exprel
 
+from lecore.errors import LecoreError
 from lecore.theory.ridge_flow import ridge_flow
 
 Array = NDArray[np.float64]
@@ -51,11 +52,11 @@ def gate_flow(times: ArrayLike, initial: Array, points: Array, targets: Array) -
         Shape (T, d).
 
     Raises:
-        ValueError: If a target is negative, or a gate stands on its edge at the start.
+        LecoreError: If a target is negative, or a gate stands on its edge at the start.
     """
     times = np.asarray(times, dtype=np.float64)
     if (targets < 0).any() or (points @ initial == 0).any():
-        raise ValueError("targets must not be negative, and no w(0)·x may be 0")
+        raise LecoreError("targets must not be negative, and no w(0)·x may be 0")
     weights, start, gates = initial, 0.0, points @ initial > 0
     path = np.empty((len(times), len(initial)))
     while True:

@@ -31,10 +31,11 @@ from lecore.studies.he_su.runs import Run
 from lecore.studies.he_su.step_sizes import StepSizes, step_sizes
 from lecore.studies.neighbours import polynomial_elasticity
 from lecore.studies.neighbours.bayesian_estimate import Scheme, sampling_path
+from lecore.studies.neighbours.calibration_error import ks_error, top
 from lecore.studies.neighbours.figures.bayesian_robustness import sampling_chart
 from lecore.studies.neighbours.figures.polynomial_torus import polynomial_torus_chart
 from lecore.studies.neighbours.figures.temperature import temperature_chart
-from lecore.studies.neighbours.ks_calibration import ks_error, recalibrated, temperature, top
+from lecore.studies.neighbours.ks_calibration import recalibrated, temperature
 
 from .conftest import CHROMIUM
 

@@ -25,3 +25,11 @@ def test_the_text_comes_first_and_mending_twice_changes_nothing(tmp_path: Path) 
     )
     mend_pages(tmp_path)
     assert page.read_text(encoding="utf-8") == mended
+
+
+def test_negative_numbers_have_a_minus_sign(tmp_path: Path) -> None:
+    page, span = tmp_path / "page.html", '<span class="pasted-text">{}</span>'
+    page.write_text(span.format("-0.95 (-1 to 2e-3), 2026-11-21") + "a -1", encoding="utf-8")
+    mend_pages(tmp_path)
+    mended = span.format("−0.95 (−1 to 2e-3), 2026-11-21") + "a -1"
+    assert page.read_text(encoding="utf-8") == mended

@@ -17,9 +17,9 @@ from lecore.studies.he_su.past_the_edge import Path
 from lecore.studies.he_su.pulled_torus import pulled_torus, wide_similarity
 from lecore.studies.he_su.step_sizes import StepSizes
 from lecore.studies.neighbours import polynomial_elasticity
+from lecore.studies.neighbours.calibration_error import Scores, cumulative_gap
 from lecore.studies.neighbours.figures.polynomial_torus import SIZES, polynomial_torus_figure
 from lecore.studies.neighbours.figures.temperature import gap_figure
-from lecore.studies.neighbours.ks_calibration import Scores, cumulative_gap
 
 
 @pytest.fixture(autouse=True)

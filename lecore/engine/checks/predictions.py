@@ -39,11 +39,7 @@ def check_predictions(network: Snapshot, sample: Tensor) -> None:
         start != end and end != other
         for start, end, other in zip(together[1], together[2], alone[2], strict=True)
     )
-    if not all_finite(together[0]):
-        raise LecoreError(
-            "a prediction is not finite",
-            "look at its input and at the weights, or take a longer type",
-        )
+    _check_finite(together[0])
     allowed = scale * float(together[0].abs().max()) + unit(network)
     if not drawn and close(together[0], alone[0], allowed):
         return
@@ -76,6 +72,7 @@ def check_batch(network: Snapshot, points: Tensor) -> None:
         return
     own = network.copy()
     at_once = own.predict(points)
+    _check_finite(at_once)
     allowed = tolerance(network) * peak(at_once) + unit(network)
     with suppress(Exception):  # the quick way; the sure one if it fails or gives something else
         alone = vmap(lambda x: own.predict(x[None])[0], chunk_size=len(points))(points)
@@ -85,6 +82,14 @@ def check_batch(network: Snapshot, points: Tensor) -> None:
         raise LecoreError(
             "predictions depend on the other examples of a batch",
             "let the model treat every example by itself",
+        )
+
+
+def _check_finite(prediction: Tensor) -> None:
+    if not all_finite(prediction):
+        raise LecoreError(
+            "a prediction is not finite",
+            "look at its input and at the weights, or take a longer type",
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lecore.engine.at_once import at_once
 from lecore.engine.gradients.factors import Factors, Outer
+from lecore.errors import LecoreError
 
 Extent = tuple[int, int]
 """Number of points and of outputs."""
@@ -211,4 +212,4 @@ def _extent(factors: Factors) -> tuple[int, int]:
         return outer.signal.shape[0], outer.signal.shape[1]
     for gradient in factors.direct.values():
         return gradient.shape[0], gradient.shape[1]
-    raise ValueError("the model has no parameter with requires_grad=True")
+    raise LecoreError("the model has no parameter with requires_grad=True")

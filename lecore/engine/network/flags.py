@@ -47,6 +47,7 @@ _lock = Lock()
 _inside = 0
 _kind: Products = "ieee"
 _undo: list[tuple[Callable[[Any], Any], Any]] = []
+_found: list[str] = []
 
 
 @contextmanager
@@ -86,6 +87,8 @@ def _enter(products: Products, without_cudnn: bool) -> None:
             raise LecoreError(
                 f"a calculation with {_kind} products runs in this process", "wait for its end"
             )
+        if not _inside:
+            _found[:] = [setting.fp32_precision for setting in _PRECISIONS]
         _inside, _kind = _inside + 1, products
         for setting in _PRECISIONS:
             # one that follows a more general setting reads "ieee" by now, and stays as it is
@@ -110,6 +113,10 @@ def _leave() -> None:
         while _inside == 0 and _undo:
             write, value = _undo.pop()
             write(value)
+        if _inside == 0:  # compilers write down, for themselves, what they read in between
+            for setting, value in zip(_PRECISIONS, _found, strict=True):
+                if setting.fp32_precision != value:
+                    setting.fp32_precision = value
 
 
 Precision = torch.dtype | Literal["tf32", "bf16"]

@@ -34,11 +34,25 @@ class InPrecision(TorchFunctionMode):
             result = func(*args, **kwargs)
         if target is not None and result is args[0] and target != self.owners:
             return result.clone()
-        if not isinstance(result, Tensor) or any(isinstance(a, Tensor) for a in args):
+        if not isinstance(result, Tensor) or result.dtype != torch.float32:
             return result
-        if result.dtype == torch.float32 and func in _MAKERS:
+        given = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+        if any(a.is_floating_point() or a.is_complex() for a in given):
+            return result
+        if func in _MAKERS and not given:
             return func(*args, **kwargs | {"dtype": self.dtype})
-        return result.to(self.dtype) if result.dtype == torch.float32 else result
+        return self._of_whole_numbers(func, args, kwargs) if given else result.to(self.dtype)
+
+    def _of_whole_numbers(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """What becomes float32 by nothing but torch's default, as ``pixels / 255`` does."""
+
+        def longer(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value if func in _CHOOSE else value.to(self.dtype)
+            return torch.tensor(value, dtype=self.dtype) if isinstance(value, float) else value
+
+        result = func(*map(longer, args), **{k: longer(v) for k, v in kwargs.items()})
+        return result.to(self.dtype)
 
     @staticmethod
     def _lifted(value: Any) -> Any:
@@ -54,6 +68,7 @@ _LIFTED = (
     (torch.FloatTensor, torch.DoubleTensor),
 )
 _TENSORS = {torch.float32: torch.FloatTensor, torch.float64: torch.DoubleTensor}
+_CHOOSE = {torch.where, Tensor.where}
 _MAKERS = {
     torch.zeros, torch.ones, torch.full, torch.eye, torch.arange, torch.linspace, torch.logspace,
     torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.empty,

@@ -160,7 +160,7 @@ def check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:
         if isinstance(module, torch.jit.ScriptModule) or unwrapped(module) is not module:
             continue  # tensors of scripts are parameters; wrappers are left out of a copy
         other = modules.get(name, nn.Identity())
-        if type(other) is not type(module) or _hooks(other) != _hooks(module):
+        if _way(other) != _way(module) or _hooks(other) != _hooks(module):
             raise LecoreError(f"a copy of the model has another layer {name!r}", cure)
         own, others = vars(module), vars(modules[name])
         for key in {**own, **others, **own["_buffers"]}:
@@ -204,6 +204,11 @@ def _alike(old: Any, new: Any, known: set[int]) -> bool:
     if hasattr(old, "__dict__"):
         return type(old) is type(new) and _alike(vars(old), vars(new), known)
     return True
+
+
+def _way(module: nn.Module) -> Any:
+    """What a layer does: its class, or its code where each layer has a class of its own."""
+    return module.code if isinstance(module, torch.fx.GraphModule) else type(module)
 
 
 def _hooks(module: nn.Module) -> tuple[int, int]:

@@ -43,9 +43,10 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
         LecoreError: If a part of it cannot be copied.
     """
     registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    tensors = [thing for thing in holdings(model) if isinstance(thing, Tensor)]
+    held = list(holdings(model))
+    tensors = [thing for thing in held if isinstance(thing, Tensor)]
     memo: dict[int, Any] = {id(t): converted(t, convert, id(t) in registered) for t in tensors}
-    memo |= {id(thing): thing for thing in holdings(model) if type(thing) is object}  # sentinels
+    memo |= {id(thing): thing for thing in held if type(thing) is object}  # sentinels
     named = [(memo[id(tensor)], vars(tensor)) for tensor in tensors if vars(tensor)]
     with torch.no_grad():  # else a scripted part would still send gradients to the old one
         (copied, named), memo = _deep_copy(model, named, memo)

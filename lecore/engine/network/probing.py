@@ -1,16 +1,15 @@
 """One look at the forward pass of an example, before anything is measured."""
 
-from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lecore.engine.network.calling import called
 from lecore.engine.network.failures import layer_of
 from lecore.engine.network.graphs import has_own_backward, leaves_behind, lowest_type
 from lecore.engine.network.in_precision import InPrecision, cast_to
@@ -86,6 +85,8 @@ def together(found: list[Manners]) -> Manners:
 
 def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
     leaves = {k: converted(p, Tensor.clone, True) for k, p in network.leaves.items()}
+    for leaf in leaves.values():
+        leaf.requires_grad_()  # those of scripts are plain tensors
     fixed = {k: converted(t, Tensor.clone, True) for k, t in network.fixed.items()}
     versions = {k: t._version for k, t in (*leaves.items(), *fixed.items())}
     module = network.copy().module
@@ -102,7 +103,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
             before = random_states()
             given: dict[str, Tensor] = {**leaves, **fixed}
             with torch.enable_grad(), network.dressed(given), values, python, longer:
-                output = functional_call(module, given, (example.clone(),))
+                output = called(module, given, example.clone())
             draws = random_states() != before
     except Exception as error:
         if python.foreign:
@@ -170,7 +171,7 @@ def _without_gradients(network: Snapshot, example: Tensor, longer: Any, predicti
     module = network.copy().module
     try:
         with generators_left_alone(), torch.no_grad(), network.dressed(given), longer:
-            again = network.checked(functional_call(module, given, (example.clone(),)), 1)
+            again = network.checked(called(module, given, example.clone()), 1)
     except Exception:
         return False
     if again.shape != prediction.shape:
@@ -241,6 +242,8 @@ class Callers(TorchFunctionMode):
             self.exposed.add(self.given.get(memory_of(args[0]), ""))
         self.casts |= cast_to(func, args, kwargs or {}) is not None
         for leaf in leaves_of((args, kwargs)):
+            if not isinstance(leaf, Tensor):
+                continue
             self.foreign = self.foreign or self.callers.get(id(leaf), "")
             self.foreign = self.foreign or self.callers.get(memory_of(leaf), "")
             self.stale = self.stale or self.computed.get(id(leaf), "")
@@ -248,15 +251,18 @@ class Callers(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def leaves_of(value: Any) -> Iterator[Any]:
-    """What the lists, tuples and dictionaries of a call hold."""
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from leaves_of(item)
-    elif isinstance(value, dict):
-        yield from leaves_of(list(value.values()))
-    else:
-        yield value
+def leaves_of(value: Any) -> list[Any]:
+    """What the lists, tuples and dictionaries of a call hold, in any order."""
+    found, waiting = [], [value]
+    while waiting:  # for each call of torch: a recursion of generators takes three times as long
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting += item
+        elif isinstance(item, dict):
+            waiting += item.values()
+        else:
+            found.append(item)
+    return found
 
 
 def _unit(dtype: torch.dtype | None) -> float:

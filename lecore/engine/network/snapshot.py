@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from lecore.engine.network.calling import called
 from lecore.engine.network.failures import joined
 from lecore.engine.network.flags import Precision, Products, fixed_flags
 from lecore.engine.network.holdings import holdings, left_as_found, state
@@ -142,7 +142,7 @@ class Snapshot:
                 self.dressed(tensors),
                 lifted,
             ):
-                prediction = functional_call(self.module, tensors, (inputs.clone(),))
+                prediction = called(self.module, tensors, inputs.clone())
         except LecoreError:
             raise
         except Exception:

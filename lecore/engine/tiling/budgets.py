@@ -6,6 +6,7 @@ import psutil
 import torch
 
 from lecore.engine.tiling.cuts import TileCost, largest_tile
+from lecore.errors import LecoreError
 
 if TYPE_CHECKING:
     from lecore.engine.tiling.tiles import Tiles
@@ -20,7 +21,7 @@ def tile_shape(
         return (min(r, c), min(r, c)) if symmetric else (r, c)
     needed = sum(cost)
     if needed > budget:
-        raise ValueError(
+        raise LecoreError(
             f"a tile of one entry needs {needed} bytes and the budget is {budget}; raise memory"
             + (" or take fewer jobs" if tiles.workers > 1 else "")
         )
@@ -45,7 +46,7 @@ def budget_of(tiles: "Tiles", device: torch.device, result_bytes: int) -> int:
     """Bytes for one tile."""
     free = free_memory(device)
     if result_bytes > free:
-        raise ValueError(
+        raise LecoreError(
             f"the result takes {result_bytes / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are free; "
             "write it to disk with tiles=Tiles(store=…)"
         )

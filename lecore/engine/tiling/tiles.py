@@ -4,8 +4,9 @@ import contextlib
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Literal
 
 import numpy as np
@@ -140,13 +141,13 @@ def compute_tiles(
         A tensor, or a Zarr array for reading, of shape (n, m, …).
 
     Raises:
-        ValueError: If the budget does not hold one entry, the result does not fit into memory,
+        LecoreError: If the budget does not hold one entry, the result does not fit into memory,
             or the store holds something else.
         OSError: If the disk is full.
         LecoreError: If workers die, or there is no room for temporary files.
     """
     if rows < 1 or columns < 1 or (symmetric and rows != columns):
-        raise ValueError(
+        raise LecoreError(
             f"need at least one row and one column, as many of both if symmetric; got {rows} and "
             f"{columns}"
         )
@@ -201,14 +202,16 @@ class _Task:
     store: Any
     travels: bool  # to another process
     witness: Tensor | None = None
+    agreed: set[int] = field(default_factory=set)  # threads
 
     def __call__(self, cut: Cut) -> tuple[Cut, Tensor | None]:
-        if self.witness is not None:
+        if self.witness is not None and get_ident() not in self.agreed:
             _agree(self.tile.witness(), self.witness)  # type: ignore[attr-defined]
+            self.agreed.add(get_ident())
         block = self.tile(*cut)
         shape = (*(part.stop - part.start for part in cut), *self.trailing)
         if block.shape != shape:
-            raise ValueError(f"a tile has shape {tuple(block.shape)}, not {shape}")
+            raise LecoreError(f"a tile has shape {tuple(block.shape)}, not {shape}")
         if self.store is not None:
             self.store.put(*cut, block)
             return cut, None
@@ -218,12 +221,12 @@ class _Task:
 
 
 def _agree(here: Tensor, there: Tensor) -> None:
-    """Refuse to compute with a network that another process does not know as it is."""
+    """Refuse a process or a thread that does not know the network as it is."""
     if here.shape != there.shape or not torch.allclose(here, there, rtol=1e-4, atol=1e-9):
         raise LecoreError(
-            "another process computes another network: what is set in modules, classes or torch "
-            "itself does not travel",
-            "keep such settings in the model, or take threads",
+            "another process or thread computes another network: what is set in modules, classes, "
+            "torch itself or a thread's own storage does not travel",
+            "keep such settings in the model, or take jobs=1",
         )
 
 
@@ -236,7 +239,8 @@ def _fill(matrix: Any, tile: TileFunction, tiles: Tiles) -> Any:
     total, left = sum(map(_pairs, cuts)), sum(map(_pairs, pending))
     in_memory = isinstance(matrix, TensorMatrix)
     away = tiles.client is not None or tiles.backend == "processes"
-    witness = tile.witness() if away and hasattr(tile, "witness") else None
+    others = away or tiles.jobs > 1
+    witness = tile.witness() if others and hasattr(tile, "witness") else None
     task = _Task(tile, tuple(trailing), None if in_memory else matrix, away, witness)
     results = unordered(task, pending, jobs=tiles.jobs, backend=tiles.backend, client=tiles.client)
     with (

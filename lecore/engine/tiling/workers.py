@@ -1,6 +1,7 @@
 """Where tiles are computed: in turn, in threads, in processes, or on a Dask cluster."""
 
 import contextlib
+import contextvars
 import functools
 import os
 import platform
@@ -21,6 +22,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 
 from lecore.errors import LecoreError
+from lecore.identity.finished_work import modes
 
 Task = Callable[[Any], Any]
 
@@ -65,8 +67,8 @@ def unordered(
 
 def _in_threads(task: Task, items: Sequence[Any], jobs: int) -> Iterator[Any]:
     # leaving the pool waits for what still runs, so that nothing goes on behind an exception
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(task, item) for item in items}
+    with ThreadPoolExecutor(jobs, initializer=_as_here, initargs=modes()) as pool:
+        waiting = {pool.submit(contextvars.copy_context().run, task, item) for item in items}
         try:
             for future in as_completed(waiting):
                 waiting.discard(future)  # with its result
@@ -74,6 +76,14 @@ def _in_threads(task: Task, items: Sequence[Any], jobs: int) -> Iterator[Any]:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _as_here(functions: list[Any], dispatched: list[Any]) -> None:
+    """Let a new thread compute under the modes of torch that its caller is in."""
+    for mode in functions:
+        torch.overrides._push_mode(mode)
+    for mode in dispatched:
+        torch.utils._python_dispatch._push_mode(mode)
 
 
 def _in_processes(task: Task, items: Sequence[Any], jobs: int) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from lecore.errors import LecoreError
 from lecore.finite import check_finite
 from lecore.probabilities import prediction_divergence, softmax_change
 from lecore.similarity import own_change as change_of_update_points
@@ -59,7 +60,7 @@ def divergence_similarity(
         Shape (n, m), ≥ 0. The row of an update point that did not move its own prediction is NaN.
 
     Raises:
-        ValueError: If no update point moved its own prediction, an entry is not finite, or the
+        LecoreError: If no update point moved its own prediction, an entry is not finite, or the
             shapes do not fit.
 
     Warns:
@@ -104,12 +105,12 @@ def _with_own(
     if own_logits is None and own_change is None:
         return size, _own(size)
     if own_logits is None or own_change is None or len(own_change) != len(change):
-        raise ValueError("give own_logits and own_change of all n update points, or neither")
+        raise LecoreError("give own_logits and own_change of all n update points, or neither")
     return size, divergence(own_logits, own_change[None])[0]
 
 
 def _own(change: Tensor) -> Tensor:
     """Change at the update points, which are the test points."""
     if change.shape[0] != change.shape[1]:
-        raise ValueError(f"need a square matrix or own_change, got shape {tuple(change.shape)}")
+        raise LecoreError(f"need a square matrix or own_change, got shape {tuple(change.shape)}")
     return change_of_update_points(change)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lecore.errors import LecoreError
 from lecore.studies.dan.shapes import smooth_explained, two_lines
 
 Array = NDArray[np.float64]
@@ -72,11 +73,11 @@ def phases(times: ArrayLike, values: ArrayLike) -> Phases:
         values: Positive, shape (T,).
 
     Raises:
-        ValueError: If the times do not increase from 0, or a value is not positive.
+        LecoreError: If the times do not increase from 0, or a value is not positive.
     """
     times, values = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if times[0] != 0 or (np.diff(times) <= 0).any() or not (values > 0).all():
-        raise ValueError("need times that increase from 0, and positive values")
+        raise LecoreError("need times that increase from 0, and positive values")
     curve = np.interp(np.linspace(0, 1, GRID), times / times[-1], values)
     change = float(np.ptp(curve) / curve[0])
     height = float(np.median(curve[GRID // 2 :]) / curve.max())

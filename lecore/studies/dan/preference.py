@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lecore.errors import LecoreError
 from lecore.names import check_name
 
 Array = NDArray[np.float64]
@@ -40,12 +41,12 @@ def class_means(
         out.
 
     Raises:
-        ValueError: If a pair of classes has no defined pair of points, or ``own`` is missing.
+        LecoreError: If a pair of classes has no defined pair of points, or ``own`` is missing.
     """
     rows, columns = np.asarray(row_classes), np.asarray(column_classes)
     check_name("average", average, get_args(Average))
     if average == "ratio of means" and own is None:
-        raise ValueError("a ratio of means needs the denominators, own")
+        raise LecoreError("a ratio of means needs the denominators, own")
     counted = np.ones(similarity.shape[-2:], dtype=bool)
     if not self_pairs:
         np.fill_diagonal(counted, val=False)
@@ -56,7 +57,7 @@ def class_means(
         values = similarity[..., pairs]
         defined = ~np.isnan(values)
         if not defined.any(axis=-1).all():
-            raise ValueError(f"no pairs of points of classes {update} and {test}")
+            raise LecoreError(f"no pairs of points of classes {update} and {test}")
         if average == "median":
             means[..., update, test] = np.nanmedian(values, axis=-1)
         elif average == "mean":

@@ -93,7 +93,7 @@ def regression_data(target: str, points: int, seed: int = 0) -> tuple[Tensor, Te
         Shapes (points, 10) and (points, 1), float32.
 
     Raises:
-        LecoreError: If the target is unknown or has not so many points.
+        LecoreError: If the target is unknown or has fewer points.
     """
     check_name("target", target, TARGETS)
     with seeded(seed) as rng:

@@ -117,7 +117,7 @@ def kernelized_similarity_as_coded(
         Shape (n, m).
 
     Raises:
-        ValueError: If a gradient is zero or, for BCE, a probability exactly 0 or 1.
+        LecoreError: If a gradient is zero or, for BCE, a probability exactly 0 or 1.
     """
     check_name("loss", loss, ("MSE", "BCE"))
     gradient = prediction - target

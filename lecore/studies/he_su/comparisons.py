@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from lecore.errors import LecoreError
 from lecore.studies.he_su.tables import OURS, Rows
 from lecore.uncertainty import FEWEST, Interval, over_runs, proportion
 
@@ -32,12 +33,12 @@ def total_of_shares(successes: ArrayLike, n: int | ArrayLike, confidence: float 
         confidence: Coverage in (0, 1).
 
     Raises:
-        ValueError: As :func:`lecore.uncertainty.proportion`, or if there are no kinds.
+        LecoreError: As :func:`lecore.uncertainty.proportion`, or if there are no kinds.
     """
     won = np.atleast_1d(np.asarray(successes, dtype=np.int64))
     trials = np.broadcast_to(np.asarray(n, dtype=np.int64), won.shape)
     if not len(won):
-        raise ValueError("need at least one kind of trial")
+        raise LecoreError("need at least one kind of trial")
     parts = [proportion(k, m, confidence) for k, m in zip(won, trials, strict=True)]
     value, low, high, _ = np.array(parts).T
     total, fewest = float(value.sum()), int(trials.min())

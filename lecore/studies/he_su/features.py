@@ -9,6 +9,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor
 
 from lecore.data.pretrained import last_features, pretrained
+from lecore.errors import LecoreError
 from lecore.losses import squared_error
 from lecore.studies.he_su.autoencoder import autoencoder
 from lecore.training import train
@@ -81,10 +82,10 @@ def at_size_28(images: Tensor) -> Tensor:
     """Smaller images stretched to 28 × 28, for the networks that are built for MNIST.
 
     Raises:
-        ValueError: If the images are not grey, or larger.
+        LecoreError: If the images are not grey, or larger.
     """
     if images.shape[1] != 1 or max(images.shape[2:]) > 28:
-        raise ValueError(
+        raise LecoreError(
             f"this network takes grey images of up to 28 × 28, not {tuple(images.shape[1:])}"
         )
     if images.shape[2:] == (28, 28):

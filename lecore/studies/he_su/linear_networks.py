@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lecore.engine.one_example import batch_loss
 from lecore.engine.training_steps import Steps, batches, take_steps
+from lecore.errors import LecoreError
 from lecore.losses import Loss, squared_error
 
 
@@ -69,13 +70,13 @@ def linear_network(model: nn.Sequential, *, dtype: torch.dtype = torch.float64) 
         dtype: Precision to go on with.
 
     Raises:
-        ValueError: If the model is not a two-layer linear network with one output.
+        LecoreError: If the model is not a two-layer linear network with one output.
     """
     match [m for m in model if not isinstance(m, nn.Flatten | nn.Identity)]:
         case [nn.Linear() as hidden, nn.Linear(out_features=1) as output, *tail] if len(tail) < 2:
             pass
         case _:
-            raise ValueError("need two linear layers with one output and nothing between them")
+            raise LecoreError("need two linear layers with one output and nothing between them")
     with torch.no_grad():
         weight = torch.cat([hidden.weight, hidden.bias[:, None]], dim=1)
         size = weight.shape[1]

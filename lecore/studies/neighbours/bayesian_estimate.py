@@ -3,7 +3,7 @@
 The scheme of Cardelli, Kwiatkowska, Laurenti, Paoletti, Patane & Wicker, "Statistical guarantees
 for the robustness of Bayesian neural networks" (IJCAI 2019, arXiv 1903.01980), which is that of
 Jegourel, Sun & Dong (2017): samples are drawn until their number reaches a bound of Massart (1990)
-that depends on the probability, of which Clopper & Pearson's interval stands in. Its text was not
+that depends on the probability, for which Clopper & Pearson's interval stands in. Its text was not
 at hand; settings and the scheme "as released" are those of the code at
 github.com/matthewwicker/StatisticalGuarenteesForBNNs (``MNIST/RobustnessTest.py``).
 """

@@ -17,13 +17,13 @@ from lecore.losses import cross_entropy
 from lecore.models import fully_connected
 from lecore.seeding import seeded
 from lecore.similarity import relative_similarity
+from lecore.studies.neighbours.box_search import largest_difference
 from lecore.studies.neighbours.equivalent_networks import (
     Affine,
     Box,
     box,
     compress,
     interval_bounds,
-    largest_difference,
     layers_of,
     network_of,
     rescaled,
@@ -120,8 +120,8 @@ class Equivalents(NamedTuple):
         off: Units that are always off, by hidden layer.
         on: Units that are always on, likewise.
         merged: Units fewer after merging, likewise.
-        open: Units that a program left undecided.
-        by_intervals: Units that intervals alone find stable, likewise.
+        open: Units that a programme left undecided.
+        by_intervals: Units that intervals alone find stable, by hidden layer.
         output_change: Largest difference of the outputs, by equivalent: ``off removed``,
             ``merged`` and ``rescaled``.
         similarity: S_rel between test images, of ``itself`` and each of these, shape (n, n).
@@ -177,7 +177,7 @@ def equivalents(
         probes: Test images for S_rel.
         factor: Of every other unit in the rescaled network.
         rate: Learning rate of the steps.
-        time_limit: Seconds a mixed-integer program.
+        time_limit: Seconds a mixed-integer programme.
         seed: Of the search.
     """
     layers, domain = layers_of(problem.network), problem.domain

@@ -7,13 +7,13 @@ Yu, Kumar, Ramalingam (NeurIPS 2021) find them faster. Here the domain is a box,
 intervals, and where these do not decide by :mod:`~lecore.studies.neighbours.stable_units`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from lecore.errors import LecoreError
 
@@ -41,7 +41,7 @@ class Bounds(NamedTuple):
     Attributes:
         low: Never below it.
         high: Never above it.
-        open: Units whose program ran out of time before their sign was known.
+        open: Units whose programme ran out of time before their sign was known.
     """
 
     low: Array
@@ -76,19 +76,6 @@ def box(low: ArrayLike, high: ArrayLike, inputs: int) -> Box:
     if (ends[0] > ends[1]).any():
         raise LecoreError("the box is empty: a lower end lies above its upper one", "", WHERE)
     return Box(*ends)
-
-
-def check_inside(inputs: Tensor, domain: Box) -> None:
-    """Refuse inputs outside the box, where networks may differ.
-
-    Raises:
-        LecoreError: With how far the farthest lies outside.
-    """
-    x = inputs.detach().cpu().double().flatten(1).numpy()
-    outside = max(float((domain.low - x).max()), float((x - domain.high).max()))
-    if outside > 0:
-        what = f"inputs lie outside the box, by up to {outside:.3g}"
-        raise LecoreError(what, "scale them, or take a larger box", WHERE)
 
 
 def layers_of(network: nn.Module) -> list[Affine]:
@@ -255,78 +242,3 @@ def rescaled(layers: Sequence[Affine], factors: Sequence[ArrayLike]) -> list[Aff
         done[number] = Affine(weight * by[:, None], bias * by)
         done[number + 1] = Affine(following / by, after)
     return done
-
-
-def points_in(domain: Box, count: int, seed: int = 0) -> Tensor:
-    """Random points of a box, every other one a corner; shape (count, inputs), float64."""
-    rng = np.random.default_rng(seed)
-    share = rng.uniform(size=(count, len(domain.low)))
-    share[1::2] = share[1::2].round()
-    return torch.from_numpy(domain.low + share * (domain.high - domain.low))
-
-
-def ascend(
-    wanted: Callable[[Tensor], Tensor], points: Tensor, domain: Box, steps: int = 12
-) -> Tensor:
-    """Points of the box with larger values, by steps along the sign of the gradient.
-
-    The first steps lead from corner to corner, the others are halved again and again.
-
-    Args:
-        wanted: One number for each point, shape (n, inputs) to (n,).
-        points: Where to begin, shape (n, inputs), float64.
-        domain: The box.
-        steps: How many.
-
-    Returns:
-        The best point met on each way, shape (n, inputs).
-    """
-    low, high = (torch.from_numpy(np.array(end)) for end in domain)
-    best, x = points, points
-    most = wanted(points).detach()
-    for step in range(steps):
-        x = x.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(wanted(x).sum(), x)
-        size = (high - low) * 0.5 ** max(0, step - steps // 3)
-        x = torch.clamp(x.detach() + size * slope.sign(), low, high)
-        values = wanted(x).detach()
-        better = values > most
-        best = torch.where(better[:, None], x, best)
-        most = torch.where(better, values, most)
-    return best
-
-
-def largest_difference(
-    one: nn.Module,
-    other: nn.Module,
-    domain: Box,
-    *,
-    inputs: Tensor,
-    count: int = 200,
-    seed: int = 0,
-) -> float:
-    """Largest difference of two networks' outputs that is found in a box.
-
-    Looked at are random points, corners, the inputs, and the points that ascent of the difference
-    leads to from all of them.
-
-    Args:
-        one: A network in float64 that takes (n, inputs).
-        other: Another.
-        domain: The box.
-        inputs: Points inside it, shape (n, …).
-        count: Random points and corners.
-        seed: Of these.
-
-    Raises:
-        LecoreError: If inputs lie outside the box.
-    """
-    check_inside(inputs, domain)
-    some = inputs.detach().cpu().double().flatten(1)
-    points = torch.cat([points_in(domain, count, seed), some])
-
-    def apart(x: Tensor) -> Tensor:
-        difference: Tensor = one(x) - other(x)
-        return difference.abs().amax(1)
-
-    return float(apart(ascend(apart, points, domain)).detach().max())

@@ -13,8 +13,9 @@ from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from lecore.probabilities import softmax_change
 from lecore.similarity import relative_similarity, size_of
+from lecore.studies.neighbours.calibration_error import ks_error, top
 from lecore.studies.neighbours.held_out import HeldOut, Part, learn, logits_of
-from lecore.studies.neighbours.ks_calibration import Recalibration, ks_error, top
+from lecore.studies.neighbours.ks_calibration import Recalibration
 
 Array = NDArray[np.float64]
 

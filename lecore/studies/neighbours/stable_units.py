@@ -1,8 +1,8 @@
 """Which ReLU units are always off or on in a box: ascent finds that one is not, MILP that it is.
 
-After Serra, Kumar, Ramalingam (CPAIOR 2020), who solve two mixed-integer programs a unit, and
+After Serra, Kumar, Ramalingam (CPAIOR 2020), who solve two mixed-integer programmes a unit, and
 Serra, Yu, Kumar, Ramalingam (NeurIPS 2021), who first look at which units are seen in both states.
-HiGHS solves the programs here, through ``scipy.optimize.milp``.
+HiGHS solves the programmes here, through ``scipy.optimize.milp``.
 """
 
 import math
@@ -16,16 +16,14 @@ from scipy import optimize, sparse
 from torch import Tensor
 
 from lecore.errors import LecoreError
+from lecore.studies.neighbours.box_search import ascend, check_inside, points_in
 from lecore.studies.neighbours.equivalent_networks import (
     WHERE,
     Affine,
     Bounds,
     Box,
-    ascend,
-    check_inside,
     interval_bounds,
     network_of,
-    points_in,
 )
 
 MARGIN = 1e-6
@@ -36,7 +34,7 @@ TRIES = 4
 
 
 class Extreme(NamedTuple):
-    """The result of a mixed-integer program.
+    """The result of a mixed-integer programme.
 
     Attributes:
         bound: No preactivation lies beyond it; infinite if none was found in time.
@@ -63,17 +61,17 @@ def stable_bounds(
 
     Intervals come first, exact in the first layer. A unit of a later layer that they leave open is
     looked for in both states, by ascent in the box from random points and from ``inputs``; where
-    one state is never seen, a program says whether it exists. Bounds of a layer serve those after.
+    one state is never seen, a programme says if it exists. Bounds of a layer serve those after.
 
     Args:
         layers: Of a ReLU network.
         domain: The box.
         inputs: Points inside it to begin from, shape (n, …).
-        time_limit: Seconds a program; units that it leaves undecided are marked ``open``.
+        time_limit: Seconds a programme; units that it leaves undecided are marked ``open``.
         seed: Of the random points.
 
     Raises:
-        LecoreError: If inputs lie outside the box, or a program fails.
+        LecoreError: If inputs lie outside the box, or a programme fails.
     """
     if inputs is not None:
         check_inside(inputs, domain)
@@ -157,7 +155,7 @@ def extreme(
         sign_only: Stop as soon as the bound has the sign of what was found.
 
     Raises:
-        LecoreError: If the program is infeasible or unbounded.
+        LecoreError: If the programme is infeasible or unbounded.
     """
     hidden = layers[:-1]
     widths = [len(domain.low), *(w for layer in hidden for w in 3 * [len(layer.bias)]), 1]

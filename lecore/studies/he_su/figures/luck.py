@@ -15,7 +15,7 @@ BIN = 2
 """Width of a pile of dots, in points."""
 SENTENCE = (
     "datum.n + (datum.n == 1 ? ' start' : ' starts') + ', the last with '"
-    " + format(datum.accuracy, '.1f') + ' per cent; so far from ' + format(datum.low, '.1f')"
+    " + format(datum.accuracy, '.1f') + ' per cent; the range so far: ' + format(datum.low, '.1f')"
     " + ' to ' + format(datum.high, '.1f') + '. The paper has ' + format(datum.paper, '.1f')"
     " + ', from one start of a network of its own.'"
 )

@@ -29,9 +29,9 @@ KERNELS = {
     " / asin(own / (18 / PI + own)))",
 }
 SENTENCE = (
-    "units + ' units: a step at the cross moves the points nearby by '"
-    " + format(datum.near, '.2f') + ' of what it moves the cross itself, and those on the far side"
-    " by ' + format(datum.far, '.2f') + '. Correlation with distance: '"
+    "units + ' units: a step at the cross moves the points nearby '"
+    " + format(datum.near, '.2f') + ' times as far as the cross itself, and those on the far side '"
+    " + format(datum.far, '.2f') + ' times. Correlation with distance: '"
     " + format(datum.covariance / sqrt(datum.vd * datum.vS), '.2f') + ' from this point, '"
     " + format(correlations[units][toString(size)][shift], '.2f') + ' over all pairs of points.'"
 )

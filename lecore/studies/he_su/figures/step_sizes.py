@@ -14,9 +14,9 @@ FLOOR = 1e-10
 """Below it, distances and shares are not drawn."""
 CURVES = {"distance from the linearisation": "-", "share of units that flip": "--"}
 SENTENCE = (
-    "'A step of ' + format(datum.rate, '.0e') + ' flips ' + format(datum.flipped, '.1%')"
-    " + ' of the hidden units. What it moves differs from the linearisation by up to '"
-    " + format(datum.distance, '.2~g') + ' of what the updated point itself moves.'"
+    "'A step with a learning rate of ' + format(datum.rate, '.0e') + ' flips '"
+    " + format(datum.flipped, '.1%') + ' of the hidden units. How far points move, relative to the"
+    " updated one, differs from the linearisation by up to ' + format(datum.distance, '.2~g') + '.'"
 )
 
 

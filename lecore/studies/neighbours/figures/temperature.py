@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lecore.companion.charts import QUIET, TEXT, says, slider, specification
 from lecore.companion.figures import COLOURS, legend_above, panels, tones
-from lecore.studies.neighbours.ks_calibration import Scores, cumulative_gap, ks_error
+from lecore.studies.neighbours.calibration_error import Scores, cumulative_gap, ks_error
 
 Array = NDArray[np.float64]
 
