@@ -53,6 +53,15 @@ def test_a_report_is_written_where_it_is_asked_for(typed, tmp_path, name):
     assert sys.path == before
 
 
+def test_some_examples_are_enough(typed, tmp_path):
+    status, _ = typed("somebodys_project:study", "--out", "it.html", "--points", "3")
+    assert status == 0
+    assert "3 of 6, evenly spread" in (tmp_path / "it.html").read_text()
+    status, said = typed("somebodys_project:study", "--points", "0")
+    assert status == 2
+    assert "points must be a whole number above 0" in said.err
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lecore.errors import LecoreError, in_short
+from lecore.study.sample import sampled
 from lecore.study.study import Study
 
 HELP = """Write the report of a study as one HTML file.
@@ -32,11 +33,13 @@ def measure(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE")
     parser.add_argument("--top", type=int, default=5, help="helpers and harmers of each example")
     parser.add_argument("--shown", type=int, default=12, help="test examples that are shown")
+    parser.add_argument("--points", type=int, help="examples of each side, evenly spread; all")
     parser.add_argument("--checkpoints", metavar="PATTERN", help="files with earlier weights")
     given = parser.parse_args(arguments)
-    found(given.place).report(
-        given.out, top=given.top, shown=given.shown, checkpoints=given.checkpoints
-    )
+    study = found(given.place)
+    if given.points is not None:
+        study = sampled(study, given.points)
+    study.report(given.out, top=given.top, shown=given.shown, checkpoints=given.checkpoints)
     print(f"The report is ready: open {given.out.resolve().as_uri()}")
 
 

@@ -35,10 +35,12 @@ class Examples:
         tables: What it is given: a tensor, or a tuple or dict of tensors, of shape (n, …) each.
             One table, or several where batches have other shapes, such as lengths.
         targets: What it should answer, shape (n, …), if that is known.
+        numbers: Of a sample, the rows in the whole data, which goes up to the last.
     """
 
     tables: tuple[Any, ...]
     targets: Tensor | None
+    numbers: Tensor | None = None
 
     def __len__(self) -> int:
         return sum(_count(table) for table in self.tables)

@@ -36,6 +36,8 @@ class Card(NamedTuple):
     """An example as the page shows it; what is not known is empty."""
 
     row: int
+    number: int
+    """Its row in the whole data, of which the study may hold a sample."""
     label: str
     said: str
     loss: float
@@ -80,8 +82,9 @@ class Shelf:
         if self.names is not None and self.side.targets is not None:
             label = self.names[int(self.side.targets[row])]
             said = self.names[int(self.seen.predictions[row].argmax())]
+        number = row if self.side.numbers is None else int(self.side.numbers[row])
         return Card(
-            row, label, said, float(self.seen.losses[row]),
+            row, number, label, said, float(self.seen.losses[row]),
             "" if self.images is None else data_uri(self.images[row]),
             "" if self.texts is None else str(self.texts[row]),
         )  # fmt: skip
@@ -282,12 +285,18 @@ def _settings(study: Any) -> dict[str, str]:
     )
     return {
         "network": f"{type(model).__name__}, {trained:,} trained weights",
-        "training examples": f"{len(study.train):,}",
-        "test examples": f"{len(study.test):,}",
+        "training examples": _count(study.train),
+        "test examples": _count(study.test),
         "loss": loss.replace("_", " "),
         "step": step,
         "precision": str(study.dtype or torch.float64).removeprefix("torch."),
     }
+
+
+def _count(side: Examples) -> str:
+    if side.numbers is None:
+        return f"{len(side):,}"
+    return f"{len(side):,} of {int(side.numbers[-1]) + 1:,}, evenly spread"
 
 
 def _code(study: Any, path: str | os.PathLike[str], checkpoints: Checkpoints | None = None) -> str:
@@ -300,8 +309,11 @@ def _code(study: Any, path: str | os.PathLike[str], checkpoints: Checkpoints | N
     if study.optimizer is not None:
         given.append("optimizer=optimizer")
     start = f"study = Study(model, train, test, {', '.join(given)})".replace(", )", ")")
-    more = ""
+    names, more = "Study", ""
+    if study.train.numbers is not None or study.test.numbers is not None:
+        names += "\nfrom lecore.study.sample import sampled"
+        start += f"\nstudy = sampled(study, {max(len(study.train), len(study.test))})"
     if checkpoints is not None:
         named = isinstance(checkpoints, str | os.PathLike)
         more = f', checkpoints="{os.fspath(checkpoints)}"' if named else ", checkpoints=..."  # type: ignore[arg-type]
-    return f'from lecore import Study\n\n{start}\nstudy.report("{os.fspath(path)}"{more})'
+    return f'from lecore import {names}\n\n{start}\nstudy.report("{os.fspath(path)}"{more})'

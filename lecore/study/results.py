@@ -84,11 +84,12 @@ def results(
             each, pd.Index(names, name="step"), data_vars="all", coords="minimal",
             compat="override", join="exact",
         )  # fmt: skip
-    same = study.test is study.train
+    if test is None and study.test is study.train:
+        test = train
+    own = study.train.numbers, study.test.numbers, study.outputs
     given = {
-        "train": train,
-        "test": train if same and test is None else test,
-        "output": study.outputs if output is None else output,
+        name: known if names is None else names
+        for name, names, known in zip((*PAIRS, "output"), (train, test, output), own, strict=True)
     }
     for name in found.dims:
         if name in given:
@@ -211,7 +212,7 @@ def _below(tiles: Tiles, name: str) -> Tiles:
     return tiles if tiles.store is None else replace(tiles, store=Path(tiles.store, name))
 
 
-def _named(names: Names, count: int, side: Any) -> Any:
+def _named(names: Any, count: int, side: Any) -> Any:
     if names is None:
         return np.arange(count)
     found = np.asarray(names)
