@@ -26,6 +26,8 @@ CONTENTS = ".bd-sidebar-primary"
 OF_MANY = ["details.claim:not(:nth-of-type(3n+1))", "dl.py:not(:nth-of-type(3n+1))"]
 """Claims and docstrings, made by one rule each: two of three are left out."""
 STOPS = 6
+PATIENCE = 120_000
+"""Milliseconds that a page may take to load, beside tests that have both cores."""
 pytestmark = [
     pytest.mark.book,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: pages were not looked at"),
@@ -67,6 +69,7 @@ def serious(page: Any, axe: str, rules: list[str] | None = None, framed: bool = 
 @pytest.mark.parametrize("part", range(6))
 def test_axe_finds_nothing_serious(browser: Any, axe: str, part: int) -> None:
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
     context.add_init_script("localStorage.mode = localStorage.theme = 'light'")
     page = context.new_page()
     faults = {}
@@ -111,6 +114,7 @@ def stops(page: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_text_is_a_few_stops_away_and_each_is_seen(browser: Any, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900})
+    page.set_default_timeout(PATIENCE)
     page.goto((BOOK / "book" / "glossary.html").as_uri())
     met = stops(page)
     page.close()
@@ -122,6 +126,7 @@ def test_the_text_is_a_few_stops_away_and_each_is_seen(browser: Any, width: int)
 @pytest.mark.parametrize("width", [1280, 390])
 def test_there_is_one_search_box(browser: Any, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900})
+    page.set_default_timeout(PATIENCE)
     page.goto((BOOK / "book" / "glossary.html").as_uri())
     boxes = page.locator(".search-button__button").all()
     seen = [box for box in boxes if box.is_visible()]
