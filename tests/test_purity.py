@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from lecore import (
     Tiles,
@@ -123,6 +123,14 @@ def test_the_same_numbers_wherever_it_is_called(name, call, where):
         inside = CALLS[call](model, case.x, case.y)
         assert not differences(before, world(model, case.x, case.y))
     torch.testing.assert_close(inside.clone(), alone, rtol=1e-10, atol=1e-13)
+
+
+def test_weights_that_torch_keeps_for_the_caller_stay():
+    layer = parametrizations.weight_norm(nn.Linear(5, 3))
+    with parametrize.cached():
+        kept = layer.weight
+        empirical_ntk(layer, torch.randn(4, 5))
+        assert layer.weight is kept
 
 
 def test_hooks_on_saved_tensors_are_refused_if_they_are_in_the_way():

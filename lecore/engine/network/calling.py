@@ -15,13 +15,14 @@ def called(module: nn.Module, tensors: dict[str, Tensor], inputs: Tensor) -> Any
 
     Inside of ``parametrize.cached()``, around a measurement or in a forward pass, torch keeps
     what it made of weights, for the whole process, and takes copies of a network for one another.
-    So calls of such networks wait for each other, and nothing is kept from one to the next.
+    So calls of such networks wait for each other, nothing is kept from one to the next, and what
+    the caller's own networks keep stays.
     """
     if not any(map(parametrize.is_parametrized, module.modules())):
         return functional_call(module, tensors, (inputs,))
     with _lock:
-        parametrize._cache = {}
+        before, parametrize._cache = parametrize._cache, {}
         try:
             return functional_call(module, tensors, (inputs,))
         finally:
-            parametrize._cache = {}
+            parametrize._cache = before

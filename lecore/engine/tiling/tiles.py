@@ -142,9 +142,8 @@ def compute_tiles(
 
     Raises:
         LecoreError: If the budget does not hold one entry, the result does not fit into memory,
-            or the store holds something else.
+            the store holds something else, workers die, or there is no room for temporary files.
         OSError: If the disk is full.
-        LecoreError: If workers die, or there is no room for temporary files.
     """
     if rows < 1 or columns < 1 or (symmetric and rows != columns):
         raise LecoreError(
