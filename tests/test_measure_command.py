@@ -62,6 +62,14 @@ def test_some_examples_are_enough(typed, tmp_path):
     assert "points must be a whole number above 0" in said.err
 
 
+def test_influences_are_kept_where_they_are_asked_for(typed, tmp_path):
+    pytest.importorskip("zarr")
+    for _ in range(2):
+        status, _ = typed("somebodys_project:study", "--out", "it.html", "--store", "runs/1")
+        assert status == 0
+    assert (tmp_path / "runs" / "1" / "influence" / "zarr.json").exists()
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [

@@ -1,5 +1,6 @@
 """The report of a study: what it says is what the study gives, and nothing in it runs."""
 
+import copy
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +11,11 @@ import torch
 from torch import nn
 
 from lecore import LecoreError, Study
-from lecore.study import findings
+from lecore.engine.kernel_matrix import StructuredRoute
+from lecore.study import findings, report
+from lecore.study.class_pairs import class_pairs
+from lecore.study.examples import Examples
+from lecore.study.likeness import Likeness
 from lecore.study.pictures import as_images, data_uri
 from lecore.study.predictions import Predicted
 
@@ -56,7 +61,7 @@ def test_it_runs_nothing_and_loads_nothing(tmp_path, texts):
     html = written(tmp_path, study(), texts=texts, class_names=names)
     tags = Tags(html)
     assert not {"script", "b>cat", "iframe", "link", "object"} & set(tags.names)
-    assert all(address.startswith("data:image/png;base64,") for address in tags.addresses)
+    assert all(re.match("#|data:image/png;base64,", address) for address in tags.addresses)
     assert "&lt;script&gt;" in html
     assert "&lt;b&gt;cat&lt;/b&gt;" in html
     assert not re.search(r"\son\w+=", html)
@@ -77,8 +82,8 @@ def test_its_influences_are_those_of_the_study(tmp_path):
     row = int(one.predicted()[1].losses.argmax())
     found = one.influence(top=2)
     values = found[found.test == row].influence
-    section = html[html.index('<section class="pair">') :]
-    shown = re.findall(r"<b>([+−][\d.e+−-]+)</b>", section[: section.index("</section>")])
+    section = html[html.index('<section class="pair">') : html.index("<h3>strangest")]
+    shown = re.findall(r"<b>([+−][\d.e+−-]+)</b>", section)
     right = [f"{v:+.2g}".replace("-", "−") for v in values]
     assert sorted(shown) == sorted(right)
 
@@ -93,6 +98,120 @@ def test_means_of_classes_are_those_of_the_whole_matrix(tmp_path):
         for b in range(3):
             mean = whole[rows == a][:, columns == b].mean()
             assert f">{mean:.2g}</td>".replace("-", "−") in html
+
+
+def test_similarities_of_classes_are_those_of_all_pairs(tmp_path):
+    one = study()
+    html = written(tmp_path, one)
+    alone = Study(one.model, (one.train.tables[0], one.train.targets), loss="cross_entropy",
+                  learning_rate=1.0).similarity("linear").fill_diagonal_(torch.nan)  # fmt: skip
+    targets = one.train.targets
+    for a in range(3):
+        for b in range(3):
+            block = alone[targets == a][:, targets == b]
+            median = float(np.nanmedian(block.numpy()))
+            assert f'<a href="#classes-{a}-{b}">{median:.2g}</a>' in html
+            _, strongest = html.split(f'id="classes-{a}-{b}"')
+            largest = block.masked_fill(block.isnan(), -1).max()
+            assert (
+                f"<b>{largest:.2g}</b> times as far as its own" in strongest.split("</section>")[0]
+            )
+
+
+def test_a_class_without_two_examples_has_no_similarity():
+    x, y = torch.randn(3, 4), torch.tensor([0, 0, 1])
+    one = Study(nn.Linear(4, 3), (x, y), loss="cross_entropy", learning_rate=0.1)
+    found = class_pairs(one, ["a", "b", "c"])
+    assert found.medians.isna().to_numpy().tolist() == [
+        [False, False, True], [False, True, True], [True, True, True],
+    ]  # fmt: skip
+    assert set(found.strongest) == {(0, 0), (0, 1), (1, 0)}
+
+
+@pytest.mark.filterwarnings("ignore::lecore.engine.rounding.RoundingWarning")
+def test_of_saturated_predictions_no_similarity_is_told(tmp_path):
+    one = study()
+    with torch.no_grad():
+        one.model[3].weight.zero_()
+        one.model[3].bias.copy_(torch.tensor([900.0, 0.0, 0.0]))
+    one.train.targets.zero_()
+    assert class_pairs(one, ["a", "b", "c"]) is None
+    assert "Similarity of classes" not in written(tmp_path, one)
+
+
+def test_influences_are_held_against_the_loss_after_real_steps():
+    one = study(learning_rate=0.3)
+    pairs = one.influence(top=1)
+    off = []
+    for line in pairs.itertuples():
+        x, y = one.train.tables[0], one.train.targets
+        stepped = copy.deepcopy(one.model).double()
+        loss = nn.functional.cross_entropy(stepped(x[[line.train]].double()), y[[line.train]])
+        loss.backward()
+        torch.optim.SGD(stepped.parameters(), lr=0.3).step()
+        z, w = one.test.tables[0][[line.test]].double(), one.test.targets[[line.test]]
+        before, after = (
+            nn.functional.cross_entropy(net(z), w).item()
+            for net in (copy.deepcopy(one.model).double(), stepped)
+        )
+        off.append(abs(before - after - line.influence) / abs(before - after))
+    found = findings.held(one, pairs)
+    assert found.pairs == len(off)
+    assert found.largest == pytest.approx(max(off))
+    assert found.median == pytest.approx(torch.tensor(off).median().item())
+    assert findings.held(study(learning_rate=None), pairs) is None
+
+
+def test_the_strangest_is_the_least_alike_of_the_strongest(tmp_path):
+    one = study()
+    html = written(tmp_path, one, top=1, shown=1)
+    row = int(one.predicted()[1].losses.argmax())
+    x, z = one.train.tables[0].flatten(1).double(), one.test.tables[0][row].flatten().double()
+    mean = x.mean(0)
+    likeness = torch.cosine_similarity(x - mean, z - mean, dim=1)  # all twelve are among the twenty
+    section = html[html.index("<h3>strangest") :]
+    assert f"no. {int(likeness.argmin())}<" in section[: section.index("</figure>")]
+    told = f"likeness {float(likeness.min()):+.2g}".replace("-", "−")
+    assert told in section[: section.index("</figure>")]
+
+
+def test_tokens_are_alike_that_are_shared():
+    words = torch.tensor([[1, 2, 3, 3], [4, 5, 6, 7]])
+    mask = torch.ones_like(words)
+    sides = [Examples(({"mask": mask, "words": words},), None) for _ in range(2)]
+    likeness = Likeness(*sides)
+    assert likeness.known
+    assert likeness(0, 0) == 1
+    assert likeness(0, 1) == 0
+    longer = Examples(({"mask": torch.ones(1, 5), "words": torch.arange(5)[None]},), None)
+    assert Likeness(sides[0], Examples((torch.arange(5)[None],), None))(0, 0) == 3 / 5
+    assert not Likeness(sides[0], longer).known
+
+
+def test_a_stopped_report_goes_on_with_its_store(tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    computed, block = [], StructuredRoute.block
+    monkeypatch.setattr(StructuredRoute, "block", lambda *tile: computed.append(1) or block(*tile))
+    whole = study()
+    right = written(tmp_path, whole)
+    from_nothing = len(computed)
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "_chart", lambda scores: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            whole.report(tmp_path / "stopped.html", store=tmp_path / "store")
+    computed.clear()
+    again = written(tmp_path, whole, store=tmp_path / "store")
+    assert len(computed) == from_nothing - 1, "all pairs are one block"
+    until = '<h2 id="code">'
+    assert again.split(until)[0] == right.split(until)[0]
+
+
+def test_a_store_of_another_study_is_refused(tmp_path):
+    pytest.importorskip("zarr")
+    study().report(tmp_path / "report.html", store=tmp_path / "store")
+    other = study(loss=lambda prediction, target: prediction.square().sum() / 7)
+    with pytest.raises(LecoreError, match="holds the work of another loss"):
+        other.report(tmp_path / "report.html", store=tmp_path / "store")
 
 
 def test_without_a_step_it_says_so(tmp_path):

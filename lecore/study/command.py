@@ -35,11 +35,17 @@ def measure(arguments: Sequence[str]) -> None:
     parser.add_argument("--shown", type=int, default=12, help="test examples that are shown")
     parser.add_argument("--points", type=int, help="examples of each side, evenly spread; all")
     parser.add_argument("--checkpoints", metavar="PATTERN", help="files with earlier weights")
+    parser.add_argument(
+        "--store", type=Path, metavar="FOLDER", help="keep influences here, to go on if stopped"
+    )
     given = parser.parse_args(arguments)
     study = found(given.place)
     if given.points is not None:
         study = sampled(study, given.points)
-    study.report(given.out, top=given.top, shown=given.shown, checkpoints=given.checkpoints)
+    study.report(
+        given.out, top=given.top, shown=given.shown, checkpoints=given.checkpoints,
+        store=given.store,
+    )  # fmt: skip
     print(f"The report is ready: open {given.out.resolve().as_uri()}")
 
 

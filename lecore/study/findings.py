@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from operator import index
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -12,7 +12,10 @@ from lecore.changes import linearized_change, linearized_change_by_layer, predic
 from lecore.engine.points import kept
 from lecore.errors import LecoreError
 from lecore.study.influence import loss_kernel_by_layer
-from lecore.study.predictions import Predicted
+from lecore.study.predictions import Predicted, predicted
+
+if TYPE_CHECKING:
+    from lecore.study.study import Study
 
 SAMPLE = 16
 """Training and test examples on which the first order is held against real steps."""
@@ -63,6 +66,52 @@ def trust(network: Any, rows: Tensor, targets: Tensor, columns: Tensor, **step: 
         return Trust(len(some), len(few), float("nan"), float("nan"))
     off = ((exact - linear).norm(dim=1) / size)[moved]
     return Trust(len(some), len(few), float(off.median()), float(off.max()))
+
+
+class Held(NamedTuple):
+    """How far influences are from what real steps did to the loss.
+
+    Attributes:
+        pairs: How many were looked at.
+        median: Of |fall of the loss − influence| / |fall of the loss| over them.
+        largest: Of it.
+    """
+
+    pairs: int
+    median: float
+    largest: float
+
+
+def held(study: "Study", strongest: pd.DataFrame) -> Held | None:
+    """Hold influences against the loss after real steps; ``None`` without a learning rate.
+
+    Args:
+        study: Whose influences they are.
+        strongest: Some of them, with ``train``, ``test`` and ``influence``.
+    """
+    if study.learning_rate is None or not len(strongest):
+        return None
+    (left, rows), (right, columns) = (
+        torch.tensor(strongest[name].to_numpy()).unique(return_inverse=True)
+        for name in ("train", "test")
+    )
+    points, targets = study._columns, study._targets(study.test)
+    with study._trained():
+        change = prediction_change(
+            study._network, study._rows[left], study._targets(study.train)[left], points[right],
+            learning_rate=study.learning_rate, loss=study.loss,
+        )  # fmt: skip
+    pairs = points[right[columns]], targets[right[columns]]
+    before, after = (
+        predicted(study._network, *pairs, study.loss, None, moved).losses
+        for moved in (None, change[rows.to(change.device), columns.to(change.device)])
+    )
+    fall = before - after
+    off = ((fall - torch.tensor(strongest.influence.to_numpy())) / fall).abs()
+    off = off[fall != 0]
+    if not len(off):
+        return None
+    return Held(len(off), float(off.median()), float(off.max()))
 
 
 def own_changes(

@@ -24,7 +24,12 @@ class Predicted(NamedTuple):
 
 
 def predicted(
-    network: nn.Module, points: Tensor, targets: Tensor, loss: Loss | None, dtype: Precision | None
+    network: nn.Module,
+    points: Tensor,
+    targets: Tensor,
+    loss: Loss | None,
+    dtype: Precision | None,
+    moved: Tensor | None = None,
 ) -> Predicted:
     """Predict all points; the network is left as it was found.
 
@@ -34,6 +39,7 @@ def predicted(
         targets: Shape (n, …), as the loss wants them.
         loss: Loss of one prediction.
         dtype: Precision of the calculation; float64 if left out.
+        moved: Added to the predictions before their losses are taken, shape (n, outputs).
     """
     with opened(network, points, dtype) as (measured, points), torch.no_grad():
         check_points(measured, points, points, check=True)
@@ -43,6 +49,8 @@ def predicted(
         for part in parts:
             check_batch(snapshot, part)
         predictions = torch.cat([snapshot.predict(part) for part in parts])
+        if moved is not None:
+            predictions = predictions + moved.to(predictions)
         of_one: Any = side.loss
         if side.vectorizes:
             losses = vmap(of_one)(predictions, side.targets)

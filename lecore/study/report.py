@@ -3,95 +3,45 @@
 import datetime
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError, extra
 from lecore.files import whole_file
 from lecore.study import findings
+from lecore.study.cards import Line, Shelf, influence_lines, pictures, with_tokens
 from lecore.study.checkpoints import Checkpoints
+from lecore.study.class_pairs import class_pairs
 from lecore.study.examples import Examples
+from lecore.study.likeness import Likeness
 from lecore.study.over_time import SAMPLE, over_checkpoints
-from lecore.study.pictures import as_images, data_uri, shown_texts
+from lecore.study.pictures import shown_texts
 from lecore.study.predictions import Predicted
 from lecore.study.strongest import Strongest
-from lecore.study.tokens import Moved, moved, reader, sentence
+from lecore.study.tokens import reader, sentence
 from lecore.version import __version__
 
-CLASSES = 30
-"""Classes up to which a table of all pairs of them is shown."""
+if TYPE_CHECKING:
+    from lecore.study.study import Study
+
+CLASSES, PICTURED = 30, 12
+"""Classes up to which tables of all pairs are shown, and with examples of each pair."""
+
+WIDE = 10
+"""Of so many times the influences that are shown, the strangest is chosen."""
 
 POINTS = 1000
 """Training examples that the chart of scores shows, at most."""
 
 
-class Card(NamedTuple):
-    """An example as the page shows it; what is not known is empty."""
-
-    row: int
-    number: int
-    """Its row in the whole data, of which the study may hold a sample."""
-    label: str
-    said: str
-    loss: float
-    picture: str
-    text: str
-
-
-class Line(NamedTuple):
-    """A test example with those that do most to its loss, each with its influence."""
-
-    card: Card
-    helpers: list[tuple[Card, float]]
-    harmers: list[tuple[Card, float]]
-    tokens: list[tuple[Card, Moved]]
-    """Its tokens, as the strongest helper and the strongest harmer move them."""
-
-
-class Shelf:
-    """Examples of one side, and how they are shown.
-
-    Args:
-        side: The examples.
-        seen: What the network says of them.
-        images: Their pictures, if there are any, as :func:`~lecore.study.pictures.as_images` gives.
-        texts: Their texts, if there are any.
-        names: Names of the classes, if the targets are classes.
-    """
-
-    def __init__(
-        self,
-        side: Examples,
-        seen: Predicted,
-        images: NDArray[np.uint8] | None,
-        texts: Sequence[str] | None,
-        names: Sequence[str] | None,
-    ) -> None:
-        self.side, self.seen, self.images, self.texts, self.names = side, seen, images, texts, names
-
-    def card(self, row: int) -> Card:
-        """One of them."""
-        label = said = ""
-        if self.names is not None and self.side.targets is not None:
-            label = self.names[int(self.side.targets[row])]
-            said = self.names[int(self.seen.predictions[row].argmax())]
-        number = row if self.side.numbers is None else int(self.side.numbers[row])
-        return Card(
-            row, number, label, said, float(self.seen.losses[row]),
-            "" if self.images is None else data_uri(self.images[row]),
-            "" if self.texts is None else str(self.texts[row]),
-        )  # fmt: skip
-
-
 def write_report(
-    study: Any,
+    study: "Study",
     path: str | os.PathLike[str],
     *,
     top: int = 5,
@@ -101,6 +51,7 @@ def write_report(
     class_names: Sequence[str] | None = None,
     tokenizer: Any = None,
     checkpoints: Checkpoints | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write :meth:`lecore.study.study.Study.report`, whose arguments these are."""
     with extra("report"):
@@ -122,21 +73,31 @@ def write_report(
     past = None
     if checkpoints is not None:
         past = over_checkpoints(study, study.follow(checkpoints), names is not None)
-    pictures = _pictures(train, test, thumbnails)
+    images = pictures(train, test, thumbnails)
     words = (None, None) if texts is None else tuple(
         None if given is None else shown_texts(given, len(side))
         for given, side in zip(texts, (train, test), strict=True)
     )  # fmt: skip
     shelves = [
         Shelf(side, *parts, names)
-        for side, parts in zip((train, test), zip(seen, pictures, words, strict=True), strict=True)
+        for side, parts in zip((train, test), zip(seen, images, words, strict=True), strict=True)
     ]
-    strongest, blocks = _one_pass(study, top, names)
-    scores = findings.doubtful(seen[0], train.targets, study.self_influence(), names is not None)
+    tiles = Tiles() if store is None else Tiles(store=Path(store, "influence"), progress=True)
+    strongest, blocks = _one_pass(study, WIDE * top, names, tiles)
+    scores = findings.doubtful(
+        seen[0], study._targets(train), study.self_influence(), names is not None
+    )
     worst_tests = seen[1].losses.topk(min(shown, len(test))).indices.tolist()
-    lines = _lines(strongest, shelves, worst_tests)
+    likeness = Likeness(train, test)
+    lines = influence_lines(strongest, shelves, worst_tests, top, likeness)
     if read is not None:
-        lines = _with_tokens(study, lines, read)
+        lines = with_tokens(study, lines, read)
+    few = names is not None and len(names) <= CLASSES
+    alike = class_pairs(study, names) if few else None  # type: ignore[arg-type]
+    by_class = {} if alike is None or len(names) > PICTURED else {  # type: ignore[arg-type]
+        pair: (shelves[0].card(i), shelves[0].card(j), value)
+        for pair, (i, j, value) in alike.strongest.items()
+    }  # fmt: skip
     worst = {
         name: [(shelves[0].card(int(i)), float(v)) for i, v in column.nlargest(2 * top).items()]
         for name, column in scores.items()
@@ -147,9 +108,11 @@ def write_report(
     )
     html = template.render(
         name=type(study.model).__name__, settings=_settings(study), points=POINTS, sample=SAMPLE,
-        pictured=any(images is not None for images in pictures), lines=lines, names=names,
+        pictured=any(one is not None for one in images), lines=lines, names=names,
         blocks=blocks, worst=worst, overlap=findings.overlap(scores, 2 * top), chosen=2 * top,
-        trust=study.trust(), layers=study.layer_shares().head(12), chart=_chart(scores),
+        alike=alike, by_class=by_class, likeness=likeness, wide=2 * WIDE * top,
+        trust=study.trust(), held=findings.held(study, _first_ones(lines)),
+        layers=study.layer_shares().head(12), chart=_chart(scores),
         past=past, version=__version__, date=datetime.date.today().isoformat(),
         seconds=time.perf_counter() - began, code=_code(study, path, checkpoints),
     )  # fmt: skip
@@ -180,33 +143,18 @@ def _are_classes(side: Examples, outputs: int) -> bool:
     return bool(((targets >= 0) & (targets < outputs)).all())
 
 
-def _pictures(
-    train: Examples, test: Examples, given: tuple[Any, Any] | None
-) -> list[NDArray[np.uint8] | None]:
-    """Pictures of both sides: those that were given, or the inputs, if they look like images."""
-    found: list[NDArray[np.uint8] | None] = []
-    for k, side in enumerate((train, test)):
-        if given is not None:
-            found.append(as_images(given[k], len(side)))
-            continue
-        (table, *others) = side.tables
-        is_image = isinstance(table, Tensor) and table.ndim == 4 and table.shape[1] in (1, 3)
-        found.append(as_images(table, len(side)) if is_image and not others else None)
-    return found
-
-
 def _one_pass(
-    study: Any, top: int, names: list[str] | None
+    study: "Study", top: int, names: list[str] | None, tiles: Tiles
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """The strongest influences, and means over pairs of classes if there are few."""
     strongest = Strongest(len(study.test), top)
     if names is None or len(names) > CLASSES:
-        for start, block in study.influences():
+        for start, block in study.influences(tiles):
             strongest.add(block, start)
         return strongest.frame(), None
-    rows, columns = (side.targets.cpu().long() for side in (study.train, study.test))
+    rows, columns = (study._targets(side).cpu() for side in (study.train, study.test))
     sums = torch.zeros(len(names), len(names), dtype=torch.float64)
-    for start, block in study.influences():
+    for start, block in study.influences(tiles):
         strongest.add(block, start)
         by_row = sums.new_zeros(len(names), block.shape[1])
         by_row.index_add_(0, rows[start : start + len(block)], block)
@@ -215,33 +163,15 @@ def _one_pass(
     return strongest.frame(), pd.DataFrame((sums / left[:, None] / right).numpy(), names, names)
 
 
-def _lines(strongest: pd.DataFrame, shelves: list[Shelf], tests: list[int]) -> list[Line]:
-    left, right = shelves
-    lines = []
-    for row in tests:
-        found = strongest[strongest.test == row]
-        cards = [
-            (left.card(int(i)), float(v)) for i, v in zip(found.train, found.influence, strict=True)
-        ]
-        helpers = [pair for pair in cards if pair[1] > 0]
-        harmers = [pair for pair in reversed(cards) if pair[1] < 0]
-        lines.append(Line(right.card(row), helpers, harmers, []))
-    return lines
-
-
-def _with_tokens(study: Any, lines: list[Line], read: Callable[[list[int]], str]) -> list[Line]:
-    """The same lines, with the tokens of each test sentence by its strongest two."""
-    strongest = [[found[0][0] for found in line[1:3] if found] for line in lines]
+def _first_ones(lines: list[Line]) -> pd.DataFrame:
+    """The strongest helper and harmer of each, as a frame of influences."""
     pairs = [
-        (card.row, line.card.row)
-        for line, cards in zip(lines, strongest, strict=True)
-        for card in cards
+        (cards[0][0].row, line.card.row, cards[0][1])
+        for line in lines
+        for cards in (line.helpers, line.harmers)
+        if cards
     ]
-    by_pair = moved(study, pairs, read) if pairs else {}
-    return [
-        line._replace(tokens=[(card, by_pair[card.row, line.card.row]) for card in cards])
-        for line, cards in zip(lines, strongest, strict=True)
-    ]
+    return pd.DataFrame(pairs, columns=["train", "test", "influence"])
 
 
 def _chart(scores: pd.DataFrame) -> str:
@@ -269,7 +199,7 @@ def _chart(scores: pd.DataFrame) -> str:
     return svg
 
 
-def _settings(study: Any) -> dict[str, str]:
+def _settings(study: "Study") -> dict[str, str]:
     """What was measured, in words."""
     model = study.model
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -299,7 +229,9 @@ def _count(side: Examples) -> str:
     return f"{len(side):,} of {int(side.numbers[-1]) + 1:,}, evenly spread"
 
 
-def _code(study: Any, path: str | os.PathLike[str], checkpoints: Checkpoints | None = None) -> str:
+def _code(
+    study: "Study", path: str | os.PathLike[str], checkpoints: Checkpoints | None = None
+) -> str:
     """The lines that make such a page."""
     given = []
     if study.loss is not None:

@@ -191,21 +191,30 @@ class Study:
             strongest.add(block, start)
         return strongest.frame()
 
-    def influences(self) -> Iterator[tuple[int, Tensor]]:
+    def influences(self, tiles: Tiles = Tiles()) -> Iterator[tuple[int, Tensor]]:  # noqa: B008
         """All of :meth:`influence`, some training examples at a time.
+
+        Args:
+            tiles: How the work is cut up. With a ``store`` the whole matrix is kept there, and the
+                same call goes on with it.
 
         Yields:
             The first's row, and the influences of these, shape (some, test), float64.
         """
         known, asked = self._targets(self.train), self._targets(self.test)
+
+        def kernel(part: slice) -> Any:
+            with self._trained():
+                return loss_kernel(
+                    self._network, self._rows[part], known[part], self._columns, asked,
+                    loss=self.loss, dtype=self.dtype, tiles=tiles,
+                )  # fmt: skip
+
+        stored = None if tiles.store is None else kernel(slice(None))
         starts = range(0, len(self.train), self._block_size)
         for start in tqdm(starts, unit="block", leave=False, disable=len(starts) < 2):
             part = slice(start, start + self._block_size)
-            with self._trained():
-                block = loss_kernel(
-                    self._network, self._rows[part], known[part], self._columns, asked,
-                    loss=self.loss, dtype=self.dtype,
-                )  # fmt: skip
+            block = torch.as_tensor(kernel(part) if stored is None else stored[part])
             yield start, block.cpu().double() * (self.learning_rate or 1.0)
 
     def self_influence(self) -> pd.Series:
@@ -276,6 +285,7 @@ class Study:
         class_names: Sequence[str] | None = None,
         tokenizer: Any = None,
         checkpoints: Checkpoints | None = None,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         """Write all of it as one HTML file, without scripts and without another host.
 
@@ -289,16 +299,17 @@ class Study:
             class_names: Names of the classes.
             tokenizer: Reads the tokens of a language model, which are coloured by what moved.
             checkpoints: Files with weights of earlier in training, see :meth:`follow`.
+            store: A folder that keeps all influences, so that an interrupted report goes on.
 
         Raises:
             LecoreError: If checkpoints, pictures, texts or names do not fit, or the extra
-                ``report`` is not installed.
+                ``report`` (for ``store``: ``scale``) is not installed.
         """
         from lecore.study.report import write_report
 
         write_report(
             self, path, top=top, shown=shown, thumbnails=thumbnails, texts=texts,
-            class_names=class_names, tokenizer=tokenizer, checkpoints=checkpoints,
+            class_names=class_names, tokenizer=tokenizer, checkpoints=checkpoints, store=store,
         )  # fmt: skip
 
     def _targets(self, side: Examples) -> Tensor:

@@ -1,0 +1,141 @@
+"""Examples as a report shows them, each with those that do most to its loss."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lecore.study.examples import Examples
+from lecore.study.likeness import Likeness
+from lecore.study.pictures import as_images, data_uri
+from lecore.study.predictions import Predicted
+from lecore.study.tokens import Moved, moved
+
+
+class Card(NamedTuple):
+    """An example as the page shows it; what is not known is empty."""
+
+    row: int
+    number: int
+    """Its row in the whole data, of which the study may hold a sample."""
+    label: str
+    said: str
+    loss: float
+    picture: str
+    text: str
+
+
+class Line(NamedTuple):
+    """A test example with those that do most to its loss, each with its influence."""
+
+    card: Card
+    helpers: list[tuple[Card, float]]
+    harmers: list[tuple[Card, float]]
+    strange: tuple[Card, float, float] | None
+    """Of the strongest the one that is least like it, its influence and its likeness."""
+    tokens: list[tuple[Card, Moved]]
+    """Its tokens, as the strongest helper and the strongest harmer move them."""
+
+
+class Shelf:
+    """Examples of one side, and how they are shown.
+
+    Args:
+        side: The examples.
+        seen: What the network says of them.
+        images: Their pictures, if there are any, as :func:`~lecore.study.pictures.as_images` gives.
+        texts: Their texts, if there are any.
+        names: Names of the classes, if the targets are classes.
+    """
+
+    def __init__(
+        self,
+        side: Examples,
+        seen: Predicted,
+        images: NDArray[np.uint8] | None,
+        texts: Sequence[str] | None,
+        names: Sequence[str] | None,
+    ) -> None:
+        self.side, self.seen, self.images, self.texts, self.names = side, seen, images, texts, names
+
+    def card(self, row: int) -> Card:
+        """One of them."""
+        label = said = ""
+        if self.names is not None and self.side.targets is not None:
+            label = self.names[int(self.side.targets[row])]
+            said = self.names[int(self.seen.predictions[row].argmax())]
+        number = row if self.side.numbers is None else int(self.side.numbers[row])
+        return Card(
+            row, number, label, said, float(self.seen.losses[row]),
+            "" if self.images is None else data_uri(self.images[row]),
+            "" if self.texts is None else str(self.texts[row]),
+        )  # fmt: skip
+
+
+def pictures(
+    train: Examples, test: Examples, given: tuple[Any, Any] | None
+) -> list[NDArray[np.uint8] | None]:
+    """Pictures of both sides: those that were given, or the inputs, if they look like images."""
+    found: list[NDArray[np.uint8] | None] = []
+    for k, side in enumerate((train, test)):
+        if given is not None:
+            found.append(as_images(given[k], len(side)))
+            continue
+        (table, *others) = side.tables
+        is_image = isinstance(table, Tensor) and table.ndim == 4 and table.shape[1] in (1, 3)
+        found.append(as_images(table, len(side)) if is_image and not others else None)
+    return found
+
+
+def influence_lines(
+    strongest: pd.DataFrame,
+    shelves: Sequence[Shelf],
+    tests: Sequence[int],
+    top: int,
+    likeness: Likeness,
+) -> list[Line]:
+    """Each of some test examples with its helpers, its harmers, and the strangest of both.
+
+    Args:
+        strongest: ``test``, ``train`` and ``influence``, as
+            :meth:`~lecore.study.study.Study.influence` gives, of more than are shown.
+        shelves: Training and test examples.
+        tests: Rows of the test examples.
+        top: Helpers, and harmers, that are shown.
+        likeness: Of their inputs.
+    """
+    left, right = shelves
+    found = []
+    for row in tests:
+        here = strongest[strongest.test == row]
+        helpers, harmers = (
+            [(left.card(int(i)), float(v)) for i, v in zip(some.train, some.influence, strict=True)]
+            for some in (
+                here[here.influence > 0].head(top), here[here.influence < 0].tail(top)[::-1]
+            )
+        )  # fmt: skip
+        strange = None
+        if likeness.known and len(here):
+            likes = [likeness(int(i), row) for i in here.train]
+            k = int(np.argmin(likes))
+            strange = left.card(int(here.train.iloc[k])), float(here.influence.iloc[k]), likes[k]
+        found.append(Line(right.card(row), helpers, harmers, strange, []))
+    return found
+
+
+def with_tokens(study: Any, lines: list[Line], read: Callable[[list[int]], str]) -> list[Line]:
+    """The same lines, with the tokens of each test sentence by its strongest two."""
+    strongest = [[found[0][0] for found in line[1:3] if found] for line in lines]
+    pairs = [
+        (card.row, line.card.row)
+        for line, cards in zip(lines, strongest, strict=True)
+        for card in cards
+    ]
+    by_pair = moved(study, pairs, read) if pairs else {}
+    return [
+        line._replace(tokens=[(card, by_pair[card.row, line.card.row]) for card in cards])
+        for line, cards in zip(lines, strongest, strict=True)
+    ]
