@@ -1,5 +1,6 @@
 # make book      from nothing to a rendered book, computed on this machine
 # make test      everything CI runs
+# make thorough  its unit tests, with all cases of the large tables
 # make gpu       the tests that need a CUDA device
 # make packages  those with networks and training loops of Hugging Face and Lightning
 # make lock      requirements.lock anew, from requirements.txt
@@ -18,8 +19,9 @@ COMPILE := $(BIN)/python -m compileall -qq --workers 0 -x $(UNUSED) .venv/lib ||
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := .venv/$(if $(LOCK),locked,installed)
 TEST := $(BIN)/lecore --build-dir _build/test
+UNIT := -n 2 --dist loadfile -m "not processes and not book and not gpu and not packages"
 
-.PHONY: book test lint unit processes coverage chapters pages gpu packages lock clean
+.PHONY: book test lint unit thorough processes coverage chapters pages gpu packages lock clean
 
 book: $(INSTALLED)
 	$(BIN)/lecore run --profile $(PROFILE) --device $(DEVICE) --jobs $(JOBS)
@@ -37,7 +39,10 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not processes and not book and not gpu and not packages"
+	$(BIN)/pytest $(UNIT)
+
+thorough: $(INSTALLED)
+	$(BIN)/pytest $(UNIT) --thorough
 
 processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist worksteal -m processes

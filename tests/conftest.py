@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections import Counter
 
 import pytest
 from hypothesis import settings
@@ -15,9 +16,29 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in
     signal.signal(signal.SIGINT, signal.default_int_handler)  # for all that tests start, too
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test begins first, so that nobody waits for it at the end."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="all cases of all tables")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest test begins first, so that nobody waits for it at the end.
+
+    Of the cases of a test marked ``every(k)`` one in k is run, and all of them with ``--thorough``.
+    """
     items.sort(key=lambda item: "longest" not in item.keywords)
+    if config.getoption("thorough"):
+        return
+    seen: Counter[str] = Counter()
+    left_out = []
+    for item in items:
+        if marker := item.get_closest_marker("every"):
+            test = item.nodeid.split("[")[0]
+            seen[test] += 1
+            if (seen[test] + len(test)) % marker.args[0]:  # not the same ones in each test
+                left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """The networks of the zoo against gradients and steps taken one by one, one question a test.
 
-What decides between right and wrong is asked of all networks; what only cuts or sums up the same
-numbers in another way is asked of every second or third, in turn.
+What decides between right and wrong is always asked of all networks; what only cuts or sums up the
+same numbers in another way is asked of some, and of all by ``make thorough``.
 """
 
 import warnings
@@ -58,7 +58,8 @@ def close(measured: Tensor, right: Tensor, part: float = 1e-10) -> None:
     torch.testing.assert_close(measured.double(), right, rtol=0, atol=atol)
 
 
-@mostly(NAMES[::2])
+@pytest.mark.every(5)
+@mostly(NAMES)
 def test_kernel(name, outputs):
     case = problem(name, outputs)
     close(empirical_ntk(case.network, case.x), case.kernel(case.left, case.left))
@@ -71,7 +72,8 @@ def test_kernel_of_two_sets(name, outputs):
     close(kernel, case.kernel(case.left, case.right))
 
 
-@cases(NAMES[::3], [3])
+@pytest.mark.every(5)
+@cases(NAMES, [3])
 def test_trace_in_tiles(name, outputs):
     case = problem(name, outputs)
     tiles = Tiles(shape=(2, 1))
@@ -79,21 +81,24 @@ def test_trace_in_tiles(name, outputs):
     close(trace, torch.einsum("icp,jcp->ij", case.left, case.right))
 
 
-@cases(NAMES[1::3], [3])
+@pytest.mark.every(5)
+@cases(NAMES, [3])
 def test_diagonal_in_tiles(name, outputs):
     case = problem(name, outputs)
     diagonal = empirical_ntk(case.network, case.x, form="diagonal", tiles=Tiles(shape=(2, 2)))
     close(diagonal, torch.einsum("icp,jcp->ijc", case.left, case.left))
 
 
-@cases(NAMES[::2], [3])
+@pytest.mark.every(5)
+@cases(NAMES, [3])
 def test_kernel_in_single_precision(name, outputs):
     case = problem(name, outputs)
     kernel = empirical_ntk(case.network, case.x, case.test_x, dtype=torch.float32)
     close(kernel, case.kernel(case.left, case.right), 1e-4)
 
 
-@cases(NAMES[1::2], [3])
+@pytest.mark.every(5)
+@cases(NAMES, [3])
 def test_shares_of_the_layers(name, outputs):
     case = problem(name, outputs)
     shares = empirical_ntk_by_layer(case.network, case.x, case.test_x)
@@ -115,7 +120,8 @@ def test_kernel_of_the_loss(name, outputs):
     close(output_gradient(case.network, case.x, case.y, loss=case.loss), case.signal)
 
 
-@cases(NAMES[1::2], [3])
+@pytest.mark.every(3)
+@cases(NAMES, [3])
 def test_self_influence(name, outputs):
     case = problem(name, outputs)
     slopes = torch.einsum("ic,icp->ip", case.signal, case.left)
@@ -123,7 +129,8 @@ def test_self_influence(name, outputs):
     close(influence, slopes.square().sum(1))
 
 
-@cases(NAMES[::3], [3])
+@pytest.mark.every(5)
+@cases(NAMES, [3])
 def test_sketch(name, outputs):
     """With many times more features than weights few of these meet, so that little is lost."""
     case = problem(name, outputs)
@@ -151,7 +158,8 @@ def test_step(name, outputs):
     close(change, case.change(torch.optim.SGD, 0.1))
 
 
-@cases(STEPPED[2::3], [3])
+@pytest.mark.every(5)
+@cases(STEPPED, [3])
 def test_step_in_tiles(name, outputs):
     case = problem(name, outputs)
     change = prediction_change(
@@ -161,7 +169,8 @@ def test_step_in_tiles(name, outputs):
     close(change, case.change(torch.optim.SGD, 0.1))
 
 
-@cases(STEPPED[::2], [3])
+@pytest.mark.every(3)
+@cases(STEPPED, [3])
 def test_step_of_adam(name, outputs):
     case = problem(name, outputs)
     change = prediction_change(
@@ -171,6 +180,7 @@ def test_step_of_adam(name, outputs):
     close(change, case.change(torch.optim.Adam, 0.01))
 
 
+@pytest.mark.every(2)
 @cases(NAMES, [3])
 def test_all_is_left_as_it_was_found(name, outputs):
     case = problem(name, outputs)
@@ -224,7 +234,8 @@ WANT_A_LOOK = {  # torch.func is wrong, without an error
 }  # fmt: skip
 
 
-@cases([name for name in NAMES[1::2] if name not in WANT_A_LOOK], [3])
+@pytest.mark.every(5)
+@cases([name for name in NAMES if name not in WANT_A_LOOK], [3])
 def test_kernel_without_a_look_first(name, outputs):
     """Else a wrong factor would only be slow, as the look puts plain autograd in its place."""
     case = problem(name, outputs)
@@ -232,6 +243,7 @@ def test_kernel_without_a_look_first(name, outputs):
     close(kernel, case.kernel(case.left, case.right))
 
 
+@pytest.mark.every(3)
 @cases(STRUCTURED, [1, 3])
 def test_step_without_a_look_first(name, outputs):
     case = problem(name, outputs)

@@ -54,6 +54,7 @@ CALLS = {
 }
 
 
+@pytest.mark.every(5)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_call_leaves_all_as_it_was(name, call):
@@ -110,6 +111,7 @@ def elsewhere(name, call):
     return CALLS[call](case.model(), case.x, case.y)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("where", CIRCUMSTANCES)
 @pytest.mark.parametrize("call", ["empirical_ntk", "in threads", "prediction_change",
                                   "linearized_change", "output_gradient"])  # fmt: skip

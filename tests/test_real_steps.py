@@ -177,6 +177,7 @@ KINDS = {
 }
 
 
+@pytest.mark.every(5)
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize(
     ("kind", "network"),

@@ -370,6 +370,14 @@ def test_a_tile_that_kills_its_workers_is_explained(client):
         compute(Deadly(), 4, 4, Tiles(client=client, shape=(4, 4)))
 
 
+def test_a_result_that_died_with_its_worker_is_waited_for():
+    class Future:
+        status = "lost"
+
+    with pytest.raises(lecore.engine.tiling.workers._LostAgain):
+        lecore.engine.tiling.workers._result(Future())
+
+
 @pytest.fixture
 def own_cluster(monkeypatch):
     """One that a test may kill: a scheduler and a worker without a nanny."""

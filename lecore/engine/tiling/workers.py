@@ -224,8 +224,10 @@ class _LostAgain(Exception):
 def _result(future: Any) -> Any:
     if future.status == "error":
         return future.result()  # raises what went wrong
-    if future.status in ("cancelled", "lost"):
+    if future.status == "cancelled":
         raise LecoreError(*LOST)
+    if future.status == "lost":
+        raise _LostAgain
     try:
         return future.result(timeout=PATIENCE / 3)
     except (TimeoutError, RuntimeError) as error:
