@@ -1,10 +1,11 @@
 """What a user could pick instead, each written as plainly as it allows."""
 
+import contextlib
 import copy
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +95,9 @@ def nngeometry_gram(model: nn.Module, x: Tensor, batch: int) -> Callable[[], Ten
     Raises:
         NotMeasuredError: If it cannot be installed; it goes into a folder of its own.
     """
-    folder = PEERS / "nngeometry"
-    if not (folder / "nngeometry").exists():
-        # it needs torch alone
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        command += ["--target", str(folder), "nngeometry==0.4"]
-        if subprocess.run(command, capture_output=True).returncode:
-            raise NotMeasuredError("nngeometry cannot be installed")
-    sys.path.insert(0, str(folder))
-    try:
+    with installed("nngeometry==0.4"):
         from nngeometry.gram import GramMatrix
         from nngeometry.layercollection import LayerCollection
-    finally:
-        sys.path.pop(0)
     layers = LayerCollection.from_model(model)
     loader: Any = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=batch)
 
@@ -114,3 +105,45 @@ def nngeometry_gram(model: nn.Module, x: Tensor, batch: int) -> Callable[[], Ten
         return GramMatrix(model, loader, lambda d: model(d), layer_collection=layers).to_torch()
 
     return gram
+
+
+def captum_tracin(model: nn.Module, x: Tensor, y: Tensor, batch: int) -> Any:
+    """captum's ``TracInCP`` at the present weights, with ``influence`` and ``self_influence``.
+
+    Raises:
+        NotMeasuredError: If it cannot be installed; it goes into a folder of its own.
+    """
+    with installed("captum==0.9.0"):
+        from captum.influence import TracInCP
+    weights = copy.deepcopy(model.state_dict())
+
+    def load(network: nn.Module, checkpoint: Any) -> float:
+        network.load_state_dict(checkpoint)
+        return 1.0
+
+    return TracInCP(
+        model, torch.utils.data.TensorDataset(x, y), checkpoints=[weights],
+        checkpoints_load_func=load, loss_fn=nn.CrossEntropyLoss(reduction="sum"), batch_size=batch,
+        sample_wise_grads_per_batch=True,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def installed(requirement: str) -> Iterator[None]:
+    """Import a peer that needs nothing but what is here, from a folder of its own.
+
+    Raises:
+        NotMeasuredError: If it cannot be installed.
+    """
+    name = requirement.split("==")[0]
+    folder = PEERS / name
+    if not (folder / name).exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        command += ["--target", str(folder), requirement]
+        if subprocess.run(command, capture_output=True).returncode:
+            raise NotMeasuredError(f"{name} cannot be installed")
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.pop(0)

@@ -1,5 +1,6 @@
 """S_rel between classes, and the pairs of examples behind it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ class ClassPairs(NamedTuple):
     strongest: dict[tuple[int, int], tuple[int, int, float]]
 
 
-def class_pairs(study: "Study", names: list[str]) -> ClassPairs | None:
+def class_pairs(study: "Study", names: Sequence[str]) -> ClassPairs | None:
     """Measure S_rel by class, to first order of a plain step; ``None`` if nothing moves.
 
     Args:

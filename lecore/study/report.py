@@ -3,7 +3,7 @@
 import datetime
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,63 +61,101 @@ def write_report(
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise LecoreError(f"{name} must be a whole number above 0, not {number!r}")
     began = time.perf_counter()
-    train, test = study.train, study.test
     read = None if tokenizer is None else reader(study, tokenizer)
-    if read is not None and texts is None:
-        texts = tuple(
-            ["".join(sentence(side, row, read)) for row in range(len(side))]
-            for side in (train, test)
-        )  # type: ignore[assignment]
-    seen = study.predicted()
-    names = _names(train, test, seen, class_names)
+    shelves = _shelves(study, thumbnails, texts, class_names, read)
     past = None
     if checkpoints is not None:
-        past = over_checkpoints(study, study.follow(checkpoints), names is not None)
-    images = pictures(train, test, thumbnails)
-    words = (None, None) if texts is None else tuple(
-        None if given is None else shown_texts(given, len(side))
-        for given, side in zip(texts, (train, test), strict=True)
-    )  # fmt: skip
-    shelves = [
-        Shelf(side, *parts, names)
-        for side, parts in zip((train, test), zip(seen, images, words, strict=True), strict=True)
-    ]
-    tiles = Tiles() if store is None else Tiles(store=Path(store, "influence"), progress=True)
-    strongest, blocks = _one_pass(study, WIDE * top, names, tiles)
-    scores = findings.doubtful(
-        seen[0], study._targets(train), study.self_influence(), names is not None
+        past = over_checkpoints(study, study.follow(checkpoints), shelves[0].names is not None)
+    sections = (
+        _influences(study, shelves, top, shown, read, store)
+        | _similarities(study, shelves[0])
+        | _labels(study, shelves[0], 2 * top)
     )
-    worst_tests = seen[1].losses.topk(min(shown, len(test))).indices.tolist()
-    likeness = Likeness(train, test)
-    lines = influence_lines(strongest, shelves, worst_tests, top, likeness)
-    if read is not None:
-        lines = with_tokens(study, lines, read)
-    few = names is not None and len(names) <= CLASSES
-    alike = class_pairs(study, names) if few else None  # type: ignore[arg-type]
-    by_class = {} if alike is None or len(names) > PICTURED else {  # type: ignore[arg-type]
-        pair: (shelves[0].card(i), shelves[0].card(j), value)
-        for pair, (i, j, value) in alike.strongest.items()
-    }  # fmt: skip
-    worst = {
-        name: [(shelves[0].card(int(i)), float(v)) for i, v in column.nlargest(2 * top).items()]
-        for name, column in scores.items()
-    }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(
         files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
     html = template.render(
-        name=type(study.model).__name__, settings=_settings(study), points=POINTS, sample=SAMPLE,
-        pictured=any(one is not None for one in images), lines=lines, names=names,
-        blocks=blocks, worst=worst, overlap=findings.overlap(scores, 2 * top), chosen=2 * top,
-        alike=alike, by_class=by_class, likeness=likeness, wide=2 * WIDE * top,
-        trust=study.trust(), held=findings.held(study, _first_ones(lines)),
-        layers=study.layer_shares().head(12), chart=_chart(scores),
-        past=past, version=__version__, date=datetime.date.today().isoformat(),
+        name=type(study.model).__name__, settings=_settings(study), names=shelves[0].names,
+        pictured=any(shelf.images is not None for shelf in shelves), trust=study.trust(),
+        layers=study.layer_shares().head(12), past=past, sample=SAMPLE, **sections,
+        version=__version__, date=datetime.date.today().isoformat(),
         seconds=time.perf_counter() - began, code=_code(study, path, checkpoints),
     )  # fmt: skip
     with whole_file(path, "w") as stream:
         stream.write(html)
+
+
+def _shelves(
+    study: "Study",
+    thumbnails: tuple[Any, Any] | None,
+    texts: tuple[Sequence[str], Sequence[str]] | None,
+    class_names: Sequence[str] | None,
+    read: Callable[[list[int]], str] | None,
+) -> tuple[Shelf, Shelf]:
+    """Training and test examples, with all that a page shows of them."""
+    sides, seen = (study.train, study.test), study.predicted()
+    names = _names(*sides, seen, class_names)
+    words: Sequence[Sequence[str] | None] = (None, None) if texts is None else texts
+    if read is not None and texts is None:
+        words = [["".join(sentence(side, row, read)) for row in range(len(side))] for side in sides]
+    return tuple(  # type: ignore[return-value]
+        Shelf(side, said, images, None if text is None else shown_texts(text, len(side)), names)
+        for side, said, images, text in zip(
+            sides, seen, pictures(*sides, thumbnails), words, strict=True
+        )
+    )
+
+
+def _influences(
+    study: "Study",
+    shelves: tuple[Shelf, Shelf],
+    top: int,
+    shown: int,
+    read: Callable[[list[int]], str] | None,
+    store: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    """Who does most to the test examples with the largest losses, and means over classes."""
+    tiles = Tiles() if store is None else Tiles(store=Path(store, "influence"), progress=True)
+    strongest, blocks = _one_pass(study, WIDE * top, shelves[0].names, tiles)
+    worst = shelves[1].seen.losses.topk(min(shown, len(study.test))).indices.tolist()
+    likeness = Likeness(study.train, study.test)
+    lines = influence_lines(strongest, shelves, worst, top, likeness)
+    if read is not None:
+        lines = with_tokens(study, lines, read)
+    held = findings.held(study, _first_ones(lines))
+    return {
+        "blocks": blocks, "lines": lines, "held": held, "likeness": likeness,
+        "wide": 2 * WIDE * top,
+    }  # fmt: skip
+
+
+def _similarities(study: "Study", shelf: Shelf) -> dict[str, Any]:
+    """S_rel between classes if there are few, and the pairs behind it if there are very few."""
+    names = shelf.names
+    if names is None or len(names) > CLASSES:
+        return {"alike": None, "by_class": {}}
+    alike, by_class = class_pairs(study, names), {}
+    if alike is not None and len(names) <= PICTURED:
+        by_class = {
+            pair: (shelf.card(i), shelf.card(j), value)
+            for pair, (i, j, value) in alike.strongest.items()
+        }
+    return {"alike": alike, "by_class": by_class}
+
+
+def _labels(study: "Study", shelf: Shelf, chosen: int) -> dict[str, Any]:
+    """The training examples that stand out most, by each score."""
+    targets, influence = study._targets(study.train), study.self_influence()
+    scores = findings.doubtful(shelf.seen, targets, influence, shelf.names is not None)
+    worst = {
+        name: [(shelf.card(int(i)), float(v)) for i, v in column.nlargest(chosen).items()]
+        for name, column in scores.items()
+    }
+    return {
+        "worst": worst, "overlap": findings.overlap(scores, chosen), "chosen": chosen,
+        "chart": _chart(scores), "points": POINTS,
+    }  # fmt: skip
 
 
 def _names(
@@ -144,7 +182,7 @@ def _are_classes(side: Examples, outputs: int) -> bool:
 
 
 def _one_pass(
-    study: "Study", top: int, names: list[str] | None, tiles: Tiles
+    study: "Study", top: int, names: Sequence[str] | None, tiles: Tiles
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """The strongest influences, and means over pairs of classes if there are few."""
     strongest = Strongest(len(study.test), top)

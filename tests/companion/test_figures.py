@@ -198,6 +198,9 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "superiority": lambda: classification.superiority(RUN),
     "class_blocks": lambda: classification.class_blocks(RUN),
     "direction_or_size": lambda: classification.direction_or_size(RUN),
+    "sizes_in_training": lambda: classification.sizes_in_training(
+        RUN._replace(records=Everything({"sizes-looks": {"epochs": [0, 1, 2]}}))
+    ),
     "similarity_and_loss": lambda: regression.similarity_and_loss(
         defaultdict(trained), ["linear", "sine"]
     ),

@@ -244,14 +244,29 @@ def direction_or_size(compared: Followed, pairs: Pairs) -> dict[tuple[str, str],
     Returns:
         By ``COMPARED`` and ``KINDS``.
     """
-    points, found = len(pairs.same), {}
+    found = {}
     for kind in KINDS:
         size = 1e-6 if "small" in kind else 1.0  # the limit, where nothing depends on it
         for name in COMPARED:
-            values = []
-            for one in compared:
-                z, change = (torch.tensor(one[part]).double() for part in ("logits", kind))
-                similarity = DEFINITIONS[name](z, change * size).similarity[:, :points].numpy()
-                values.append(np.nanmean(superiority(similarity, pairs.apart, pairs.other)))
+            values = [
+                chance_of_own_class(name, one["logits"], one[kind].astype(float) * size, pairs)
+                for one in compared
+            ]
             found[name, kind] = over_runs(values, bounds=(0, 1))
     return found
+
+
+def chance_of_own_class(
+    definition: str, logits: NDArray[Any], change: NDArray[Any], pairs: Pairs
+) -> float:
+    """Chance that a training point of the step's class has the higher S_rel, mean over steps.
+
+    Args:
+        definition: Of S_rel, a key of ``DEFINITIONS``.
+        logits: Of P update points and P held-out ones, shape (2P, C).
+        change: Of them, by steps on the former, shape (P, 2P, C).
+        pairs: Of the update points.
+    """
+    z, moved = (torch.tensor(part).double() for part in (logits, change))
+    similarity = DEFINITIONS[definition](z, moved).similarity[:, : len(pairs.same)].numpy()
+    return float(np.nanmean(superiority(similarity, pairs.apart, pairs.other)))

@@ -20,6 +20,7 @@ from lecore.companion.figures import (
 )
 from lecore.companion.records import key
 from lecore.studies.dan.ranks import BLOCKS, COMPARED, KINDS, OWN_MEASURES, RANKED
+from lecore.studies.dan.sizes_in_training import DEFINED, SIZES
 
 FITS = {
     "training loss": ("-", "o"),
@@ -221,4 +222,19 @@ def direction_or_size(run: Shown) -> Any:
     ax.set(xticks=range(len(KINDS)), xticklabels=KINDS, ylim=(0, 1), xlabel="step")
     ax.set_ylabel("chance that the\nsame class is higher")
     legend_above(fig, run.origin, columns=2)
+    return fig
+
+
+def sizes_in_training(run: Shown) -> Any:
+    """Chance that the same class is higher through training, for four sizes of Adam's step."""
+    fig, axes = panels(1, len(DEFINED), height=3.4, sharey=True)
+    epochs = run.records["sizes-looks"]["epochs"]
+    for ax, name in zip(axes[0], DEFINED, strict=True):
+        for size, colour in zip(SIZES, tones(len(SIZES)), strict=True):
+            entry = run.records[key("size in training", name, f"{size:g}")]
+            draw_recorded(ax, epochs, entry, "-", color=colour, label=f"{size:g}")
+        ax.axhline(0.5, color=PAPER, linewidth=0.8)
+        ax.set(ylim=(0, 1), xlabel="epochs", title=name)
+    axes[0, 0].set_ylabel("chance that the\nsame class is higher")
+    legend_above(fig, "part of Adam's step", columns=len(SIZES))
     return fig
