@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.func import functional_call
 
 from lecore import Tiles, empirical_ntk, linearized_change, models, prediction_change
+from lecore.engine.gradients import layer_kernels
 from lecore.engine.network.flags import fixed_flags
 from lecore.tangent_kernel import empirical_ntk_by_layer, precision_error, stability_limit
 from lecore.theory.wide_networks import (
@@ -132,3 +135,23 @@ def test_shorter_products_are_asked_for_and_leave_no_trace(network, tmp_path):
     empirical_ntk(network, x, dtype="bf16", tiles=tiles)
     with pytest.raises(ValueError, match="holds the work of other settings"):
         empirical_ntk(network, x, dtype=torch.float32, tiles=tiles)
+
+
+@pytest.mark.parametrize("at_once", [1, 700, 2**20])
+def test_positions_are_summed_the_same_however_many_at_once(monkeypatch, at_once):
+    torch.manual_seed(0)
+    network = nn.Sequential(  # few positions of many channels, by Gram matrices
+        nn.Conv2d(8, 16, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(144, 3)
+    ).double()
+    x, z = torch.randn(4, 8, 3, 3).double(), torch.randn(3, 8, 3, 3).double()
+    monkeypatch.setattr(layer_kernels, "FEW_BYTES", at_once)
+    monkeypatch.setattr(layer_kernels, "gram_is_cheaper", lambda *extents: True)
+
+    def gradients(points):
+        found = torch.func.jacrev(lambda w: functional_call(network, w, (points,)))(weights)
+        return torch.cat([part.flatten(2) for part in found.values()], 2)
+
+    weights = dict(network.named_parameters())
+    for other in (x, z):
+        right = torch.einsum("icp,jkp->ijck", gradients(x), gradients(other))
+        torch.testing.assert_close(empirical_ntk(network, x, other), right)

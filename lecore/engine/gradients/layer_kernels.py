@@ -23,6 +23,9 @@ SYMMETRIC_BLOCKS = 4
 GRAM_BYTES = 2**25
 """Largest Gram matrix over positions held at a time."""
 
+FEW_BYTES = 2**20
+"""Products over several positions that are taken in one call."""
+
 ELEMENTWISE_COST = 16
 """Multiply-adds of a matrix product that take as long as touching one number."""
 
@@ -159,14 +162,25 @@ def _add_gram(total: Tensor, left: Outer, right: Outer, symmetric: bool) -> None
             for g in range(groups):
                 other_read = read[g, :, rest].flatten(0, 1)
                 other_signal = signal[g, :, rest].reshape(-1, units)
-                for position in range(t):
-                    reads = _read_products(left.read[part, g, position], other_read, total.dtype)
+                for some in _cut(slice(0, t), _positions(part, len(other_signal), c, total)):
+                    reads = left.read[part, g, some].flatten(0, 1)
+                    reads = _read_products(reads, other_read, total.dtype)
                     if left.bias:
                         reads += 1
-                    signals = left.signal[part, :, g, position].flatten(0, 1) @ other_signal.T
-                    product = signals.view(len(reads), c, s, -1, k)
-                    product *= reads.view(len(reads), 1, s, -1, 1)
-                    block += (product[:, :, 0] if s == 1 else product.sum(2)).view(block.shape)
+                    signals = left.signal[part, :, g, some]  # (points, c, positions, units)
+                    some_points, _, here, _ = signals.shape
+                    product = (signals.flatten(0, 2) @ other_signal.T).view(
+                        some_points, c, here, s, -1, k
+                    )
+                    product *= reads.view(some_points, 1, here, s, -1, 1)
+                    one = here == s == 1
+                    block += (product[:, :, 0, 0] if one else product.sum((2, 3))).view(block.shape)
+
+
+def _positions(points: slice, columns: int, outputs: int, total: Tensor) -> int:
+    """Positions of so few points that a call for each would take longer than its products."""
+    row = (points.stop - points.start) * outputs * columns * total.element_size()
+    return max(1, FEW_BYTES // max(1, row))
 
 
 def _read_products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
