@@ -779,3 +779,10 @@ def test_a_rate_that_is_none_is_refused(rate):
 )  # fmt: skip
 def test_tiles_of_another_kind_are_refused(settings):
     refused(lambda: Tiles(**settings), next(iter(settings)).replace("shape", "a tile"))
+
+
+def test_of_an_exported_network_the_one_it_came_from_is_asked_for():
+    x = torch.randn(4, 5)
+    exported = torch.export.export(mlp(3), (x,)).module()
+    with pytest.raises(LecoreError, match="measure the network that was traced or exported"):
+        empirical_ntk(exported, x)

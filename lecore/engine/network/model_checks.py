@@ -160,8 +160,14 @@ def check_copy(model: nn.Module, copied: nn.Module, private: bool) -> None:
         if isinstance(module, torch.jit.ScriptModule) or unwrapped(module) is not module:
             continue  # tensors of scripts are parameters; wrappers are left out of a copy
         other = modules.get(name, nn.Identity())
-        if _way(other) != _way(module) or _hooks(other) != _hooks(module):
+        if _way(other) != _way(module):
             raise LecoreError(f"a copy of the model has another layer {name!r}", cure)
+        if _hooks(other) != _hooks(module):
+            traced = isinstance(module, torch.fx.GraphModule)  # torch.export's copies lose them
+            raise LecoreError(
+                f"a copy of the model lacks hooks of layer {name!r}",
+                "measure the network that was traced or exported" if traced else cure,
+            )
         own, others = vars(module), vars(modules[name])
         for key in {**own, **others, **own["_buffers"]}:
             before = own["_buffers"].get(key, own.get(key))
