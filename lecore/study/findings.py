@@ -73,7 +73,7 @@ class Held(NamedTuple):
 
     Attributes:
         pairs: How many were looked at.
-        median: Of |fall of the loss − influence| / |fall of the loss| over them.
+        median: Of ``|fall of the loss − influence| / |fall of the loss|`` over them.
         largest: Of it.
     """
 

@@ -222,6 +222,9 @@ DRAWS: dict[str, Callable[[], Any]] = {
         dict.fromkeys(("trained", "random", "linear"), MOVED), "4", "9", "0"
     ),
     "class_movement_figure": lambda: own.class_movement_figure(SOME[:, :3], ["cat", "dog", "frog"]),
+    "same_words_figure": lambda: own.same_words_figure(
+        {name: dict.fromkeys(("a word", "neither"), Interval(0.5, 0.4, 0.6, 3)) for name in "abcd"}
+    ),
     "caught_figure": lambda: own.caught_figure(
         [0.1, 0.2, 0.3, 0.4], {"loss": SOME - 0.5, "harm": SOME - 0.6}
     ),

@@ -152,6 +152,32 @@ def caught_figure(parts: Sequence[float], caught: Mapping[str, Array]) -> Any:
     return fig
 
 
+def same_words_figure(found: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Medians of S_rel by what two sentences share.
+
+    Args:
+        found: By network and kind of pair, an interval over runs.
+
+    Returns:
+        The matplotlib figure.
+    """
+    fig, axes = panels(height=3.9)
+    ax = axes[0, 0]
+    kinds = list(next(iter(found.values())))
+    shifts = np.linspace(-0.24, 0.24, len(found))
+    looks = zip(found.items(), shifts, tones(len(found)), MARKERS, strict=False)
+    for (name, medians), shift, colour, mark in looks:
+        for x, kind in enumerate(kinds):
+            ends = [medians[kind].low, medians[kind].high]
+            ax.plot([x + shift] * 2, ends, color=colour, alpha=0.5, lw=3)
+            label = None if x else name
+            ax.plot(x + shift, medians[kind].value, mark, color=colour, label=label)
+    ax.set(xticks=range(len(kinds)), xticklabels=kinds, ylim=(-0.02, None))
+    ax.set(xlabel="what the two sentences share", ylabel="median of $S_{\\mathrm{rel}}$")
+    legend_above(fig, columns=2)
+    return fig
+
+
 def tokens_figure(sentences: Mapping[str, Sequence[tuple[str, float | None]]]) -> Any:
     """Sentences whose tokens are coloured by how their log-probability moved.
 
