@@ -91,3 +91,33 @@ def test_help_is_there(typed):
     status, said = typed("--help")
     assert status == 0
     assert "module:object" in said.out
+
+
+@pytest.mark.parametrize(
+    "line", ["raise SystemExit(0)", "def study(): raise SystemExit(3)", "import somebodys_"]
+)
+def test_a_module_that_ends_the_program_is_told(typed, tmp_path, line):
+    (tmp_path / "somebodys_project.py").write_text(line)
+    status, said = typed("somebodys_project:study")
+    assert status == 2
+    assert "somebodys_project:study does not run" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_script_reads_no_arguments_of_the_command(typed, tmp_path):
+    parse = "import argparse\nargparse.ArgumentParser().parse_args()\n"
+    (tmp_path / "somebodys_project.py").write_text(parse + MODULE)
+    status, _ = typed("somebodys_project:study", "--top", "2")
+    assert status == 0
+    assert sys.argv[1] == "measure"
+
+
+@pytest.mark.parametrize("name", ["study", "elsewhere"])
+def test_a_module_that_goes_elsewhere_takes_nothing_with_it(typed, tmp_path, name):
+    (tmp_path / "other").mkdir()
+    leaves = "import os\nos.chdir('other')\n" if name == "study" else "import os\n"
+    makes = "\ndef elsewhere():\n    os.chdir('other')\n    return study\n"
+    (tmp_path / "somebodys_project.py").write_text(leaves + MODULE + makes)
+    status, _ = typed(f"somebodys_project:{name}", "--out", "it.html")
+    assert status == 0
+    assert (tmp_path / "it.html").exists()

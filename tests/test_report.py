@@ -158,7 +158,7 @@ def test_influences_are_held_against_the_loss_after_real_steps():
     found = findings.held(one, pairs)
     assert found.pairs == len(off)
     assert found.largest == pytest.approx(max(off))
-    assert found.median == pytest.approx(torch.tensor(off).median().item())
+    assert found.median == pytest.approx(np.median(off))
     assert findings.held(study(learning_rate=None), pairs) is None
 
 
@@ -312,3 +312,184 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     with pytest.raises(LecoreError, match=r'needs jinja2.*"lecore\[report\]"'):
         study().report(tmp_path / "report.html")
+
+
+def test_a_count_of_weights_is_of_those_that_were_asked_for(tmp_path):
+    assert "18 trained weights" in written(tmp_path, study(parameters="3.*"))
+
+
+@pytest.mark.filterwarnings("ignore::lecore.engine.rounding.RoundingWarning")
+@pytest.mark.parametrize("rate", [1e-300, 1e300])
+def test_a_step_that_cannot_be_compared_gives_no_number(tmp_path, rate):
+    html = re.sub(r'base64,[^"]*', "", written(tmp_path, study(learning_rate=rate)))
+    assert "nothing can be said of its slope" in html
+    assert "nan" not in html
+
+
+def test_of_an_optimizer_it_says_whose_influences_these_are(tmp_path):
+    one = study(learning_rate=None)
+    one.optimizer = torch.optim.Adam(one.model.parameters())
+    html = written(tmp_path, one)
+    assert "the next one of Adam; influences are for plain SGD at a rate of 1" in html
+    assert "of plain SGD at a rate of 1, not along the optimizer" in html
+
+
+def test_a_median_of_two_is_between_them():
+    two, one = study(learning_rate=0.3), study(learning_rate=0.3)
+    pairs = two.influence(top=1).head(2)
+    each = [findings.held(one, pairs.iloc[[k]]).largest for k in range(2)]
+    assert findings.held(two, pairs).median == pytest.approx(np.mean(each))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_reported(tmp_path, dtype):
+    assert "Doubtful labels" in written(tmp_path, study(dtype=dtype))
+
+
+def test_no_more_examples_stand_out_than_there_are(tmp_path):
+    html = written(tmp_path, study(), top=9)
+    assert f"The {N} training examples that stand out most" in html
+    assert f"strangest of the {N} strongest" in html
+
+
+def test_the_lines_that_make_it_run(tmp_path):
+    one = study(parameters="3.*", outputs=[1], dtype=torch.float32, learning_rate=0.0123456789)
+    lines = report._code(one, 'a"\\b.html').split("\n")
+    assert lines[-1] == r'study.report("a\"\\b.html")'
+    made = eval(lines[2].removeprefix("study = "), {
+        "Study": Study, "torch": torch, "model": one.model,
+        "train": (one.train.tables[0], one.train.targets),
+        "test": (one.test.tables[0], one.test.targets),
+    })  # fmt: skip
+    for name in ("loss", "learning_rate", "patterns", "outputs", "dtype"):
+        assert getattr(made, name) == getattr(one, name)
+    assert "loss=..." in report._code(study(loss=nn.CrossEntropyLoss()), "it")
+    words = {"input_ids": torch.arange(6).reshape(2, 3)}
+    assert 'loss="next token"' in report._code(Study(nn.Embedding(6, 6), words, loss="next token"),
+                                               "it")  # fmt: skip
+
+
+def test_half_a_character_is_shown_as_unknown(tmp_path):
+    path = tmp_path / "a\udc80.html"
+    study().report(path, class_names=["\udcff", "b", "c"])
+    assert '<th scope="col">?</th>' in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "place", [None, 3, b"it.html", "", ".", "file/it.html", "n" * 300, "n" * 250, "a\0b"]
+)
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(LecoreError):
+        study().report(place)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_store_that_is_no_folder_is_refused(tmp_path):
+    pytest.importorskip("zarr")
+    (tmp_path / "file").write_text("mine")
+    for store, words in ((tmp_path / "file", "is no folder"), (5, "store is of type int")):
+        with pytest.raises(LecoreError, match=words):
+            study().report(tmp_path / "it.html", store=store)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+WORDS = ["w"] * N, ["v"] * M
+PICTURES = torch.rand(N, 4, 4), torch.rand(M, 4, 4)
+NOT_IN_ORDER = {
+    "names in a dict": ({"class_names": {2: "a", 1: "b", 0: "c"}}, "are of type dict"),
+    "names in a set": ({"class_names": {"a", "b", "c"}}, "are of type set"),
+    "a word of names": ({"class_names": "abc"}, "are of type str"),
+    "no names": ({"class_names": 3}, "are of type int"),
+    "texts of one side": ({"texts": WORDS[0]}, "texts are no pair"),
+    "texts of three": ({"texts": (*WORDS, [])}, "texts are no pair"),
+    "no texts": ({"texts": 5}, "texts are no pair"),
+    "texts in a set": ({"texts": ({*range(N)}, WORDS[1])}, "are of type set"),
+    "pictures of one side": ({"thumbnails": PICTURES[0]}, "thumbnails are no pair"),
+    "pictures in words": ({"thumbnails": WORDS}, "are no numbers"),
+    "ragged pictures": ({"thumbnails": ([[1], [2, 3]], PICTURES[1])}, "are no numbers"),
+    "pictures of nothing": ({"thumbnails": (torch.rand(N, 0, 4), PICTURES[1])}, "are no images"),
+    "unknown pictures": ({"thumbnails": (torch.full((N, 4, 4), torch.nan), PICTURES[1])}, "finite"),
+    "complex pictures": ({"thumbnails": (PICTURES[0] + 0j, PICTURES[1])}, "are no images"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_IN_ORDER)
+def test_what_cannot_be_shown_is_refused(tmp_path, name):
+    given, words = NOT_IN_ORDER[name]
+    with pytest.raises(LecoreError, match=words) as caught:
+        study().report(tmp_path / "report.html", **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_texts_of_any_row_of_words_and_pictures_of_one_side_are_shown(tmp_path):
+    texts = pd.Series(WORDS[0], index=range(100, 100 + N)), (str(k) for k in range(M))
+    html = written(tmp_path, study(), texts=texts, thumbnails=(None, PICTURES[1]))
+    assert "<blockquote>w</blockquote>" in html
+    assert all(alt.startswith("test example") for alt in Tags(html).alts)
+
+
+def test_a_narrow_picture_stays_small():
+    from base64 import b64decode
+    from io import BytesIO
+
+    from PIL import Image
+
+    for shape in ((1, 3000), (3000, 1), (50, 6000)):
+        uri = data_uri(np.zeros(shape, dtype=np.uint8))
+        assert max(Image.open(BytesIO(b64decode(uri.split(",")[1]))).size) <= 224
+
+
+def test_complex_inputs_are_no_pictures(tmp_path):
+    class Size(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(x.abs().flatten(1).to(self.head.weight.dtype))
+
+    x = torch.randn(6, 1, 2, 2, dtype=torch.complex64)
+    one = Study(Size(), (x, torch.arange(6) % 3), loss="cross_entropy", learning_rate=0.1)
+    assert not Tags(written(tmp_path, one)).alts
+
+
+def test_likeness_is_of_columns_of_one_name():
+    a, b = torch.randn(4, 3), torch.randn(4, 3)
+    sides = [Examples((table,), None) for table in ({"a": a, "b": b}, {"b": b, "a": a})]
+    assert Likeness(*sides)(2, 2) == pytest.approx(1)
+    other = Examples(({"a": a, "c": b},), None)
+    assert not Likeness(sides[0], other).known
+
+
+def test_likeness_of_tokens_is_not_that_of_their_places():
+    words = torch.tensor([[0, 1, 1, 0], [2, 3, 2, 3]])
+    table = {"attention_mask": torch.ones(2, 4).long(), "input_ids": words,
+             "position_ids": torch.arange(4).expand(2, 4)}  # fmt: skip
+    assert Likeness(*[Examples((table,), None)] * 2)(0, 1) == 0
+
+
+@pytest.mark.parametrize("count", [2**24 + 4, 2**25 + 3])
+def test_the_last_of_many_is_chosen(count):
+    assert findings.spread(count, 3).tolist()[-1] == count - 1
+
+
+@pytest.mark.parametrize("fails", [lambda tokens: "a"[len(tokens) - 1], lambda t: "a" * (t < [9])])
+def test_a_tokenizer_that_fails_on_the_way_is_told(tmp_path, fails):
+    words = {"input_ids": torch.arange(6).reshape(2, 3) % 5}
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(5, 5)
+
+        def forward(self, input_ids):
+            return self.words(input_ids)
+
+    def read(tokens):
+        return fails(tokens) if len(tokens) < 3 else None
+
+    one = Study(Model(), words, loss="next token", learning_rate=0.1)
+    with pytest.raises(LecoreError, match="the tokenizer"):
+        one.report(tmp_path / "it.html", tokenizer=read)

@@ -323,3 +323,38 @@ def test_a_module_that_does_not_run_is_told_in_one_line(tmp_path, monkeypatch, c
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith("lecore: ")
+
+
+@pytest.mark.parametrize("row", [3, N - 1])
+@pytest.mark.parametrize("question", ["predicted", "self_influence", "influence", "change"])
+def test_a_model_that_fails_on_one_example_is_told(row, question):
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(4, 3)
+
+        def forward(self, x):
+            return self.words(x)
+
+    words = torch.zeros(N).long()
+    words[row] = 4
+    with pytest.raises(LecoreError, match=r"'words'.*index out of range"):
+        getattr(Study(Words(), (words, Y), **GIVEN), question)()
+
+
+@pytest.mark.parametrize("tiles", [None, "x", 3])
+def test_influences_take_tiles(tiles):
+    with pytest.raises(LecoreError, match=r"give lecore\.Tiles"):
+        next(Study(network(), (X, Y), **GIVEN).influences(tiles))
+
+
+def test_a_change_holds_no_graph():
+    class Same(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.randn(3))
+
+        def forward(self, x):
+            return self.bias.expand(len(x), 3)
+
+    assert not Study(Same(), (X, Y), **GIVEN).change().requires_grad

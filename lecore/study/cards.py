@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lecore.study.examples import Examples
 from lecore.study.likeness import Likeness
-from lecore.study.pictures import as_images, data_uri
+from lecore.study.pictures import as_images, both, data_uri
 from lecore.study.predictions import Predicted
 from lecore.study.tokens import Moved, moved
 
@@ -80,13 +80,14 @@ def pictures(
 ) -> list[NDArray[np.uint8] | None]:
     """Pictures of both sides: those that were given, or the inputs, if they look like images."""
     found: list[NDArray[np.uint8] | None] = []
-    for k, side in enumerate((train, test)):
+    for own, side in zip(both("thumbnails", given), (train, test), strict=True):
         if given is not None:
-            found.append(as_images(given[k], len(side)))
+            found.append(None if own is None else as_images(own, len(side)))
             continue
         (table, *others) = side.tables
-        is_image = isinstance(table, Tensor) and table.ndim == 4 and table.shape[1] in (1, 3)
-        found.append(as_images(table, len(side)) if is_image and not others else None)
+        plain = isinstance(table, Tensor) and not table.is_complex() and not others
+        is_image = plain and table.ndim == 4 and table.shape[1] in (1, 3) and table.numel() > 0
+        found.append(as_images(table, len(side)) if is_image else None)
     return found
 
 
@@ -139,3 +140,14 @@ def with_tokens(study: Any, lines: list[Line], read: Callable[[list[int]], str])
         line._replace(tokens=[(card, by_pair[card.row, line.card.row]) for card in cards])
         for line, cards in zip(lines, strongest, strict=True)
     ]
+
+
+def first_ones(lines: list[Line]) -> pd.DataFrame:
+    """The strongest helper and harmer of each, as a frame of influences."""
+    pairs = [
+        (cards[0][0].row, line.card.row, cards[0][1])
+        for line in lines
+        for cards in (line.helpers, line.harmers)
+        if cards
+    ]
+    return pd.DataFrame(pairs, columns=["train", "test", "influence"])

@@ -3,7 +3,8 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 from lecore.errors import LecoreError, in_short
@@ -60,25 +61,36 @@ def found(place: str) -> Study:
         raise LecoreError(
             f"{place!r} names no object", "give module:object, as in my_project:study"
         )
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
     try:
-        study = getattr(importlib.import_module(module), name, None)
-        if callable(study) and not isinstance(study, type):
-            study = study()
+        with _at_home():
+            study = getattr(importlib.import_module(module), name, None)
+            if callable(study) and not isinstance(study, type):
+                study = study()
     except LecoreError:
         raise
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "."):
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise LecoreError(
                 f"there is no module {module!r}",
                 "run this in the folder that holds it, or install it",
             ) from error
         raise LecoreError(f"{place} does not run ({in_short(error)})", "mend it first") from error
-    finally:
-        if here in sys.path:
-            sys.path.remove(here)
     if not isinstance(study, Study):
         kind = "nothing" if study is None else f"of type {type(study).__name__}"
         raise LecoreError(f"{place} is {kind}", "give the name of a lecore.Study")
     return study
+
+
+@contextmanager
+def _at_home() -> Iterator[None]:
+    """Modules are found in this folder, and what they do to it and to arguments ends with them."""
+    arguments, here = sys.argv, str(Path.cwd())
+    sys.argv = arguments[:1]  # those of the command are none of a script's own
+    sys.path.insert(0, here)
+    try:
+        with chdir(here):
+            yield
+    finally:
+        sys.argv = arguments
+        if here in sys.path:
+            sys.path.remove(here)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ class Trust(NamedTuple):
     Attributes:
         rows: Training examples that were looked at.
         columns: Test examples.
-        median: Of ‖exact − linear‖ / ‖exact‖ over training examples.
+        median: Of ‖exact − linear‖ / ‖exact‖ over training examples; NaN if nothing moves, or
+            some move beyond all numbers.
         largest: Of it.
     """
 
@@ -43,7 +45,8 @@ class Trust(NamedTuple):
 
 def spread(count: int, most: int) -> Tensor:
     """Row numbers from the first to the last, evenly, at most so many."""
-    return torch.linspace(0, count - 1, min(count, most)).round().long().unique()
+    places = torch.linspace(0, count - 1, min(count, most), dtype=torch.float64)
+    return places.round().long().unique()
 
 
 def trust(network: Any, rows: Tensor, targets: Tensor, columns: Tensor, **step: Any) -> Trust:
@@ -61,11 +64,10 @@ def trust(network: Any, rows: Tensor, targets: Tensor, columns: Tensor, **step: 
     exact = prediction_change(*points, **step).flatten(1).double().cpu()
     linear = linearized_change(*points, **step).flatten(1).double().cpu()
     size = exact.norm(dim=1)
-    moved = size > 0
-    if not moved.any():
+    off = ((exact - linear).norm(dim=1) / size)[size > 0]
+    if not len(off) or not off.isfinite().all():
         return Trust(len(some), len(few), float("nan"), float("nan"))
-    off = ((exact - linear).norm(dim=1) / size)[moved]
-    return Trust(len(some), len(few), float(off.median()), float(off.max()))
+    return Trust(len(some), len(few), float(np.median(off.numpy())), float(off.max()))
 
 
 class Held(NamedTuple):
@@ -108,10 +110,10 @@ def held(study: "Study", strongest: pd.DataFrame) -> Held | None:
     )
     fall = before - after
     off = ((fall - torch.tensor(strongest.influence.to_numpy())) / fall).abs()
-    off = off[fall != 0]
+    off = off[(fall != 0) & off.isfinite()]
     if not len(off):
         return None
-    return Held(len(off), float(off.median()), float(off.max()))
+    return Held(len(off), float(np.median(off.numpy())), float(off.max()))
 
 
 def own_changes(
@@ -235,12 +237,12 @@ def doubtful(
         best other class is above the labelled one.
     """
     scores = pd.DataFrame(
-        {"loss": seen.losses.numpy(), "self-influence": self_influence.to_numpy()}
+        {"loss": seen.losses.double().numpy(), "self-influence": self_influence.to_numpy()}
     )
     if classes:
         own = seen.predictions.gather(1, targets.cpu()[:, None])[:, 0]
         others = seen.predictions.scatter(1, targets.cpu()[:, None], -torch.inf)
-        scores["margin"] = (others.amax(1) - own).numpy()
+        scores["margin"] = (others.amax(1) - own).double().numpy()
     return scores.rename_axis("train")
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lecore.errors import LecoreError, extra
+from lecore.errors import LecoreError, extra, in_short
+from lecore.finite import all_finite
 
 SIDE = 56
 """Pixels that the shorter side of a picture has at least."""
+
+LONGEST = 4 * SIDE
+"""Pixels that the longer side of a narrow one has at most, which is drawn together to that."""
 
 
 def as_images(given: Any, count: int) -> NDArray[np.uint8]:
@@ -30,12 +34,18 @@ def as_images(given: Any, count: int) -> NDArray[np.uint8]:
     Raises:
         LecoreError: If there are others, or more or fewer.
     """
-    images = torch.as_tensor(np.asarray(given) if not isinstance(given, Tensor) else given).cpu()
+    try:
+        images = torch.as_tensor(given if isinstance(given, Tensor) else np.array(given)).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LecoreError(
+            f"thumbnails are no numbers ({in_short(error)})", "give an array or a tensor"
+        ) from error
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
         images = images.permute(0, 2, 3, 1)
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+    shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if not shaped or images.is_complex() or 0 in images.shape[1:]:
         raise LecoreError(
             f"thumbnails of shape {tuple(images.shape)} are no images",
             "give shape (n, H, W), (n, C, H, W) or (n, H, W, C), with one or three channels",
@@ -46,6 +56,8 @@ def as_images(given: Any, count: int) -> NDArray[np.uint8]:
         )
     if images.dtype == torch.uint8:
         return images.numpy()
+    if not all_finite(images):
+        raise LecoreError("thumbnails have numbers that are not finite", "repair them")
     numbers = images.double()
     axes = tuple(range(3))
     low, high = numbers.amin(axes), numbers.amax(axes)
@@ -60,23 +72,53 @@ def data_uri(image: NDArray[np.uint8]) -> str:
 
     picture = Image.fromarray(image)
     times = -(-SIDE // min(picture.size))
-    if times > 1:
-        picture = picture.resize(
-            (picture.width * times, picture.height * times), Image.Resampling.NEAREST
-        )
-    elif min(picture.size) > 2 * SIDE:
+    if min(picture.size) > 2 * SIDE:
         picture.thumbnail((2 * SIDE, 2 * SIDE))
+    else:
+        width, height = (min(times * side, LONGEST) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BOX)
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def shown_texts(given: Sequence[str], count: int) -> Sequence[str]:
+def shown_texts(given: Any, count: int) -> list[str]:
     """Texts of examples, as many as there are.
 
     Raises:
         LecoreError: If there are more or fewer.
     """
-    if len(given) != count:
-        raise LecoreError(f"there are {len(given)} texts for {count} examples", "give one each")
-    return given
+    texts = in_a_row("texts", given)
+    if len(texts) != count:
+        raise LecoreError(f"there are {len(texts)} texts for {count} examples", "give one each")
+    return texts
+
+
+def in_a_row(what: str, given: Any) -> list[str]:
+    """Words that have an order.
+
+    Args:
+        what: They are, for the message.
+        given: A list, say.
+
+    Raises:
+        LecoreError: If it is a word itself, or has no order.
+    """
+    if isinstance(given, str | bytes | Mapping | Set) or not isinstance(given, Iterable):
+        raise LecoreError(f"{what} are of type {type(given).__name__}", "give a list in order")
+    return [str(word) for word in given]
+
+
+def both(what: str, given: Any) -> tuple[Any, Any]:
+    """What was given of the training and of the test examples, ``None`` where nothing was.
+
+    Raises:
+        LecoreError: If that is no pair.
+    """
+    if given is None:
+        return None, None
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise LecoreError(
+            f"{what} are no pair", f"give {what}=(those of training, those of test examples)"
+        )
+    return given[0], given[1]

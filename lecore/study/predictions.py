@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from lecore.engine.checks.predictions import check_batch
+from lecore.engine.network.failures import of_some
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import check_points, opened
 from lecore.engine.points import labelled
@@ -48,7 +49,8 @@ def predicted(
         parts = points.split(size)
         for part in parts:
             check_batch(snapshot, part)
-        predictions = torch.cat([snapshot.predict(part) for part in parts])
+        with of_some():
+            predictions = torch.cat([snapshot.predict(part) for part in parts])
         if moved is not None:
             predictions = predictions + moved.to(predictions)
         of_one: Any = side.loss

@@ -1,6 +1,7 @@
 """A study as one page that opens from disk: who moves whom, and which labels look wrong."""
 
 import datetime
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,16 +13,18 @@ import pandas as pd
 import torch
 
 from lecore.engine.tiling.tiles import Tiles
-from lecore.errors import LecoreError, extra
+from lecore.errors import LecoreError, extra, in_short
 from lecore.files import whole_file
+from lecore.losses import LOSSES
 from lecore.study import findings
-from lecore.study.cards import Line, Shelf, influence_lines, pictures, with_tokens
+from lecore.study.cards import Shelf, first_ones, influence_lines, pictures, with_tokens
 from lecore.study.checkpoints import Checkpoints
 from lecore.study.class_pairs import class_pairs
 from lecore.study.examples import Examples
+from lecore.study.language import NEXT_TOKEN, next_token_loss
 from lecore.study.likeness import Likeness
 from lecore.study.over_time import SAMPLE, over_checkpoints
-from lecore.study.pictures import shown_texts
+from lecore.study.pictures import both, in_a_row, shown_texts
 from lecore.study.predictions import Predicted
 from lecore.study.strongest import Strongest
 from lecore.study.tokens import reader, sentence
@@ -60,6 +63,9 @@ def write_report(
     for name, number in (("top", top), ("shown", shown)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise LecoreError(f"{name} must be a whole number above 0, not {number!r}")
+    _check_place(path)
+    if store is not None and not isinstance(store, str | os.PathLike):
+        raise LecoreError(f"store is of type {type(store).__name__}", "give a path")
     began = time.perf_counter()
     read = None if tokenizer is None else reader(study, tokenizer)
     shelves = _shelves(study, thumbnails, texts, class_names, read)
@@ -69,7 +75,7 @@ def write_report(
     sections = (
         _influences(study, shelves, top, shown, read, store)
         | _similarities(study, shelves[0])
-        | _labels(study, shelves[0], 2 * top)
+        | _labels(study, shelves[0], min(2 * top, len(study.train)))
     )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(
@@ -78,12 +84,35 @@ def write_report(
     html = template.render(
         name=type(study.model).__name__, settings=_settings(study), names=shelves[0].names,
         pictured=any(shelf.images is not None for shelf in shelves), trust=study.trust(),
+        plain=study.optimizer is not None,
         layers=study.layer_shares().head(12), past=past, sample=SAMPLE, **sections,
         version=__version__, date=datetime.date.today().isoformat(),
         seconds=time.perf_counter() - began, code=_code(study, path, checkpoints),
     )  # fmt: skip
-    with whole_file(path, "w") as stream:
-        stream.write(html)
+    try:
+        with whole_file(path) as stream:
+            stream.write(html.encode("utf-8", "replace"))  # words may hold half a character
+    except OSError as error:
+        raise LecoreError(
+            f"{path} cannot be written ({in_short(error)})", "choose another place"
+        ) from error
+
+
+def _check_place(path: str | os.PathLike[str]) -> None:
+    """Refuse before hours of work what cannot be written after."""
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise LecoreError(f"the path is of type {type(path).__name__}", "give a file's name")
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        raise LecoreError(f"{path!r} names no file", "choose another name") from error
+    if Path(path).is_dir():
+        raise LecoreError(f"{str(path)!r} is a folder", "give the name of a file in it")
+    above = next(place for place in Path(path).absolute().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise LecoreError(f"{path} cannot be made in {above}", "choose another place")
 
 
 def _shelves(
@@ -96,7 +125,7 @@ def _shelves(
     """Training and test examples, with all that a page shows of them."""
     sides, seen = (study.train, study.test), study.predicted()
     names = _names(*sides, seen, class_names)
-    words: Sequence[Sequence[str] | None] = (None, None) if texts is None else texts
+    words: Sequence[Sequence[str] | None] = both("texts", texts)
     if read is not None and texts is None:
         words = [["".join(sentence(side, row, read)) for row in range(len(side))] for side in sides]
     return tuple(  # type: ignore[return-value]
@@ -123,10 +152,10 @@ def _influences(
     lines = influence_lines(strongest, shelves, worst, top, likeness)
     if read is not None:
         lines = with_tokens(study, lines, read)
-    held = findings.held(study, _first_ones(lines))
+    held = findings.held(study, first_ones(lines))
     return {
         "blocks": blocks, "lines": lines, "held": held, "likeness": likeness,
-        "wide": 2 * WIDE * top,
+        "wide": min(2 * WIDE * top, len(study.train)),
     }  # fmt: skip
 
 
@@ -169,9 +198,10 @@ def _names(
                 "class_names were given, but targets are no classes", "leave them out"
             )
         return None
-    if given is not None and len(given) != outputs:
-        raise LecoreError(f"there are {len(given)} class_names for {outputs} outputs", "name all")
-    return [str(name) for name in (range(outputs) if given is None else given)]
+    names = in_a_row("class_names", range(outputs) if given is None else given)
+    if len(names) != outputs:
+        raise LecoreError(f"there are {len(names)} class_names for {outputs} outputs", "name all")
+    return names
 
 
 def _are_classes(side: Examples, outputs: int) -> bool:
@@ -199,17 +229,6 @@ def _one_pass(
         sums.index_add_(1, columns, by_row)
     left, right = (side.bincount(minlength=len(names)) for side in (rows, columns))
     return strongest.frame(), pd.DataFrame((sums / left[:, None] / right).numpy(), names, names)
-
-
-def _first_ones(lines: list[Line]) -> pd.DataFrame:
-    """The strongest helper and harmer of each, as a frame of influences."""
-    pairs = [
-        (cards[0][0].row, line.card.row, cards[0][1])
-        for line in lines
-        for cards in (line.helpers, line.harmers)
-        if cards
-    ]
-    return pd.DataFrame(pairs, columns=["train", "test", "influence"])
 
 
 def _chart(scores: pd.DataFrame) -> str:
@@ -240,12 +259,14 @@ def _chart(scores: pd.DataFrame) -> str:
 def _settings(study: "Study") -> dict[str, str]:
     """What was measured, in words."""
     model = study.model
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    with study._trained():
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     step = "none was given: influences are for a rate of 1"
     if study.learning_rate is not None:
         step = f"plain SGD, learning rate {study.learning_rate:g}"
     elif study.optimizer is not None:
-        step = f"the next one of {type(study.optimizer).__name__}"
+        step = f"the next one of {type(study.optimizer).__name__}; influences are for plain SGD"
+        step += " at a rate of 1"
     loss = (
         getattr(study.loss, "__name__", type(study.loss).__name__)
         if study.loss
@@ -271,19 +292,28 @@ def _code(
     study: "Study", path: str | os.PathLike[str], checkpoints: Checkpoints | None = None
 ) -> str:
     """The lines that make such a page."""
-    given = []
+    given, known = [], {next_token_loss: NEXT_TOKEN} | {one: name for name, one in LOSSES.items()}
     if study.loss is not None:
-        given.append(f'loss="{getattr(study.loss, "__name__", "...")}"')
-    if study.learning_rate is not None:
-        given.append(f"learning_rate={study.learning_rate:g}")
+        names = [f'"{name}"' for one, name in known.items() if one is study.loss]
+        own = getattr(study.loss, "__name__", "")
+        given.append(f"loss={(*names, own if own.isidentifier() else '...')[0]}")
+    if study.output is not None and study.loss is not next_token_loss:
+        given.append(f"output={study.output!r}" if isinstance(study.output, str) else "output=...")
     if study.optimizer is not None:
         given.append("optimizer=optimizer")
+    settings = {
+        "learning_rate": study.learning_rate, "outputs": study.outputs,
+        "parameters": study.patterns, "dtype": study.dtype,
+    }  # fmt: skip
+    given += [f"{name}={value!r}" for name, value in settings.items() if value is not None]
     start = f"study = Study(model, train, test, {', '.join(given)})".replace(", )", ")")
-    names, more = "Study", ""
+    imports, more = "Study", ""
     if study.train.numbers is not None or study.test.numbers is not None:
-        names += "\nfrom lecore.study.sample import sampled"
+        imports += "\nfrom lecore.study.sample import sampled"
         start += f"\nstudy = sampled(study, {max(len(study.train), len(study.test))})"
     if checkpoints is not None:
         named = isinstance(checkpoints, str | os.PathLike)
-        more = f', checkpoints="{os.fspath(checkpoints)}"' if named else ", checkpoints=..."  # type: ignore[arg-type]
-    return f'from lecore import {names}\n\n{start}\nstudy.report("{os.fspath(path)}"{more})'
+        pattern = json.dumps(os.fspath(checkpoints)) if named else "..."  # type: ignore[arg-type]
+        more = f", checkpoints={pattern}"
+    place = json.dumps(os.fspath(path), ensure_ascii=False)
+    return f"from lecore import {imports}\n\n{start}\nstudy.report({place}{more})"

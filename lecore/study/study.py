@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lecore.changes import linearized_change, prediction_change
 from lecore.engine.network.flags import Precision
 from lecore.engine.optimizer_steps import checked_rate, has_rule
-from lecore.engine.tiling.tiles import Tiles
+from lecore.engine.tiling.tiles import Tiles, check_tiles
 from lecore.errors import LecoreError
 from lecore.losses import LOSSES, Loss
 from lecore.names import Choices, check_name
@@ -201,6 +201,7 @@ class Study:
         Yields:
             The first's row, and the influences of these, shape (some, test), float64.
         """
+        check_tiles(tiles, draws=False)
         known, asked = self._targets(self.train), self._targets(self.test)
 
         def kernel(part: slice) -> Any:
@@ -224,7 +225,7 @@ class Study:
                 self._network, self._rows, self._targets(self.train), loss=self.loss,
                 dtype=self.dtype,
             )  # fmt: skip
-        return pd.Series(found.cpu().numpy(), name="self-influence").rename_axis("train")
+        return pd.Series(found.cpu().double().numpy(), name="self-influence").rename_axis("train")
 
     def by_layer(self, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
         """What each layer adds to the change of some predictions, to first order.

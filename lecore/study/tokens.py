@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lecore.changes import linearized_change
-from lecore.errors import LecoreError
+from lecore.errors import LecoreError, in_short
 from lecore.study.examples import Examples
 from lecore.study.language import next_token_loss, tokens_in
 
@@ -36,13 +36,21 @@ def reader(study: Any, tokenizer: Any) -> Callable[[list[int]], str]:
             f"a {type(tokenizer).__name__} is no tokenizer",
             "give something with decode, or a function from token numbers to text",
         )
-    try:
-        read = decode([int(tokens_in(study.train.tables[0])[0][0, 0])])
-    except Exception as error:
-        raise LecoreError(f"the tokenizer cannot read the data: {error}") from error
-    if not isinstance(read, str):
-        raise LecoreError(f"the tokenizer gives a {type(read).__name__}, no text")
-    return decode
+
+    def read(tokens: list[int]) -> str:
+        try:
+            found = decode(tokens)
+        except Exception as error:
+            raise LecoreError(
+                f"the tokenizer cannot read the data ({in_short(error)})",
+                "give the one that made them",
+            ) from error
+        if not isinstance(found, str):
+            raise LecoreError(f"the tokenizer gives a {type(found).__name__}, no text")
+        return found
+
+    read([int(tokens_in(study.train.tables[0])[0][0, 0])])
+    return read
 
 
 def sentence(side: Examples, row: int, read: Callable[[list[int]], str]) -> list[str]:

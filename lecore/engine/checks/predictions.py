@@ -10,6 +10,7 @@ from torch.func import vmap
 
 from lecore.engine.checks.diagnosis import mixing_layer, random_layer
 from lecore.engine.checks.tolerances import close, peak, tolerance, unit
+from lecore.engine.network.failures import of_some
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Snapshot
 from lecore.errors import LecoreError
@@ -17,6 +18,7 @@ from lecore.finite import all_finite
 from lecore.seeding import seed_all
 
 
+@of_some()
 def check_predictions(network: Snapshot, sample: Tensor) -> None:
     """Whether a prediction depends on its input alone.
 
@@ -58,6 +60,7 @@ def check_predictions(network: Snapshot, sample: Tensor) -> None:
     )
 
 
+@of_some()
 def check_batch(network: Snapshot, points: Tensor) -> None:
     """Whether points that are predicted at once are predicted as each alone.
 

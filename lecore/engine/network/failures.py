@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, _GeneratorContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,11 @@ def of_rows(rows: slice) -> AbstractContextManager[None]:
         f"rows {rows.start} to {rows.stop - 1} cannot be computed",
         "see whether model and loss take each of these examples alone",
     )
+
+
+def of_some() -> _GeneratorContextManager[None]:
+    """:func:`told` for predictions, also as a decorator."""
+    return told("the model fails on some examples", "see whether it takes each of them alone")
 
 
 def layer_of(error: BaseException) -> str:

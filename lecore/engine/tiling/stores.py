@@ -153,7 +153,10 @@ def _begin(
     path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], attributes: dict[str, Any]
 ) -> None:
     """Make an empty matrix in a place that is free, whole, unless another writer is faster."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise LecoreError(f"{path.parent} is no folder", "choose another store") from error
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         create_files(temporary, shape, chunks, attributes)

@@ -158,7 +158,8 @@ def compute_tiles(
     budget = budget_of(tiles, device, result_bytes)
     step = tile_shape(rows, columns, tiles, budget, cost, symmetric)
     if tiles.store is None and tiles.client is None and step[0] >= rows and step[1] >= columns:
-        return tile(slice(0, rows), slice(0, columns))
+        whole = tile(slice(0, rows), slice(0, columns))
+        return whole.detach() if whole.requires_grad else whole
     if tiles.store is None:
         tensor = torch.empty(shape, dtype=dtype, device=device)
         return _fill(TensorMatrix(tensor, symmetric, step), tile, tiles)
