@@ -720,7 +720,7 @@ FORGOTTEN = {
     "a layer": (lambda m: setattr(m, "after", nn.Tanh()), "another layer 'after'"),
     "a hook": (
         lambda m: m.layer.register_forward_hook(lambda *a: 3 * a[2]),
-        "another layer 'layer'",
+        "lacks hooks of layer 'layer'",
     ),
     "an array": (lambda m: setattr(m, "scale", np.array([5.0, 7.0])), "another 'scale'"),
     "a set": (lambda m: m.kinds.update("bc"), "another 'kinds'"),

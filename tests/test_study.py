@@ -186,7 +186,7 @@ def test_influence_names_the_strongest_of_all_pairs(name):
 
 def test_influence_in_blocks_is_the_same(monkeypatch):
     whole = study("mapping").influence(top=3)
-    monkeypatch.setattr("lecore.study.study.BLOCK_BYTES", 8 * M * 2)
+    monkeypatch.setattr("lecore.study.influence_blocks.BLOCK_BYTES", 8 * M * 2)
     pd.testing.assert_frame_equal(study("mapping").influence(top=3), whole)
 
 

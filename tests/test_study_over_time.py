@@ -10,8 +10,9 @@ from torch import nn
 
 from lecore import LecoreError, linearized_change, models, prediction_change, relative_similarity
 from lecore.study.checkpoints import in_order
+from lecore.study.influence_blocks import BLOCK_BYTES
 from lecore.study.over_time import SAMPLE, over_checkpoints
-from lecore.study.study import BLOCK_BYTES, Study
+from lecore.study.study import Study
 
 N, M, RATE = 9, 5, 0.05
 

@@ -14,6 +14,7 @@ from lecore.changes import linearized_change, prediction_change
 from lecore.engine.optimizer_steps import has_rule
 from lecore.engine.tiling.plans import Plan, Planned, asked
 from lecore.study.influence import loss_kernel, self_influence
+from lecore.study.influence_blocks import block_size
 
 if TYPE_CHECKING:
     from lecore.study.study import Study
@@ -31,7 +32,7 @@ def planned(study: "Study") -> pd.DataFrame:
     lines = []
     for name, ask in _questions(study).items():
         pairs = name != "self-influence"
-        held_rows = min(n, study._block_size) if name == "influence" else n
+        held_rows = min(n, block_size(study)) if name == "influence" else n
         plan = _plan(ask, held_rows, m) if pairs else None
         seconds = _seconds(ask, n, m if pairs else 1)
         kept = 0 if plan is None or name == "influence" else plan.result_bytes

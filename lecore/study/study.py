@@ -8,12 +8,11 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lecore.changes import linearized_change, prediction_change
 from lecore.engine.network.flags import Precision
 from lecore.engine.optimizer_steps import checked_rate, has_rule
-from lecore.engine.tiling.tiles import Tiles, check_tiles
+from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.losses import LOSSES, Loss
 from lecore.names import Choices, check_name
@@ -21,16 +20,14 @@ from lecore.similarity import relative_similarity
 from lecore.study import findings, language
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
 from lecore.study.examples import Examples, examples
-from lecore.study.influence import loss_kernel, self_influence
+from lecore.study.influence import self_influence
+from lecore.study.influence_blocks import influence_blocks
 from lecore.study.parameters import only_these_train, patterns_of
 from lecore.study.planning import planned
 from lecore.study.predictions import Predicted, predicted
 from lecore.study.results import results
 from lecore.study.row_model import Output, over_rows
 from lecore.study.strongest import Strongest
-
-BLOCK_BYTES = 2**26
-"""Influences held at a time, of which the strongest are kept."""
 
 STEPS = Choices("step", {"exact": prediction_change, "linear": linearized_change})
 """What measures a change."""
@@ -198,25 +195,10 @@ class Study:
             tiles: How the work is cut up. With a ``store`` the whole matrix is kept there, and the
                 same call goes on with it.
 
-        Yields:
-            The first's row, and the influences of these, shape (some, test), float64.
+        Returns:
+            Of each block the first's row, and its influences, shape (some, test), float64.
         """
-        check_tiles(tiles, draws=False)
-        known, asked = self._targets(self.train), self._targets(self.test)
-
-        def kernel(part: slice) -> Any:
-            with self._trained():
-                return loss_kernel(
-                    self._network, self._rows[part], known[part], self._columns, asked,
-                    loss=self.loss, dtype=self.dtype, tiles=tiles,
-                )  # fmt: skip
-
-        stored = None if tiles.store is None else kernel(slice(None))
-        starts = range(0, len(self.train), self._block_size)
-        for start in tqdm(starts, unit="block", leave=False, disable=len(starts) < 2):
-            part = slice(start, start + self._block_size)
-            block = torch.as_tensor(kernel(part) if stored is None else stored[part])
-            yield start, block.cpu().double() * (self.learning_rate or 1.0)
+        return influence_blocks(self, tiles)
 
     def self_influence(self) -> pd.Series:
         """‖∂L_i/∂w‖² of every training example, by its row: large for mislabelled and odd ones."""
@@ -320,11 +302,6 @@ class Study:
                 "give a tuple (inputs, targets), or a mapping and target= with the column's name",
             )
         return side.targets.to(self._rows.device)
-
-    @property
-    def _block_size(self) -> int:
-        """Training examples whose influences are held at a time."""
-        return max(1, BLOCK_BYTES // (8 * len(self.test)))
 
     def _own_name(self, layer: str) -> str:
         """A layer's name in the caller's model."""
