@@ -29,6 +29,11 @@ DEFINED = ("new, true divergence", "original, one norm", "original, of logits")
 """Definitions of S_rel by which points are ranked."""
 
 
+def size_name(size: float) -> str:
+    """Such as 1 or 0.3."""
+    return f"{size:g}"
+
+
 def follow_sizes(run: Classification, device: str, scratch: Path) -> dict[str, NDArray[Any]]:
     """Train a classifier, and every few steps take a new Adam's first step on each probe.
 

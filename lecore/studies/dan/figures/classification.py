@@ -20,7 +20,7 @@ from lecore.companion.figures import (
 )
 from lecore.companion.records import key
 from lecore.studies.dan.ranks import BLOCKS, COMPARED, KINDS, OWN_MEASURES, RANKED
-from lecore.studies.dan.sizes_in_training import DEFINED, SIZES
+from lecore.studies.dan.sizes_in_training import DEFINED, SIZES, size_name
 
 FITS = {
     "training loss": ("-", "o"),
@@ -231,8 +231,8 @@ def sizes_in_training(run: Shown) -> Any:
     epochs = run.records["sizes-looks"]["epochs"]
     for ax, name in zip(axes[0], DEFINED, strict=True):
         for size, colour in zip(SIZES, tones(len(SIZES)), strict=True):
-            entry = run.records[key("size in training", name, f"{size:g}")]
-            draw_recorded(ax, epochs, entry, "-", color=colour, label=f"{size:g}")
+            entry = run.records[key("size in training", name, size_name(size))]
+            draw_recorded(ax, epochs, entry, "-", color=colour, label=size_name(size))
         ax.axhline(0.5, color=PAPER, linewidth=0.8)
         ax.set(ylim=(0, 1), xlabel="epochs", title=name)
     axes[0, 0].set_ylabel("chance that the\nsame class is higher")
