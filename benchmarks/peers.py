@@ -115,6 +115,7 @@ def captum_tracin(model: nn.Module, x: Tensor, y: Tensor, batch: int) -> Any:
     """
     with installed("captum==0.9.0"):
         from captum.influence import TracInCP
+    model = copy.deepcopy(model)  # it leaves hooks
     weights = copy.deepcopy(model.state_dict())
 
     def load(network: nn.Module, checkpoint: Any) -> float:
