@@ -1,5 +1,6 @@
 """Chapters, profiles, parameters, and what a chapter's key depends on."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -172,3 +173,11 @@ def test_mending_a_store_leaves_the_key_of_closed_forms(tmp_path: Path) -> None:
     append(tmp_path / "lecore" / "engine" / "tiling" / "stores.py", "MENDED = True\n")
     assert key(tmp_path, page) == before[0]
     assert key(tmp_path, other) != before[1]
+
+
+def test_modules_that_pages_name_have_a_place_in_the_api() -> None:
+    api = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "book/api").glob("*.md"))
+    shown = set(re.findall(r"automodule:: (\S+)", api))
+    for page in sorted((ROOT / "book").rglob("*.md")):
+        named = set(re.findall(r"\{mod\}`~?(lecore[\w.]*)`", page.read_text(encoding="utf-8")))
+        assert named <= shown, page.name
