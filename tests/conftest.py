@@ -26,19 +26,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Of the cases of a test marked ``every(k)`` one in k is run, and all of them with ``--thorough``.
     """
     items.sort(key=lambda item: "longest" not in item.keywords)
-    if config.getoption("thorough"):
-        return
+    if config.getoption("thorough") or any("[" in argument for argument in config.args):
+        return  # who names a case wants it
     seen: Counter[str] = Counter()
-    left_out = []
+    left_out: set[pytest.Item] = set()
     for item in items:
         if marker := item.get_closest_marker("every"):
             test = item.nodeid.split("[")[0]
             seen[test] += 1
             if (seen[test] + len(test)) % marker.args[0]:  # not the same ones in each test
-                left_out.append(item)
+                left_out.add(item)
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=[*left_out])
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)

@@ -162,6 +162,23 @@ def test_influences_are_held_against_the_loss_after_real_steps():
     assert findings.held(study(learning_rate=None), pairs) is None
 
 
+def test_an_error_beyond_all_numbers_is_not_left_out():
+    one = study()
+    strongest = one.influence(top=1)
+    strongest.loc[strongest.index[0], "influence"] = np.inf
+    found = findings.held(one, strongest)
+    assert found.pairs == len(strongest)
+    assert np.isnan([found.median, found.largest]).all()
+
+
+def test_it_is_said_that_a_step_goes_beyond_all_numbers(tmp_path, monkeypatch):
+    nothing = findings.Held(3, float("nan"), float("nan"))
+    monkeypatch.setattr(findings, "held", lambda *given: nothing)
+    html = written(tmp_path, study())
+    assert "A step moved some beyond all numbers" in html
+    assert "nan %" not in html
+
+
 def test_the_strangest_is_the_least_alike_of_the_strongest(tmp_path):
     one = study()
     html = written(tmp_path, one, top=1, shown=1)

@@ -22,6 +22,7 @@ def test_sentences_are_of_plain_words_and_of_one_topic_alone():
     assert len(set(found.texts)) == 200
     assert all(WORDS[0] <= len(words_of(text)) <= WORDS[1] for text in found.texts)
     assert all(text.endswith(".") and "`" not in text for text in found.texts)
+    assert not any(text.endswith(("i.e.", "e.g.")) for text in sentences("docstrings", 300).texts)
     assert found.texts == sentences("docstrings", 50).texts
 
 
@@ -113,7 +114,18 @@ def test_numbers_by_kind_and_chance_by_loops():
         here = [s[i, j] for i in range(6) for j in range(7)
                 if words[i, j] == word and topics[i, j] == topic]  # fmt: skip
         assert medians[kind] == np.median(here)
-    assert same_words.topic_chance(s, words, topics) == roc_auc_score(topics[~words], s[~words])
+    rows = [roc_auc_score(topics[i][~words[i]], s[i][~words[i]]) for i in range(6)
+            if len(set(topics[i][~words[i]])) == 2]  # fmt: skip
+    assert 1 < len(rows) < 6
+    assert same_words.topic_chance(s, words, topics) == pytest.approx(np.mean(rows))
+
+
+def test_too_few_sentences_are_told():
+    every = np.ones((2, 2), dtype=bool)
+    with pytest.raises(LecoreError, match="no two sentences share a word; take more"):
+        same_words.by_kind(np.ones((2, 2)), every, every)
+    with pytest.raises(LecoreError, match="no step has sentences of both kinds"):
+        same_words.topic_chance(np.ones((2, 2)), every, every)
 
 
 def test_topics_are_dealt_out_to_the_training_sentences_alone(given):

@@ -260,7 +260,7 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
 
     Code cells, parameters (the device among them), every module of the project that the code
     imports, the versions of torch and NumPy, the papers' numbers, the reference results that the
-    code names, and the image files.
+    code names, and the files of images or sentences.
 
     Raises:
         FileNotFoundError: If the image set is not there.
@@ -279,9 +279,12 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
 
 
 def data_fingerprint(values: Mapping[str, Any]) -> str:
-    """Fingerprint of the image set that the ``data`` parameter names; empty without one."""
-    if "data" not in values:
+    """Fingerprint of the image set or the file of sentences that a parameter names; else empty."""
+    if not {"data", "text"} & set(values):
         return ""
-    from lecore.data.images import fingerprint
+    from lecore.data.images import data_folder, fingerprint
 
-    return fingerprint(values["data"])
+    if "data" in values:
+        return fingerprint(values["data"])
+    place = data_folder() / str(values["text"])
+    return hashlib.sha256(place.read_bytes()).hexdigest() if place.is_file() else ""

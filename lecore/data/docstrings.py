@@ -6,13 +6,13 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lecore.data.images import data_folder
 from lecore.errors import LecoreError, in_short
 
 PACKAGES: Mapping[str, Sequence[str]] = {
@@ -36,7 +36,7 @@ class Sentences(NamedTuple):
     Attributes:
         texts: The sentences.
         topics: Places of their topics in ``names``, shape (n,).
-        names: The topics, keys of :data:`PACKAGES`.
+        names: The topics.
     """
 
     texts: list[str]
@@ -49,7 +49,7 @@ def sentences(source: str, each: int) -> Sentences:
 
     Args:
         source: ``docstrings``, those of :data:`PACKAGES`, which change with their versions; or a
-            file with a topic, a tab and a sentence in each line.
+            file in the folder of the image sets, with a topic, a tab and a sentence in each line.
         each: How many.
 
     Raises:
@@ -81,11 +81,11 @@ def _of_packages() -> dict[str, set[str]]:
 
 def _of_file(path: str) -> dict[str, set[str]]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = (data_folder() / path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise LecoreError(
             f"there are no sentences in {path!r} ({in_short(error)})",
-            "give docstrings, or a file with a topic, a tab and a sentence in each line",
+            "give docstrings, or a file in LECORE_DATA with a topic, a tab and a sentence a line",
         ) from error
     found: dict[str, set[str]] = {}
     for number, line in enumerate(lines, start=1):
@@ -127,9 +127,8 @@ def _first_sentence(thing: Any) -> Iterator[str]:
     for paragraph in re.split(r"\n\s*\n", said)[:2]:
         text = " ".join(re.sub(r"[`*]|:\w+:", "", paragraph).split())
         text = text.partition(". ")[0].rstrip(".") + "."
-        if WORDS[0] <= len(words_of(text)) <= WORDS[1] and not re.search(
-            r"[(){}<>=\[\]|\\]|--", text
-        ):
+        plain = not re.search(r"[(){}<>=\[\]|\\]|--|(i\.e|e\.g)\.$", text)
+        if plain and WORDS[0] <= len(words_of(text)) <= WORDS[1]:
             yield text
             return
 

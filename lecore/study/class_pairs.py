@@ -8,9 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lecore.changes import linearized_change
-from lecore.similarity import size_of
-from lecore.study.findings import spread
+from lecore.study.findings import similarities_among, spread
 
 if TYPE_CHECKING:
     from lecore.study.study import Study
@@ -43,16 +41,10 @@ def class_pairs(study: "Study", names: Sequence[str]) -> ClassPairs | None:
     """
     targets = study._targets(study.train)
     some = evenly(targets.cpu(), len(names), max(2, SAMPLE // len(names)))
-    with study._trained():
-        change = linearized_change(
-            study._network, study._rows[some], targets[some], learning_rate=1.0, loss=study.loss,
-            dtype=study.dtype,
-        )  # fmt: skip
-    size = size_of(change).cpu().double()
-    own = size.diagonal()
-    if not (own > 0).any():
+    similarity = similarities_among(study, some)
+    if not similarity.isfinite().any():
         return None
-    similarity = (size / own.where(own > 0, torch.nan)[:, None]).fill_diagonal_(torch.nan)
+    similarity.fill_diagonal_(torch.nan)
     classes, known = targets[some].cpu(), similarity.isfinite()
     medians = np.full((len(names), len(names)), np.nan)
     strongest = {}

@@ -12,6 +12,7 @@ from torch import Tensor
 from lecore.changes import linearized_change, linearized_change_by_layer, prediction_change
 from lecore.engine.points import kept
 from lecore.errors import LecoreError
+from lecore.similarity import size_of
 from lecore.study.influence import loss_kernel_by_layer
 from lecore.study.predictions import Predicted, predicted
 
@@ -75,7 +76,8 @@ class Held(NamedTuple):
 
     Attributes:
         pairs: How many were looked at.
-        median: Of ``|fall of the loss − influence| / |fall of the loss|`` over them.
+        median: Of ``|fall of the loss − influence| / |fall of the loss|`` over them; NaN if a step
+            moves the loss beyond all numbers.
         largest: Of it.
     """
 
@@ -110,10 +112,32 @@ def held(study: "Study", strongest: pd.DataFrame) -> Held | None:
     )
     fall = before - after
     off = ((fall - torch.tensor(strongest.influence.to_numpy())) / fall).abs()
-    off = off[(fall != 0) & off.isfinite()]
+    off = off[fall != 0]
     if not len(off):
         return None
+    if not off.isfinite().all():
+        return Held(len(off), float("nan"), float("nan"))
     return Held(len(off), float(np.median(off.numpy())), float(off.max()))
+
+
+def similarities_among(study: "Study", rows: Tensor) -> Tensor:
+    """S_rel of some training examples, to first order of a plain step.
+
+    Args:
+        study: Whose examples they are.
+        rows: Of them.
+
+    Returns:
+        Shape (some, some), float64; NaN where a step does not move its own prediction.
+    """
+    with study._trained():
+        change = linearized_change(
+            study._network, study._rows[rows], study._targets(study.train)[rows],
+            learning_rate=1.0, loss=study.loss, dtype=study.dtype,
+        )  # fmt: skip
+    size = size_of(change).cpu().double()
+    own = size.diagonal()
+    return size / own.where(own > 0, torch.nan)[:, None]
 
 
 def own_changes(

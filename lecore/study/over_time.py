@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lecore.changes import linearized_change
-from lecore.similarity import relative_similarity
-from lecore.study.findings import spread
+from lecore.study.findings import similarities_among, spread
 
 if TYPE_CHECKING:
     from lecore.study.study import Study
@@ -52,16 +50,7 @@ def _line(name: str, study: "Study", classes: bool) -> dict[str, Any]:
 
 def _similarities(study: "Study", classes: bool) -> dict[str, float]:
     some = spread(len(study.train), SAMPLE)
-    targets = study._targets(study.train)[some]
-    with study._trained():
-        change = linearized_change(
-            study._network, study._rows[some], targets, learning_rate=1.0, loss=study.loss,
-            dtype=study.dtype,
-        )  # fmt: skip
-    try:
-        similarity = relative_similarity(change).cpu()
-    except ValueError:  # nothing moves, as all are saturated; the other weights have theirs
-        similarity = torch.full((len(some), len(some)), torch.nan)
+    targets, similarity = study._targets(study.train)[some], similarities_among(study, some)
     others = ~torch.eye(len(some), dtype=torch.bool)
     if not classes:
         return {"S_rel": _median(similarity[others])}

@@ -106,6 +106,15 @@ def test_key_follows_the_images(
     assert key(fresh, "first/images", data="mine") != before
 
 
+def test_key_follows_a_file_of_sentences(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LECORE_DATA", str(fresh))
+    (fresh / "mine.tsv").write_text("sea\tFish swim.\n")
+    before = key(fresh, text="mine.tsv")
+    (fresh / "mine.tsv").write_text("sea\tWhales swim.\n")
+    assert key(fresh, text="mine.tsv") != before
+    assert key(fresh, text="docstrings") == key(fresh, text="docstrings")
+
+
 def test_key_holds_the_reference_results_that_the_code_names(fresh: Path) -> None:
     path = fresh / "book" / "first" / "mean.md"
     results = fresh / "book" / "results" / "first" / "mean.json"

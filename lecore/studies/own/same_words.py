@@ -65,7 +65,7 @@ class Problem(NamedTuple):
     known: int
 
 
-def problem(source: str, seed: int, *, each: int, tests: int) -> Problem:
+def problem(source: str, seed: int, *, each: int, tests: int, device: str = "cpu") -> Problem:
     """Sentences of :func:`~lecore.data.docstrings.sentences`, split at random.
 
     Args:
@@ -73,6 +73,7 @@ def problem(source: str, seed: int, *, each: int, tests: int) -> Problem:
         seed: Of the split.
         each: Training sentences of each topic.
         tests: Test sentences of each.
+        device: Where to compute.
     """
     found = sentences(source, each + tests)
     with seeded(seed) as rng:
@@ -89,7 +90,10 @@ def problem(source: str, seed: int, *, each: int, tests: int) -> Problem:
         texts = [found.texts[row] for row in some]
         read = [[numbers.get(word, 0) for word in words_of(text)] for text in texts]
         padded = [line + [0] * (longest - len(line)) for line in read]
-        sides.append(Texts(texts, torch.tensor(padded), torch.tensor(found.topics[some])))
+        words, topics = (
+            torch.tensor(values, device=device) for values in (padded, found.topics[some])
+        )
+        sides.append(Texts(texts, words, topics))
     train_side, test_side = sides
     return Problem(train_side, test_side, found.names, len(known))
 
@@ -145,6 +149,7 @@ def network(kind: str, given: Problem, seed: int, *, width: int, epochs: int) ->
         else:
             layers = nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
             made = MeanOfWords(given.known, width, nn.Sequential(*layers))
+    made = made.to(given.train.words.device)
     if "dealt out" in kind:
         given = dealt_out(given, seed)
     if "untrained" not in kind:
@@ -175,9 +180,8 @@ def accuracy(model: nn.Module, some: Texts) -> float:
 def share_a_word(left: Tensor, right: Tensor) -> NDArray[np.bool_]:
     """Which sentences have a known word in common, shape (n, m) for (n, words) and (m, words)."""
     size = int(max(left.max(), right.max())) + 1
-    has = [
-        torch.zeros(len(side), size).scatter_(1, side, 1.0)[:, 1:].numpy() for side in (left, right)
-    ]
+    sides = left.cpu(), right.cpu()
+    has = [torch.zeros(len(s), size).scatter_(1, s, 1.0)[:, 1:].numpy() for s in sides]
     return np.asarray(has[0] @ has[1].T > 0)
 
 
@@ -190,19 +194,37 @@ def by_kind(
         similarity: Shape (n, m).
         words: Whether they share a word.
         topics: Whether they share the topic.
+
+    Raises:
+        LecoreError: If no pair is of a kind.
     """
-    return {
-        kind: float(np.nanmedian(similarity[(words == word) & (topics == topic)]))
-        for kind, (word, topic) in KINDS.items()
-    }
+    medians = {}
+    for kind, (word, topic) in KINDS.items():
+        values = similarity[(words == word) & (topics == topic) & np.isfinite(similarity)]
+        if not len(values):
+            raise LecoreError(f"no two sentences share {kind}", "take more sentences")
+        medians[kind] = float(np.median(values))
+    return medians
 
 
 def topic_chance(
     similarity: NDArray[np.float64], words: NDArray[np.bool_], topics: NDArray[np.bool_]
 ) -> float:
-    """Chance that of two pairs without a common word that of one topic has the larger S_rel."""
-    here = ~words & np.isfinite(similarity)
-    return float(roc_auc_score(topics[here], similarity[here]))
+    """Chance that of two sentences the one on the step's topic moves further, mean over steps.
+
+    Neither has a word in common with the sentence of the step.
+
+    Raises:
+        LecoreError: If there are no two such sentences.
+    """
+    chances = []
+    for values, shared, same in zip(similarity, words, topics, strict=True):
+        here = ~shared & np.isfinite(values)
+        if 0 < same[here].sum() < here.sum():
+            chances.append(roc_auc_score(same[here], values[here]))
+    if not chances:
+        raise LecoreError("no step has sentences of both kinds without its words", "take more")
+    return float(np.mean(chances))
 
 
 def measured(model: nn.Module, given: Problem, probes: int) -> dict[str, float]:
@@ -215,7 +237,7 @@ def measured(model: nn.Module, given: Problem, probes: int) -> dict[str, float]:
     similarity = study.similarity("linear").cpu().numpy()
     words = share_a_word(study.train.tables[0], given.test.words)
     assert study.train.targets is not None
-    topics = np.equal.outer(study.train.targets.numpy(), given.test.topics.numpy())
+    topics = np.equal.outer(study.train.targets.cpu().numpy(), given.test.topics.cpu().numpy())
     return {
         **by_kind(similarity, words, topics),
         "chance": topic_chance(similarity, words, topics),
