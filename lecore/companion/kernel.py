@@ -4,11 +4,15 @@ A loop that prints for a day must not fill memory and disk, and what a cell prin
 """
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import zmq
 from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
@@ -32,6 +36,16 @@ SAVED_EVERY = 30.0
 class _Client(PapermillNotebookClient):
     printed = shown = 0
     exit_code: int | None = None
+    sockets: Path
+
+    def create_kernel_manager(self) -> Any:
+        """Talk through files: a free port is anyone's until the kernel has bound it."""
+        manager = super().create_kernel_manager()
+        longest = os.fsencode(self.sockets / "kernel-ipc-5")
+        if zmq.has("ipc") and len(longest) <= zmq.IPC_PATH_MAX_LEN:
+            manager.transport = "ipc"
+            manager.connection_file = str(self.sockets / "kernel.json")
+        return manager
 
     def process_message(self, msg: dict[str, Any], *rest: Any) -> Any:
         kind, content = msg["msg_type"], msg["content"]
@@ -80,7 +94,9 @@ class _Engine(NBClientEngine):
         )
         nb_man.save = _seldom(nb_man.save)
         try:
-            client.execute()
+            with TemporaryDirectory(ignore_cleanup_errors=True) as sockets:
+                client.sockets = Path(sockets)
+                client.execute()
         except DeadKernelError as error:
             raise LecoreError(f"its kernel died: {_cause(client.exit_code)}") from error
         finally:

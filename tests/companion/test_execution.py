@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
+from jupyter_client.connect import LocalPortCache
 
 from lecore.companion import execution
 
@@ -50,6 +53,26 @@ def test_unchanged_chapters_are_not_executed(project: Path, command: Command) ->
     before = records(project, "first/mean")["started"]
     assert "0 executed, 3 up to date, 0 failed" in command("run").output
     assert records(project, "first/mean")["started"] == before
+
+
+def test_a_port_that_others_took_ends_no_kernel(
+    fresh: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the choice of a free port and its use it is anyone's."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        monkeypatch.setattr(LocalPortCache, "find_available_port", lambda *_: taken)
+        done = command("run", "second")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_folder_too_long_for_sockets_is_no_hindrance(
+    fresh: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 30)))
+    Path(tempfile.gettempdir()).mkdir()
+    done = command("run", "second")
+    assert done.exit_code == 0, done.output
 
 
 def test_editing_a_docstring_executes_what_depends_on_it(project: Path, command: Command) -> None:
