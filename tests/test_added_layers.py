@@ -69,6 +69,7 @@ def test_at_the_optimum_each_class_has_its_frequency(problem, logits, fitted):
     assert added.frequency_error(logits, problem.calibration.labels) > 1e-3
 
 
+@pytest.mark.thorough
 def test_hidden_units_make_the_loss_smaller_still(problem, logits, fitted):
     g = added.AddedLayers(10, 2)
     found = added.fit(g, logits, problem.calibration.labels, tolerance=1e-3)

@@ -44,6 +44,7 @@ SAVED = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", SAVED)
 def test_a_checkpoint_is_the_network_that_was_saved(tmp_path, data, name):
     SAVED[name](network(seed=7).state_dict(), tmp_path / name)
@@ -218,6 +219,7 @@ def test_a_plan_of_what_does_not_fit_is_a_plan_too(monkeypatch):
     assert (plan.work <= (2**27 + BLOCK_BYTES) / 2**30).all()
 
 
+@pytest.mark.thorough
 def test_a_plan_is_near_what_it_takes():
     import time
 

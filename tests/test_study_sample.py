@@ -13,6 +13,7 @@ from lecore.study.sample import sampled
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # lengths want plain autograd
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", CASES)
 def test_it_has_the_numbers_of_its_examples(name):
     whole = study(name)
