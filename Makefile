@@ -43,6 +43,7 @@ unit: $(INSTALLED)
 
 thorough: $(INSTALLED)
 	$(BIN)/pytest $(UNIT) --thorough
+	$(BIN)/pytest -n 2 --dist worksteal -m processes --thorough
 
 processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist worksteal -m processes
