@@ -276,6 +276,14 @@ def test_a_rate_and_an_optimizer_are_too_much():
         Study(model, (X, Y), optimizer=adam, **GIVEN)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "RMSprop"])
+def test_an_optimizer_of_something_else_is_refused_at_once(kind):
+    make = getattr(torch.optim, kind)
+    for optimizer in (make, make(network().parameters()), kind):
+        with pytest.raises(LecoreError, match="the optimizer"):
+            Study(network(), (X, Y), loss="cross_entropy", optimizer=optimizer)
+
+
 @pytest.mark.parametrize("pairs", [[], (1, 2), [(1.7, 2)], [(0, N)]])
 def test_pairs_that_are_none_are_refused(pairs):
     with pytest.raises(LecoreError):

@@ -1,7 +1,7 @@
 """Data as people have it, as tables of tensors with one example a row."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,14 @@ class Examples:
         tables: What it is given: a tensor, or a tuple or dict of tensors, of shape (n, …) each.
             One table, or several where batches have other shapes, such as lengths.
         targets: What it should answer, shape (n, …), if that is known.
-        numbers: Of a sample, the rows in the whole data, which goes up to the last.
+        numbers: Of a sample, the rows in the whole data.
+        whole: Of a sample, how many examples these are.
     """
 
     tables: tuple[Any, ...]
     targets: Tensor | None
     numbers: Tensor | None = None
+    whole: int | None = None
 
     def __len__(self) -> int:
         return sum(_count(table) for table in self.tables)
@@ -294,6 +296,14 @@ def joined(tables: Sequence[Any]) -> tuple[Any, ...]:
     if len(tables) == 1 or len(forms) > 1:
         return tuple(tables)
     return (tree_map(lambda *leaves: torch.cat(leaves), *tables),)
+
+
+def with_classes(side: Examples) -> Examples:
+    """Classes as whole numbers, which some keep as 0.0, 1.0, …; what is none stays as it is."""
+    given = side.targets
+    if given is None or given.ndim != 1 or not given.is_floating_point():
+        return side
+    return replace(side, targets=given.long()) if bool((given == given.round()).all()) else side
 
 
 def _count(table: Any) -> int:
