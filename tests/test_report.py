@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lecore import LecoreError, Study
 from lecore.engine.kernel_matrix import StructuredRoute
@@ -445,6 +446,29 @@ def test_texts_of_any_row_of_words_and_pictures_of_one_side_are_shown(tmp_path):
     html = written(tmp_path, study(), texts=texts, thumbnails=(None, PICTURES[1]))
     assert '<blockquote dir="auto">w</blockquote>' in html
     assert all(alt.startswith("test example") for alt in Tags(html).alts)
+
+
+class Largest(TorchDispatchMode):
+    """Numbers in the largest tensor of doubles that is made inside."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **kwargs or {})
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            self.count = max(self.count, found.numel())
+        return found
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.int16])
+def test_many_pictures_are_scaled_some_at_a_time(kind):
+    images = (100 * torch.randn(1000, 3, 5, 4)).to(kind)
+    with Largest() as made:
+        found = as_images(images, 1000)
+    assert made.count <= 256 * 60
+    numbers = images.double().permute(0, 2, 3, 1).numpy()
+    low, high = numbers.min((0, 1, 2)), numbers.max((0, 1, 2))
+    assert np.abs(found - 255 * (numbers - low) / (high - low)).max() <= 0.5 + 1e-9
 
 
 def test_a_narrow_picture_stays_small():

@@ -43,10 +43,14 @@ def in_order(checkpoints: Checkpoints) -> list[Path]:
     """The files, those of a pattern by the numbers in their names: step 9 before step 10.
 
     Raises:
-        LecoreError: If there is none.
+        LecoreError: If there is none, or a folder.
     """
     if isinstance(checkpoints, str | os.PathLike):
         pattern = os.fspath(checkpoints)
+        if Path(pattern).is_dir():
+            raise LecoreError(
+                f"{pattern!r} is a folder", f"give a pattern such as {str(Path(pattern, '*.pt'))!r}"
+            )
         files = [pattern]  # even with a [ in its name
         if not Path(pattern).exists():
             files = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes whole paths, too
