@@ -187,7 +187,10 @@ def test_chance_is_what_hits_drawn_by_the_scores_have():
             lambda: maps.fit_spline([0.5, 0.6], [0, 1], 3),
             "2 distinct scores are fewer than 3 knots",
         ),
-        (lambda: maps.fit_spline([0.5, 0.6], [0, 1], 1), "knots must be a whole number of 2 or more"),
+        (
+            lambda: maps.fit_spline([0.5, 0.6], [0, 1], 1),
+            "knots must be a whole number of 2 or more",
+        ),
         (lambda: maps.temperature(np.eye(3), [1, 1, 1]), "all 3 labels are of class 1"),
         (lambda: maps.temperature(np.eye(3), [0, 1, 2]), "since no prediction is wrong"),
         (

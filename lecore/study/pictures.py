@@ -65,8 +65,8 @@ def as_images(given: Any, count: int) -> NDArray[np.uint8]:
     low = torch.stack([part.double().amin(axes) for part in parts]).amin(0)
     high = torch.stack([part.double().amax(axes) for part in parts]).amax(0)
     scale = 255 / (high - low).clamp_min(1e-12)
-    bytes_ = [((part.double() - low) * scale).round().to(torch.uint8) for part in parts]
-    return torch.cat(bytes_).numpy()
+    scaled = [((part.double() - low) * scale).round().to(torch.uint8) for part in parts]
+    return torch.cat(scaled).numpy()
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
