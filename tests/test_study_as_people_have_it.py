@@ -100,6 +100,8 @@ def test_a_sampler_of_whole_batches_counts():
 
 UNFIT = {
     "words": ((X.numpy(), np.array(["cat"] * N)), "type <U3, which are no numbers"),
+    "a column": ({"x": X, "text": ["a"] * N}, "column 'text': the data hold values of type str"),
+    "rows": ({"x": [[1, 2], [3]]}, "column 'x': rows of numbers have different lengths; pad them"),
     "objects": ((X.numpy(), np.array([1] * N, dtype=object)), "type object, which are no numbers"),
     "a mask": ((np.ma.masked_less(X.numpy(), 0), Y), "an array has a mask; fill or drop"),
     "a sparse matrix": (csr_matrix(X.numpy()), "the data are a csr_matrix; give a tensor"),

@@ -184,46 +184,51 @@ def _collated(items: list[Any]) -> Any:
         ) from error
 
 
-def _as_tensors(batch: Any) -> Any:
-    """A batch as a tensor, or a tuple or dict of what is one."""
+def _as_tensors(batch: Any, column: str = "") -> Any:
+    """A batch as a tensor, or a tuple or dict of what is one; the column is for messages."""
     if hasattr(batch, "to_numpy"):
         raise LecoreError("the data are a table", "give its numbers, with .to_numpy()")
     if isinstance(batch, Mapping):
-        return {name: _as_tensors(value) for name, value in batch.items()}
+        return {name: _as_tensors(value, f"column {name!r}") for name, value in batch.items()}
     nested = isinstance(batch, tuple | list) and not _is_numbers(batch)
     if nested and any(
         isinstance(part, Tensor | np.ndarray | Mapping | tuple | list) or hasattr(part, "to_numpy")
         for part in batch
     ):
-        return tuple(_as_tensors(part) for part in batch)
+        return tuple(_as_tensors(part, column) for part in batch)
     if isinstance(batch, np.ndarray):
-        return _from_array(batch)
+        return _from_array(batch, column)
     try:
         found = torch.as_tensor(batch).detach()
     except (TypeError, ValueError, RuntimeError) as error:
+        if _is_numbers(batch):
+            raise LecoreError(
+                "rows of numbers have different lengths", "pad them to one", column
+            ) from error
         first = batch[0] if isinstance(batch, list | tuple) and batch else batch
-        raise _no_numbers(type(first).__name__) from error
+        raise _no_numbers(type(first).__name__, column) from error
     if found.layout != torch.strided or found.is_nested:
         raise LecoreError("the data are sparse or nested", "make them plain, with .to_dense()")
     return found
 
 
-def _from_array(array: Any) -> Tensor:
+def _from_array(array: Any, column: str = "") -> Tensor:
     """An array of any order of bytes and of rows, which stays as it is."""
     if array.dtype.kind not in "biufc":
-        raise _no_numbers(str(array.dtype))
+        raise _no_numbers(str(array.dtype), column)
     if isinstance(array, np.ma.MaskedArray):
         raise LecoreError("an array has a mask", "fill or drop what it hides")
     try:
         return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     except TypeError as error:  # a type that torch has not
-        raise _no_numbers(str(array.dtype)) from error
+        raise _no_numbers(str(array.dtype), column) from error
 
 
-def _no_numbers(kind: str) -> LecoreError:
+def _no_numbers(kind: str, column: str) -> LecoreError:
     return LecoreError(
         f"the data hold values of type {kind}, which are no numbers for torch",
         "make them tensors first (words that name classes: their numbers), or leave them out",
+        column,
     )
 
 
