@@ -152,7 +152,7 @@ def few(**changes):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (few(labels=torch.ones(12)), "are of one class; calibrate on"),
+        (few(labels=torch.ones(12).long()), "are of one class; calibrate on"),
         (few(logits=torch.ones(12, 4)), r"g takes logits \(n, 3\)"),
         (few(logits=torch.full((12, 3), torch.nan)), "not finite; look at"),
         (few(penalty=-1.0), "penalty must be 0 or larger"),

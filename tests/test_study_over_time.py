@@ -115,6 +115,11 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path, data):
         next(study(data).follow(tmp_path / "it.safetensors"))
 
 
+def test_of_a_folder_a_pattern_is_asked_for(tmp_path):
+    with pytest.raises(LecoreError, match=r"is a folder; give a pattern such as '.*\*\.pt'"):
+        in_order(tmp_path)
+
+
 def test_the_state_of_an_optimizer_is_in_no_checkpoint(tmp_path, data):
     model = network()
     adam = torch.optim.Adam(model.parameters())
