@@ -39,7 +39,7 @@ def seen(function: Any, ours: Ours, args: tuple[Any, ...], kwargs: dict[str, Any
         return None
     try:
         return recognise(ours, *args, **kwargs)
-    except (TypeError, RuntimeError):  # called by other names, or with tensors of another kind
+    except (TypeError, ValueError, RuntimeError):  # other names, or tensors of another kind
         return None
 
 
@@ -228,7 +228,9 @@ def _instance_norm(
 
 
 def _tuple(value: Any, length: int) -> tuple[int, ...]:
-    return (int(value),) * length if isinstance(value, int) else tuple(value)
+    if isinstance(value, int) or len(value) == 1:  # torch spreads one number over all dimensions
+        value = (value if isinstance(value, int) else value[0],) * length
+    return tuple(map(int, value))
 
 
 _LAYERS: dict[Any, Callable[..., Seen | None]] = {

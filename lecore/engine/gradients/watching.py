@@ -110,7 +110,15 @@ def find_structures(network: Snapshot, sides: Sequence[Tensor], trial: Trial) ->
     shapes = {tuple(side.shape[1:]) for side in sides}
     first = [side[:1] for side in sides] if len(shapes) > 1 else [sides[0][:1]] * len(sides)
     complex_weights = any(p.is_complex() for p in network.parameters.values())
-    structures = _agreeing([_watched(network, x) for x in first], network)
+    try:
+        watched = [_watched(network, x) for x in first]
+    except LecoreError:
+        raise
+    except Exception as error:  # such as one that takes gradients by its own weights
+        bare = Structure((), tuple(network.parameters), network.manners.outputs)
+        reason = "its forward pass fails where its weights are cut off"
+        return _plain(network, [bare] * len(sides), layer_of(error), reason)
+    structures = _agreeing(watched, network)
     if structures is None:
         raise LecoreError(
             "row points and column points have different numbers of outputs",
