@@ -59,7 +59,10 @@ def test_optimizers_that_move_nothing_are_no_rounding_error():
         prediction_change(model, WORDS, Y, OTHERS, optimizer=sgd, loss=cross_entropy)
 
 
-@pytest.mark.parametrize("build", [deep, STILL["an ignored label in a chain"][0]])
+@pytest.mark.parametrize("build", [
+    deep, STILL["an ignored label in a chain"][0],
+    lambda: net(lambda self, x: self.bias.expand(len(x), 3), bias=weight(3)),  # a view of it
+])  # fmt: skip
 def test_steps_that_rounding_swallows_are_told(build):
     with pytest.warns(RoundingWarning, match="4 of 4 update points"):
         prediction_change(build(), X, Y, learning_rate=1e-30, loss=cross_entropy)

@@ -170,7 +170,7 @@ class ChangeMatrix:
         n = len(route.rows.inputs)
         rows = torch.arange(0, n, 1 if isinstance(change, Tensor) else -(-n // SAMPLED_ROWS))
         with torch.no_grad(), network.flags():
-            prediction = only(network.copy().predict(route.columns), self.kept)
+            prediction = only(network.copy().predict(route.columns).detach(), self.kept)
             if not isinstance(change, Tensor):  # a matrix on disk
                 sample = [torch.as_tensor(change[i]) for i in rows.tolist()]
                 change = torch.stack(sample).to(prediction)

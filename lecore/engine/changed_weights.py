@@ -124,14 +124,14 @@ class ChangedWeights:
         """Changes of predictions, (m, outputs), after a step in the same direction but in sight."""
         assert self.rows.targets is not None
         network = self.network.copy(lambda tensor: tensor.clone())
-        before = network.predict(self.columns)
+        before = network.predict(self.columns).detach().clone()  # it may be a view of weights
         step = self._plain_step(network, self.rows.inputs[row], self.rows.targets[row])
         longest = max(peak(change) for change in step.values())
         if longest > 0:
             scale = SEEN * max(map(peak, network.parameters.values())) / longest
             for name, weight in network.leaves.items():
                 weight.data.add_(scale * step[name])
-        return network.predict(self.columns) - before
+        return network.predict(self.columns).detach() - before
 
     def try_real_step(self, model: nn.Module) -> None:
         """Refuse a step that is more than one of a copy of the optimiser, see there."""
