@@ -109,8 +109,11 @@ def _alone(leaf: Tensor, seen: set[int]) -> Tensor:
 
 
 def _gives_a_tensor(model: nn.Module, inputs: Tensor) -> bool:
-    dtype = next((p.dtype for p in model.parameters()), inputs.dtype)
-    given = inputs.to(dtype) if inputs.is_floating_point() else inputs.clone()
+    types = [p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()]
+    dtype = types[0].to_real() if types else inputs.real.dtype
+    given = inputs.clone()
+    if inputs.is_floating_point() or inputs.is_complex():
+        given = inputs.to(dtype.to_complex() if inputs.is_complex() else dtype)
     try:
         with generators_left_alone():
             found = private_copy(unwrapped(model), Tensor.clone).eval()(given)
