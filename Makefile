@@ -1,6 +1,6 @@
 # make book      from nothing to a rendered book, computed on this machine
 # make test      everything CI runs
-# make thorough  its unit tests, with all cases of the large tables
+# make thorough  its unit tests, with all cases of the large tables and the slow ones
 # make gpu       the tests that need a CUDA device
 # make packages  those with networks and training loops of Hugging Face and Lightning
 # make lock      requirements.lock anew, from requirements.txt
@@ -43,6 +43,7 @@ unit: $(INSTALLED)
 
 thorough: $(INSTALLED)
 	$(BIN)/pytest $(UNIT) --thorough
+	$(BIN)/pytest -n 2 --dist worksteal -m processes --thorough
 
 processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist worksteal -m processes

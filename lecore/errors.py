@@ -30,7 +30,7 @@ class DivergenceError(RuntimeError):
 def in_short(error: BaseException) -> str:
     """Type and first line of an exception."""
     first, *_ = str(error).strip().split("\n")
-    return f"{type(error).__name__}: {first}"
+    return f"{type(error).__name__}: {first}".removesuffix(": ")
 
 
 @contextmanager

@@ -23,13 +23,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest test begins first, so that nobody waits for it at the end.
 
-    Of the cases of a test marked ``every(k)`` one in k is run, and all of them with ``--thorough``.
+    Of the cases of a test marked ``every(k)`` one in k is run, of one marked ``thorough`` none; and
+    all of them with ``--thorough``.
     """
     items.sort(key=lambda item: "longest" not in item.keywords)
-    if config.getoption("thorough") or any("[" in argument for argument in config.args):
-        return  # who names a case wants it
+    if config.getoption("thorough") or any("::" in argument for argument in config.args):
+        return  # who names a test wants it
     seen: Counter[str] = Counter()
-    left_out: set[pytest.Item] = set()
+    left_out = {item for item in items if item.get_closest_marker("thorough")}
     for item in items:
         if marker := item.get_closest_marker("every"):
             test = item.nodeid.split("[")[0]

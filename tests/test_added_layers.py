@@ -69,6 +69,7 @@ def test_at_the_optimum_each_class_has_its_frequency(problem, logits, fitted):
     assert added.frequency_error(logits, problem.calibration.labels) > 1e-3
 
 
+@pytest.mark.thorough
 def test_hidden_units_make_the_loss_smaller_still(problem, logits, fitted):
     g = added.AddedLayers(10, 2)
     found = added.fit(g, logits, problem.calibration.labels, tolerance=1e-3)
@@ -151,7 +152,7 @@ def few(**changes):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (few(labels=torch.ones(12)), "are of one class; calibrate on"),
+        (few(labels=torch.ones(12).long()), "are of one class; calibrate on"),
         (few(logits=torch.ones(12, 4)), r"g takes logits \(n, 3\)"),
         (few(logits=torch.full((12, 3), torch.nan)), "not finite; look at"),
         (few(penalty=-1.0), "penalty must be 0 or larger"),

@@ -65,6 +65,7 @@ def test_intraclass_share_counts_diagonals():
     assert intraclass_share(random) == pytest.approx(1 / 3, abs=0.02)
 
 
+@pytest.mark.thorough
 @given(st.integers(0, 10**6), st.booleans())
 def test_superiority_is_the_area_under_the_curve(seed, rounded):
     matrix = values(seed, 6, 9)

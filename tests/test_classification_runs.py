@@ -140,6 +140,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
         np.testing.assert_allclose(resumed[name], values, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_papers_network_follows_its_other_sets(tmp_path, monkeypatch):
     monkeypatch.setenv("LECORE_DATA", str(tmp_path))
     MAKERS["svhn"](tmp_path, monkeypatch)

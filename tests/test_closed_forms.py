@@ -74,6 +74,7 @@ def gate(weights: np.ndarray) -> nn.Sequential:
     return model
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("seed", range(4))
 def test_gate_flow_through_its_flips(seed):
     rng = np.random.default_rng(seed)

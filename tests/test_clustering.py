@@ -128,6 +128,7 @@ def test_block_similarities_are_found(option):
     assert clustering_accuracy(np.repeat([0, 1], 10), labels) == 1.0
 
 
+@pytest.mark.every(4)
 @parametrize_with_checks(
     [
         KernelKMeans(n_init=2),

@@ -56,6 +56,7 @@ CODED = [("relative", "as coded"), ("kernelized", "as coded")]
 NONE = [(None, None)]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -30,7 +30,7 @@ def form(model):
     st.sampled_from([8, 400, 2**24]),
     st.integers(0, 1000),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @pytest.mark.filterwarnings("ignore:.*update points moved their prediction")  # rightly, at times
 def test_random_networks_take_real_steps(hidden, outputs, ends, rate, frozen, block, seed):
     torch.manual_seed(seed)

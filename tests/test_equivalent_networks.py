@@ -295,6 +295,7 @@ def test_a_unit_left_open_is_marked_and_kept(monkeypatch):
     assert not found.off[by_program].any()
 
 
+@pytest.mark.thorough
 def test_an_l1_penalty_makes_units_removable_and_none_does_not():
     settings = {"width": 20, "epochs": 40, "images": 800, "tests": 60}
     off = {}

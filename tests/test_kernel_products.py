@@ -24,6 +24,7 @@ def written_out(model: nn.Module, x: torch.Tensor, **options: object) -> np.ndar
     return kernel.transpose(1, 2).flatten(2).flatten(0, 1).cpu().numpy()
 
 
+@pytest.mark.every(2)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, where needed
 @pytest.mark.parametrize("name", FEW)
 def test_products_are_those_of_the_kernel(name):

@@ -37,6 +37,7 @@ def test_the_error_of_equation_four_is_that_of_a_step_written_out(x):
     assert limits.equation4_error(width, 2, x) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("error", [limits.equation4_error, limits.infinite_width_error])
 def test_errors_fall_like_one_over_the_root_of_the_width(error):
     curves = torus(60, 0)

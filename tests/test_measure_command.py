@@ -13,7 +13,8 @@ from lecore import Study
 
 torch.manual_seed(0)
 x, y = torch.randn(6, 3), torch.randn(6, 1)
-study = Study(nn.Linear(3, 1), (x, y), learning_rate=0.1)
+net = nn.Linear(3, 1)
+study = Study(net, (x, y), learning_rate=0.1)
 number = 7
 
 def make():
@@ -77,6 +78,11 @@ def test_influences_are_kept_where_they_are_asked_for(typed, tmp_path):
         ("nobodys_project:study", "no module 'nobodys_project'; run this in the folder"),
         ("somebodys_project:other", "is nothing; give the name of a lecore.Study"),
         ("somebodys_project:number", "is of type int; give the name"),
+        ("somebodys_project:net", "is of type Linear; give the name"),
+        ("somebodys_project.py:study", "run this in its folder, as somebodys_project:study"),
+        ("./somebodys_project:study", "run this in its folder, as somebodys_project:study"),
+        (".somebodys_project:study", "run this in its folder, as somebodys_project:study"),
+        ("deep/in/model.py:study", "names a file, no module; run this in its folder, as model:"),
     ],
 )
 def test_what_is_no_study_is_refused_in_one_line(typed, tmp_path, place, words):
@@ -102,6 +108,22 @@ def test_a_module_that_ends_the_program_is_told(typed, tmp_path, line):
     assert status == 2
     assert "somebodys_project:study does not run" in said.err
     assert said.err.count("\n") == 1
+
+
+def test_a_command_that_is_stopped_says_so(typed, tmp_path):
+    (tmp_path / "somebodys_project.py").write_text("def study(): raise KeyboardInterrupt")
+    status, said = typed("somebodys_project:study")
+    assert status == 130
+    assert said.err.startswith("lecore: stopped; ")
+    assert said.err.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_module_runs(typed, tmp_path):
+    (tmp_path / "somebodys_project.py").write_text("raise RuntimeError('ran for hours')")
+    (tmp_path / "folder").mkdir()
+    status, said = typed("somebodys_project:study", "--out", "folder")
+    assert status == 2
+    assert "'folder' is a folder; give the name of a file in it" in said.err
 
 
 def test_a_script_reads_no_arguments_of_the_command(typed, tmp_path):

@@ -77,6 +77,7 @@ RULES = {
 }
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize("rule", RULES)
 def test_a_step_is_the_one_torch_takes(rule, steps):

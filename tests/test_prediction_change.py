@@ -122,6 +122,7 @@ def normed(outputs):
     return nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, outputs))
 
 
+@pytest.mark.every(3)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # a real step is slower
 @pytest.mark.parametrize("tiles", [Tiles(), Tiles(shape=(2, 3))])
 @pytest.mark.parametrize("name", ROUTES)

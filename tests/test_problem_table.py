@@ -58,7 +58,7 @@ def close(measured: Tensor, right: Tensor, part: float = 1e-10) -> None:
     torch.testing.assert_close(measured.double(), right, rtol=0, atol=atol)
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(8)
 @mostly(NAMES)
 def test_kernel(name, outputs):
     case = problem(name, outputs)
@@ -72,7 +72,7 @@ def test_kernel_of_two_sets(name, outputs):
     close(kernel, case.kernel(case.left, case.right))
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(8)
 @cases(NAMES, [3])
 def test_trace_in_tiles(name, outputs):
     case = problem(name, outputs)
@@ -81,7 +81,7 @@ def test_trace_in_tiles(name, outputs):
     close(trace, torch.einsum("icp,jcp->ij", case.left, case.right))
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(8)
 @cases(NAMES, [3])
 def test_diagonal_in_tiles(name, outputs):
     case = problem(name, outputs)
@@ -89,7 +89,7 @@ def test_diagonal_in_tiles(name, outputs):
     close(diagonal, torch.einsum("icp,jcp->ijc", case.left, case.left))
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(8)
 @cases(NAMES, [3])
 def test_kernel_in_single_precision(name, outputs):
     case = problem(name, outputs)
@@ -97,7 +97,7 @@ def test_kernel_in_single_precision(name, outputs):
     close(kernel, case.kernel(case.left, case.right), 1e-4)
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(8)
 @cases(NAMES, [3])
 def test_shares_of_the_layers(name, outputs):
     case = problem(name, outputs)
@@ -111,6 +111,7 @@ def test_shares_of_the_layers(name, outputs):
     close(sum(parts.values()), -0.1 * right)
 
 
+@pytest.mark.every(3)
 @cases(NAMES, [3])
 def test_kernel_of_the_loss(name, outputs):
     case = problem(name, outputs)
@@ -120,7 +121,7 @@ def test_kernel_of_the_loss(name, outputs):
     close(output_gradient(case.network, case.x, case.y, loss=case.loss), case.signal)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @cases(NAMES, [3])
 def test_self_influence(name, outputs):
     case = problem(name, outputs)
@@ -129,7 +130,7 @@ def test_self_influence(name, outputs):
     close(influence, slopes.square().sum(1))
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(8)
 @cases(NAMES, [3])
 def test_sketch(name, outputs):
     """With many times more features than weights few of these meet, so that little is lost."""
@@ -139,6 +140,7 @@ def test_sketch(name, outputs):
     assert (case.kernel(sketch, sketch) - kernel).norm() < 0.05 * kernel.norm()
 
 
+@pytest.mark.every(3)
 @mostly(NAMES)
 def test_first_order_of_a_step(name, outputs):
     case = problem(name, outputs)
@@ -158,7 +160,7 @@ def test_step(name, outputs):
     close(change, case.change(torch.optim.SGD, 0.1))
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(8)
 @cases(STEPPED, [3])
 def test_step_in_tiles(name, outputs):
     case = problem(name, outputs)
@@ -169,7 +171,7 @@ def test_step_in_tiles(name, outputs):
     close(change, case.change(torch.optim.SGD, 0.1))
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @cases(STEPPED, [3])
 def test_step_of_adam(name, outputs):
     case = problem(name, outputs)
@@ -180,7 +182,7 @@ def test_step_of_adam(name, outputs):
     close(change, case.change(torch.optim.Adam, 0.01))
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(5)
 @cases(NAMES, [3])
 def test_all_is_left_as_it_was_found(name, outputs):
     case = problem(name, outputs)
@@ -201,6 +203,7 @@ STRUCTURED = [
 ]  # fmt: skip
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_common_networks_need_no_plain_autograd(name):
     case = problem(name, 3)

@@ -33,6 +33,7 @@ def test_closed_form_is_the_mean_over_sampled_units(activation):
     np.testing.assert_allclose(found, sampled, rtol=0.02, atol=0.005)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("size", "shift"), [(1.0, 0.0), (1.0, 8.0), (0.125, 0.0)])
 @pytest.mark.parametrize("units", UNITS)
 def test_a_real_network_moves_its_predictions_as_the_closed_form_says(units, size, shift):

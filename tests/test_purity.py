@@ -111,7 +111,7 @@ def elsewhere(name, call):
     return CALLS[call](case.model(), case.x, case.y)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(12)
 @pytest.mark.parametrize("where", CIRCUMSTANCES)
 @pytest.mark.parametrize("call", ["empirical_ntk", "in threads", "prediction_change",
                                   "linearized_change", "output_gradient"])  # fmt: skip

@@ -276,6 +276,7 @@ OUTPUTS = {
 REFUSED = [name for name in OUTPUTS if name not in ("without weights", "detached")]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("call", [name for name in CALLS if name != "train"])
 @pytest.mark.parametrize("name", REFUSED)
 def test_outputs_of_another_kind_are_refused(name, call):
@@ -318,6 +319,7 @@ MODELS = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_no_model_of_these_points_is_refused(name, call):
@@ -355,6 +357,7 @@ POINTS = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", POINTS)
 def test_points_of_another_kind_are_refused(name, call):
@@ -394,6 +397,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("call", WITH_TARGETS)
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets_of_another_kind_are_refused(name, call):
@@ -624,6 +628,7 @@ LOSSES = {
 }  # fmt: skip
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_of_one_example(name):
     loss, y, right = LOSSES[name]

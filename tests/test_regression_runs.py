@@ -61,6 +61,7 @@ def test_linear_regression_keeps_its_similarity():
     assert path.trained == pytest.approx(np.full(len(path.steps), path.trained[0]), rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_rate_is_a_share_of_the_largest_stable_one():
     # the loss is a half square, so descent contracts up to the limit that shares are taken of
     settings = SMALL | {"epochs": 3000}

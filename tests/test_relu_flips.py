@@ -52,6 +52,7 @@ def frozen(*names):
     return make
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(
     "make",
     [

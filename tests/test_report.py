@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lecore import LecoreError, Study
 from lecore.engine.kernel_matrix import StructuredRoute
@@ -381,7 +382,7 @@ def test_the_lines_that_make_it_run(tmp_path):
     for name in ("loss", "learning_rate", "patterns", "outputs", "dtype"):
         assert getattr(made, name) == getattr(one, name)
     assert "loss=..." in report._code(study(loss=nn.CrossEntropyLoss()), "it")
-    words = {"input_ids": torch.arange(6).reshape(2, 3)}
+    words = torch.arange(6).reshape(2, 3)
     assert 'loss="next token"' in report._code(Study(nn.Embedding(6, 6), words, loss="next token"),
                                                "it")  # fmt: skip
 
@@ -443,8 +444,31 @@ def test_what_cannot_be_shown_is_refused(tmp_path, name):
 def test_texts_of_any_row_of_words_and_pictures_of_one_side_are_shown(tmp_path):
     texts = pd.Series(WORDS[0], index=range(100, 100 + N)), (str(k) for k in range(M))
     html = written(tmp_path, study(), texts=texts, thumbnails=(None, PICTURES[1]))
-    assert "<blockquote>w</blockquote>" in html
+    assert '<blockquote dir="auto">w</blockquote>' in html
     assert all(alt.startswith("test example") for alt in Tags(html).alts)
+
+
+class Largest(TorchDispatchMode):
+    """Numbers in the largest tensor of doubles that is made inside."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **kwargs or {})
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            self.count = max(self.count, found.numel())
+        return found
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.int16])
+def test_many_pictures_are_scaled_some_at_a_time(kind):
+    images = (100 * torch.randn(1000, 3, 5, 4)).to(kind)
+    with Largest() as made:
+        found = as_images(images, 1000)
+    assert made.count <= 256 * 60
+    numbers = images.double().permute(0, 2, 3, 1).numpy()
+    low, high = numbers.min((0, 1, 2)), numbers.max((0, 1, 2))
+    assert np.abs(found - 255 * (numbers - low) / (high - low)).max() <= 0.5 + 1e-9
 
 
 def test_a_narrow_picture_stays_small():
@@ -510,3 +534,50 @@ def test_a_tokenizer_that_fails_on_the_way_is_told(tmp_path, fails):
     one = Study(Model(), words, loss="next token", learning_rate=0.1)
     with pytest.raises(LecoreError, match="the tokenizer"):
         one.report(tmp_path / "it.html", tokenizer=read)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int16])
+def test_classes_may_be_kept_as_any_numbers(tmp_path, kind):
+    one = study()
+    data = [(side.tables[0], side.targets) for side in (one.train, one.test)]
+    same = Study(one.model, *((x, y.to(kind)) for x, y in data), loss="cross_entropy")
+    assert '<th scope="col">cat</th>' in written(tmp_path, same, class_names=["cat", "b", "c"])
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "half_squared_error"])
+def test_numbers_of_a_loss_for_numbers_are_no_classes(tmp_path, loss):
+    html = written(tmp_path, study(loss=loss))
+    assert 'id="classes"' not in html
+    assert ", predicted" not in html
+    with pytest.raises(LecoreError, match="no classes for this loss and network of 3 outputs"):
+        study(loss=loss).report(tmp_path / "it.html", class_names=["a", "b", "c"])
+
+
+def test_one_training_example_has_no_similarity(tmp_path):
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(3, 4)
+    one = Study(model, (x[:1], torch.tensor([1])), (x[1:], torch.tensor([0, 2])),
+                loss="cross_entropy", learning_rate=0.01)  # fmt: skip
+    assert 'id="similarity"' not in written(tmp_path, one)
+
+
+def test_an_error_of_any_size_is_a_short_number(tmp_path, monkeypatch):
+    far = findings.Trust(3, 3, 0.0123, 1.2e250)
+    monkeypatch.setattr(findings, "trust", lambda *points, **step: far)
+    html = written(tmp_path, study())
+    assert "off by <b>1.2 %</b> in the median, by 1.2e+252 % at" in html
+
+
+def test_outputs_that_are_none_are_refused(tmp_path):
+    for outputs in ([7], [], 1):
+        with pytest.raises(LecoreError, match="outputs is"):
+            study(outputs=outputs).report(tmp_path / "it.html")
+
+
+def test_a_file_that_is_locked_stays(tmp_path, monkeypatch):
+    path = tmp_path / "it.html"
+    path.write_text("mine")
+    monkeypatch.setattr(report.os, "access", lambda place, mode: place != path)
+    with pytest.raises(LecoreError, match="is not to be written; choose another name"):
+        study().report(path)
+    assert path.read_text() == "mine"

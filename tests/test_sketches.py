@@ -15,6 +15,7 @@ def network() -> tuple[nn.Module, torch.Tensor]:
         return models.mnist_cnn(outputs=2), torch.randn(4, 1, 28, 28)
 
 
+@pytest.mark.thorough
 def test_stated_error_is_the_spread_over_seeds():
     model = models.three_layer(6, 30, outputs=2)
     with seeded(0):
@@ -37,6 +38,7 @@ def test_stated_error_is_the_spread_over_seeds():
     assert float(bias.abs().max()) < 4.5
 
 
+@pytest.mark.thorough
 def test_error_falls_with_the_root_of_the_features():
     model = models.image_cnn((1, 8, 8), width=4, outputs=2)
     with seeded(0):

@@ -230,6 +230,7 @@ def network(buffer=0.0, frozen=1.0):
     return Shifted()
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(
     ("changed", "difference"),
     [

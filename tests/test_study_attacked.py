@@ -310,6 +310,14 @@ def test_a_rate_and_an_optimizer_are_too_much():
         Study(model, (X, Y), optimizer=adam, **GIVEN)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "RMSprop"])
+def test_an_optimizer_of_something_else_is_refused_at_once(kind):
+    make = getattr(torch.optim, kind)
+    for optimizer in (make, make(network().parameters()), kind):
+        with pytest.raises(LecoreError, match="the optimizer"):
+            Study(network(), (X, Y), loss="cross_entropy", optimizer=optimizer)
+
+
 @pytest.mark.parametrize("pairs", [[], (1, 2), [(1.7, 2)], [(0, N)]])
 def test_pairs_that_are_none_are_refused(pairs):
     with pytest.raises(LecoreError):
@@ -324,6 +332,7 @@ def test_numbers_of_examples_are_whole(tmp_path, number):
 
 
 ODD = {
+    "diverged": lambda w: w | {"0.weight": torch.full((5, 4), torch.nan)},
     "sparse": lambda w: w | {"0.weight": torch.ones(5, 4).to_sparse()},
     "codes": lambda w: w | {"0.weight": torch.ones(5, 4, dtype=torch.int8)},
     "numbered": lambda w: dict(enumerate(w.values())),
@@ -334,8 +343,20 @@ ODD = {
 @pytest.mark.parametrize("name", ODD)
 def test_weights_of_another_form_are_refused(tmp_path, name):
     torch.save(ODD[name](dict(network().state_dict())), tmp_path / "it.pt")
-    with pytest.raises(LecoreError):
+    with pytest.raises(LecoreError, match=r"it\.pt"):
         next(Study(network(), (X, Y), **GIVEN).follow(tmp_path / "it.pt"))
+
+
+class Masked(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 3)
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+
+
+def test_a_mask_of_a_checkpoint_may_be_infinite(tmp_path):
+    torch.save(Masked().state_dict(), tmp_path / "it.pt")
+    ((_, then),) = Study(Masked(), (X, Y), **GIVEN).follow(tmp_path / "it.pt")
+    assert len(then.self_influence()) == N
 
 
 MODULES = {

@@ -44,6 +44,7 @@ SAVED = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", SAVED)
 def test_a_checkpoint_is_the_network_that_was_saved(tmp_path, data, name):
     SAVED[name](network(seed=7).state_dict(), tmp_path / name)
@@ -112,6 +113,11 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path, data):
     (tmp_path / "it.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
     with pytest.raises(LecoreError, match="cannot be read"):
         next(study(data).follow(tmp_path / "it.safetensors"))
+
+
+def test_of_a_folder_a_pattern_is_asked_for(tmp_path):
+    with pytest.raises(LecoreError, match=r"is a folder; give a pattern such as '.*\*\.pt'"):
+        in_order(tmp_path)
 
 
 def test_the_state_of_an_optimizer_is_in_no_checkpoint(tmp_path, data):
@@ -218,6 +224,7 @@ def test_a_plan_of_what_does_not_fit_is_a_plan_too(monkeypatch):
     assert (plan.work <= (2**27 + BLOCK_BYTES) / 2**30).all()
 
 
+@pytest.mark.thorough
 def test_a_plan_is_near_what_it_takes():
     import time
 

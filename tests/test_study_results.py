@@ -31,6 +31,7 @@ def influences(one):
     return torch.cat([block for _, block in one.influences()])
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("sides", [1, 2])
 @pytest.mark.parametrize("step", ["exact", "linear"])
 def test_they_are_the_answers_of_the_study(sides, step):

@@ -13,6 +13,7 @@ from lecore.study.sample import sampled
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # lengths want plain autograd
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", CASES)
 def test_it_has_the_numbers_of_its_examples(name):
     whole = study(name)
@@ -52,3 +53,10 @@ def test_names_are_rows_of_the_whole_data():
 def test_numbers_of_examples_are_whole(points):
     with pytest.raises(LecoreError, match="points must be a whole number above 0"):
         sampled(study("tuple"), points)
+
+
+def test_one_of_many_is_counted_among_all(tmp_path):
+    x, y = torch.randn(40, 4), torch.arange(40) % 3
+    whole = Study(network(), (x, y), loss="cross_entropy", learning_rate=0.1)
+    sampled(sampled(whole, 7), 1).report(tmp_path / "it.html")
+    assert "1 of 40, evenly spread" in (tmp_path / "it.html").read_text(encoding="utf-8")

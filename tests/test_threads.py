@@ -80,6 +80,7 @@ def client():
         yield client
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_threads_give_what_one_gives(name, measure):
@@ -91,6 +92,7 @@ def test_threads_give_what_one_gives(name, measure):
     assert not differences(before, world(model, x, y))
 
 
+@pytest.mark.thorough
 def test_threads_give_it_again_and_again():
     """The race of many small tiles shows in some kernels only."""
     model, x, _ = network("dense", 40)
@@ -110,6 +112,7 @@ def test_processes_give_what_one_gives(name, measure):
     same(MEASURES[measure](model, x, y, tiles), alone)
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("measure", ["kernel", "step"])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.processes

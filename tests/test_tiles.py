@@ -414,7 +414,11 @@ def own_cluster(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("victim", "said"), [("worker", "no workers for 2 seconds"), ("scheduler", "scheduler .* gone")]
+    ("victim", "said"),
+    [
+        ("worker", "no workers for 2 seconds"),
+        pytest.param("scheduler", "scheduler .* gone", marks=pytest.mark.thorough),  # a minute
+    ],
 )
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::RuntimeWarning")
 @pytest.mark.processes

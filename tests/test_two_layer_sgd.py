@@ -31,6 +31,7 @@ def by_autograd(model, loss, rate, epochs, batch, order):
     return history
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("activation", sorted(models.ACTIVATIONS))
 @pytest.mark.parametrize(
     ("loss", "probability"),

@@ -5,6 +5,7 @@ import copy
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,7 @@ class _Words:
         raise KeyError(label)
 
     def _cited(self, keys: str) -> str:
-        from pybtex.database import parse_file
-
-        entries = parse_file(str(self.root / "book" / "references.bib")).entries
+        entries = _bibliography(read_text(self.root / "book" / "references.bib"))
         found = []
         for key in keys.split(","):
             entry = entries[key.strip()]
@@ -151,6 +150,13 @@ class _Words:
             who = f"{names[0]} et al." if len(names) > 2 else who
             found.append(f"{who}, {entry.fields['year']}")
         return f"({'; '.join(found)})"
+
+
+@lru_cache(maxsize=1)
+def _bibliography(text: str) -> Any:
+    from pybtex.database import parse_string
+
+    return parse_string(text, "bibtex").entries
 
 
 def _title_of(page: Path) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -86,14 +87,19 @@ def stage_scripts(static: Path) -> list[str]:
         Names of the files that every page loads; the script among them fetches Vega where a page
         has a chart.
     """
-    with extra("companion"):
-        import vl_convert
-
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     with whole_file(static / VEGA, "w") as stream:
-        stream.write(f"(() => {{\n{bundle}\n}})();\n")  # its names are its own: Sphinx has a `_`
+        stream.write(_vega())
     names = ["charts.js", "charts.css"]
     for name in names:
         with whole_file(static / name, "w") as stream:
             stream.write(files(__package__).joinpath(name).read_text(encoding="utf-8"))
     return names
+
+
+@cache
+def _vega() -> str:
+    with extra("companion"):
+        import vl_convert
+
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return f"(() => {{\n{bundle}\n}})();\n"  # its names are its own: Sphinx has a `_`

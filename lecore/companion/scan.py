@@ -20,6 +20,13 @@ IN_SCRIPT = re.compile(
 )
 """Addresses of other hosts that a style or script would load."""
 
+QUOTED = re.compile(rf"[\"'`]\s*{_REMOTE}", re.IGNORECASE)
+CALL = 60
+"""Addresses in quotes, which are found in no time; and characters before one that may load it."""
+
+BARE = re.compile(r'</?span(?: class="[^"<>]*")?>')
+"""Tags of highlighted code, most of a page's: they load nothing and hide nothing."""
+
 LOADS = {
     "src", "srcset", "imagesrcset", "data", "poster", "background", "manifest", "codebase",
     "archive", "classid", "code", "profile",
@@ -31,13 +38,15 @@ LINKS = {"link", "use", "image", "feimage", "base", "script"}
 class _Page(HTMLParser):
     """What the scan looks at: visible text outside code, images, and files of other hosts."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
         super().__init__()
         self.text: list[str] = []
         self.images: list[str] = []
         self.remote: list[str] = []
         self._hidden = 0  # depth inside scripts, styles, and the code of cells
         self._raw = ""
+        self.feed(BARE.sub("", source))
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {k: v or "" for k, v in attrs}
@@ -53,9 +62,7 @@ class _Page(HTMLParser):
     def _look(self, tag: str, name: str, value: str, rel: str) -> None:
         name = name.removeprefix("xlink:")
         if name == "srcdoc":
-            inside = _Page()
-            inside.feed(value)
-            self.remote += inside.remote
+            self.remote += _Page(value).remote
         elif name in LOADS or (name == "href" and tag in LINKS and rel != "canonical"):
             several = value.split(",") if "srcset" in name else [value]
             self.remote += [address.strip() for address in several if REMOTE.match(address)]
@@ -87,8 +94,7 @@ def empty_pages(html: Path, pages: Iterable[str]) -> list[str]:
             faults.append(f"{name}.html is missing")
             continue
         article = re.search(r"<article.*?</article>", read_text(path), re.S)
-        page = _Page()
-        page.feed(re.sub(r"<h1.*?</h1>", "", article[0] if article else "", flags=re.S))
+        page = _Page(re.sub(r"<h1.*?</h1>", "", article[0] if article else "", flags=re.S))
         if not (page.images or "".join(page.text).strip()):
             faults.append(f"{name}.html is empty")
     return faults
@@ -109,10 +115,8 @@ def scan(html: Path) -> list[str]:
     """
     faults = []
     for path in sorted(html.rglob("*.html")):
-        page, name = _Page(), path.relative_to(html)
-        source = read_text(path)
-        page.feed(source)
-        page.close()
+        source, name = read_text(path), path.relative_to(html)
+        page = _Page(source)
         if "papermill-error-cell" in source:
             faults.append(f"{name} shows a cell that failed")
         text = "" if "_modules" in name.parts else "".join(page.text)
@@ -131,7 +135,11 @@ def scan(html: Path) -> list[str]:
                 faults.append(f"{name} has a missing or empty image {image!r}")
     for ending, loads in ((".css", IN_STYLE), (".js", IN_SCRIPT)):
         for path in sorted(html.rglob(f"*{ending}")):
-            found_here = loads.findall(path.read_text(encoding="utf-8", errors="replace"))
-            name = path.relative_to(html)
-            faults += [f"{name} loads {address} from another host" for address in found_here]
+            text, name = path.read_text(encoding="utf-8", errors="replace"), path.relative_to(html)
+            if ending == ".js":  # megabytes of others
+                text = "\n".join(
+                    text[max(0, quoted.start() - CALL) : quoted.end() + CALL]
+                    for quoted in QUOTED.finditer(text)
+                )
+            faults += [f"{name} loads {a} from another host" for a in {*loads.findall(text)}]
     return faults

@@ -8,9 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lecore.errors import LecoreError
+from lecore.losses import NUMBER_LOSSES, Loss
 from lecore.study.examples import Examples
 from lecore.study.likeness import Likeness
-from lecore.study.pictures import as_images, both, data_uri
+from lecore.study.pictures import as_images, both, data_uri, in_a_row
 from lecore.study.predictions import Predicted
 from lecore.study.tokens import Moved, moved
 
@@ -73,6 +75,41 @@ class Shelf:
             "" if self.images is None else data_uri(self.images[row]),
             "" if self.texts is None else str(self.texts[row]),
         )  # fmt: skip
+
+
+def names_of(
+    loss: Loss | None,
+    train: Examples,
+    test: Examples,
+    seen: Sequence[Predicted],
+    given: Sequence[str] | None,
+) -> list[str] | None:
+    """Names of the classes; ``None`` if the targets are none.
+
+    Raises:
+        LecoreError: If names were given and there are no classes, or more or fewer.
+    """
+    outputs = seen[0].predictions.shape[1]
+    numbers = outputs == 1 or loss is None or loss in NUMBER_LOSSES
+    if numbers or not (_are_classes(train, outputs) and _are_classes(test, outputs)):
+        if given is not None:
+            raise LecoreError(
+                "class_names were given, but targets are no classes for this loss "
+                f"and network of {outputs} outputs",
+                "leave them out, or give whole numbers from 0 on, an output each and cross_entropy",
+            )
+        return None
+    names = in_a_row("class_names", range(outputs) if given is None else given)
+    if len(names) != outputs:
+        raise LecoreError(f"there are {len(names)} class_names for {outputs} outputs", "name all")
+    return names
+
+
+def _are_classes(side: Examples, outputs: int) -> bool:
+    targets = side.targets
+    if targets is None or targets.is_floating_point() or targets.ndim > 1:
+        return False
+    return bool(((targets >= 0) & (targets < outputs)).all())
 
 
 def pictures(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lecore.engine.network.model_copy import private_copy, unwrapped
 from lecore.engine.opening import opened
 from lecore.errors import LecoreError, extra, in_short
+from lecore.finite import all_finite
 from lecore.study.row_model import over_rows
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ def in_order(checkpoints: Checkpoints) -> list[Path]:
     """The files, those of a pattern by the numbers in their names: step 9 before step 10.
 
     Raises:
-        LecoreError: If there is none.
+        LecoreError: If there is none, or a folder.
     """
     if isinstance(checkpoints, str | os.PathLike):
         pattern = os.fspath(checkpoints)
+        if Path(pattern).is_dir():
+            raise LecoreError(
+                f"{pattern!r} is a folder", f"give a pattern such as {str(Path(pattern, '*.pt'))!r}"
+            )
         files = [pattern]  # even with a [ in its name
         if not Path(pattern).exists():
             files = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes whole paths, too
@@ -135,7 +140,13 @@ def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     if wrong := sorted(missing or unknown or shapes):
         what = "lacks" if missing else "has another" if unknown else "has another shape of"
         raise LecoreError(f"{path} {what} {wrong[0]!r}", "it is the checkpoint of another model")
+    learned = dict(model.named_parameters(remove_duplicate=False))  # a mask may be infinite
     for name in both:
+        if name in learned and not all_finite(weights[name]):
+            raise LecoreError(
+                f"{path} has {name!r} with numbers that are not finite",
+                "leave it out: the training had diverged",
+            )
         value, kinds = weights[name], (weights[name].dtype, own[name].dtype)
         same = value.is_floating_point() == own[name].is_floating_point()
         if not same or torch.promote_types(*kinds) != own[name].dtype:

@@ -33,7 +33,7 @@ class ClassPairs(NamedTuple):
 
 
 def class_pairs(study: "Study", names: Sequence[str]) -> ClassPairs | None:
-    """Measure S_rel by class, to first order of a plain step; ``None`` if nothing moves.
+    """Measure S_rel by class, to first order of a plain step; ``None`` if there is no pair.
 
     Args:
         study: Whose training examples are classes.
@@ -42,9 +42,9 @@ def class_pairs(study: "Study", names: Sequence[str]) -> ClassPairs | None:
     targets = study._targets(study.train)
     some = evenly(targets.cpu(), len(names), max(2, SAMPLE // len(names)))
     similarity = similarities_among(study, some)
+    similarity.fill_diagonal_(torch.nan)
     if not similarity.isfinite().any():
         return None
-    similarity.fill_diagonal_(torch.nan)
     classes, known = targets[some].cpu(), similarity.isfinite()
     medians = np.full((len(names), len(names)), np.nan)
     strongest = {}

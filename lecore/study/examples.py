@@ -1,7 +1,7 @@
 """Data as people have it, as tables of tensors with one example a row."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,14 @@ class Examples:
         tables: What it is given: a tensor, or a tuple or dict of tensors, of shape (n, …) each.
             One table, or several where batches have other shapes, such as lengths.
         targets: What it should answer, shape (n, …), if that is known.
-        numbers: Of a sample, the rows in the whole data, which goes up to the last.
+        numbers: Of a sample, the rows in the whole data.
+        whole: Of a sample, how many examples these are.
     """
 
     tables: tuple[Any, ...]
     targets: Tensor | None
     numbers: Tensor | None = None
+    whole: int | None = None
 
     def __len__(self) -> int:
         return sum(_count(table) for table in self.tables)
@@ -62,10 +64,10 @@ def examples(data: Any, target: str | int | bool | None = None) -> Examples:
 
     Raises:
         LecoreError: If the data hold nothing, something else than numbers, numbers that are not
-            finite, or columns of different lengths.
+            finite, or columns of different lengths; or if a data set fails on one of them.
     """
     with generators_left_alone():  # a loader draws a seed
-        parts = [_parted(_as_tensors(batch), target) for batch in _batches(data)]
+        parts = [_parted(_as_tensors(batch), target) for batch in _read(_batches(data))]
     if not parts:
         raise LecoreError("the data hold no example", "give at least one")
     tables = joined([table for table, _ in parts])
@@ -83,26 +85,51 @@ def examples(data: Any, target: str | int | bool | None = None) -> Examples:
 
 def _batches(data: Any) -> Iterable[Any]:
     if isinstance(data, DataLoader):
-        if isinstance(data.dataset, IterableDataset):
-            return data
-        if data.batch_sampler is None:  # the data set gives whole batches
-            return DataLoader(data.dataset, batch_size=None, collate_fn=data.collate_fn)
+        whole = data.batch_sampler is None  # the data set gives whole batches
         return DataLoader(  # the same in the order of the data, so that rows are theirs
-            _drawn_from(data), batch_size=data.batch_size or 1, collate_fn=data.collate_fn
-        )
+            _drawn_from(data), batch_size=None if whole else data.batch_size or 1,
+            collate_fn=data.collate_fn,
+        )  # fmt: skip
     if hasattr(data, "to_numpy"):
         return [data]  # a table, which is refused with the cure
     if isinstance(data, list) and data and all(isinstance(d, Mapping | tuple) for d in data):
         return [_collated([_with_tensors(item) for item in data])]  # an example each
     if isinstance(data, Tensor | np.ndarray | Mapping | Sequence):
         return [data]
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        items = [_with_tensors(data[i]) for i in range(len(data))]
+    if isinstance(data, IterableDataset) or _has_rows(data):
+        rows = data if isinstance(data, IterableDataset) else (data[i] for i in range(len(data)))
+        items = [_with_tensors(item) for item in _read(rows)]
         return [_collated(items)] if items else []
     raise LecoreError(
         f"the data are a {type(data).__name__}",
         "give a tensor, a mapping, a tuple of inputs and targets, a Dataset or a DataLoader",
     )
+
+
+def _has_rows(data: Any) -> bool:
+    try:
+        return hasattr(data, "__getitem__") and len(data) >= 0
+    except TypeError:  # such as a sparse matrix, which has a length in name only
+        return False
+
+
+def _read(items: Iterable[Any]) -> Iterable[Any]:
+    """What somebody else's data set gives, as it gives it."""
+    each, number = iter(items), 0
+    while True:
+        try:
+            item = next(each)
+        except StopIteration:
+            return
+        except LecoreError:
+            raise
+        except Exception as error:
+            raise LecoreError(
+                f"the data set fails after {number} items or batches ({in_short(error)})",
+                "mend it, or leave out what is broken",
+            ) from error
+        number += 1
+        yield item
 
 
 def _drawn_from(loader: DataLoader[Any]) -> Any:
@@ -112,14 +139,17 @@ def _drawn_from(loader: DataLoader[Any]) -> Any:
         LecoreError: If it draws them in another way.
     """
     batches, sampler = loader.batch_sampler, loader.sampler
-    if type(batches) is BatchSampler and isinstance(sampler, SubsetRandomSampler):
+    plain = batches is None or type(batches) is BatchSampler
+    if isinstance(loader.dataset, IterableDataset):
+        return loader.dataset
+    if plain and isinstance(sampler, SubsetRandomSampler):
         return Subset(loader.dataset, list(sampler.indices))
     whole = isinstance(sampler, SequentialSampler) or (
         isinstance(sampler, RandomSampler)
         and not sampler.replacement
         and sampler.num_samples == len(loader.dataset)  # type: ignore[arg-type]
     )
-    if type(batches) is BatchSampler and whole:
+    if plain and whole:
         return loader.dataset
     raise LecoreError(
         f"the loader draws its data by a {type(batches if whole else sampler).__name__}",
@@ -131,6 +161,10 @@ def _with_tensors(item: Any) -> Any:
     """Lists of numbers as tensors, which torch would take for batches of their own."""
     if isinstance(item, Mapping):
         return {name: _with_tensors(value) for name, value in item.items()}
+    if type(item) is tuple:
+        return tuple(map(_with_tensors, item))
+    if isinstance(item, np.ndarray):
+        return _from_array(item)
     return torch.as_tensor(item) if isinstance(item, list) and _is_numbers(item) else item
 
 
@@ -150,30 +184,52 @@ def _collated(items: list[Any]) -> Any:
         ) from error
 
 
-def _as_tensors(batch: Any) -> Any:
-    """A batch as a tensor, or a tuple or dict of what is one."""
+def _as_tensors(batch: Any, column: str = "") -> Any:
+    """A batch as a tensor, or a tuple or dict of what is one; the column is for messages."""
     if hasattr(batch, "to_numpy"):
         raise LecoreError("the data are a table", "give its numbers, with .to_numpy()")
     if isinstance(batch, Mapping):
-        return {name: _as_tensors(value) for name, value in batch.items()}
+        return {name: _as_tensors(value, f"column {name!r}") for name, value in batch.items()}
     nested = isinstance(batch, tuple | list) and not _is_numbers(batch)
     if nested and any(
         isinstance(part, Tensor | np.ndarray | Mapping | tuple | list) or hasattr(part, "to_numpy")
         for part in batch
     ):
-        return tuple(_as_tensors(part) for part in batch)
+        return tuple(_as_tensors(part, column) for part in batch)
+    if isinstance(batch, np.ndarray):
+        return _from_array(batch, column)
     try:
-        return torch.as_tensor(batch).detach()
+        found = torch.as_tensor(batch).detach()
     except (TypeError, ValueError, RuntimeError) as error:
-        kind = (
-            type(batch[0]).__name__
-            if isinstance(batch, list | tuple) and batch
-            else type(batch).__name__
-        )
-        raise LecoreError(
-            f"the data hold values of type {kind}, which are no numbers",
-            "make them tensors first, or leave that column out",
-        ) from error
+        if _is_numbers(batch):
+            raise LecoreError(
+                "rows of numbers have different lengths", "pad them to one", column
+            ) from error
+        first = batch[0] if isinstance(batch, list | tuple) and batch else batch
+        raise _no_numbers(type(first).__name__, column) from error
+    if found.layout != torch.strided or found.is_nested:
+        raise LecoreError("the data are sparse or nested", "make them plain, with .to_dense()")
+    return found
+
+
+def _from_array(array: Any, column: str = "") -> Tensor:
+    """An array of any order of bytes and of rows, which stays as it is."""
+    if array.dtype.kind not in "biufc":
+        raise _no_numbers(str(array.dtype), column)
+    if isinstance(array, np.ma.MaskedArray):
+        raise LecoreError("an array has a mask", "fill or drop what it hides")
+    try:
+        return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+    except TypeError as error:  # a type that torch has not
+        raise _no_numbers(str(array.dtype), column) from error
+
+
+def _no_numbers(kind: str, column: str) -> LecoreError:
+    return LecoreError(
+        f"the data hold values of type {kind}, which are no numbers for torch",
+        "make them tensors first (words that name classes: their numbers), or leave them out",
+        column,
+    )
 
 
 def _parted(batch: Any, target: str | int | bool | None) -> tuple[Any, Tensor | None]:
@@ -245,6 +301,14 @@ def joined(tables: Sequence[Any]) -> tuple[Any, ...]:
     if len(tables) == 1 or len(forms) > 1:
         return tuple(tables)
     return (tree_map(lambda *leaves: torch.cat(leaves), *tables),)
+
+
+def with_classes(side: Examples) -> Examples:
+    """Classes as whole numbers, which some keep as 0.0, 1.0, …; what is none stays as it is."""
+    given = side.targets
+    if given is None or given.ndim != 1 or not given.is_floating_point():
+        return side
+    return replace(side, targets=given.long()) if bool((given == given.round()).all()) else side
 
 
 def _count(table: Any) -> int:

@@ -16,6 +16,9 @@ from lecore.finite import all_finite
 SIDE = 56
 """Pixels that the shorter side of a picture has at least."""
 
+AT_ONCE = 256
+"""Pictures whose numbers are scaled together."""
+
 LONGEST = 4 * SIDE
 """Pixels that the longer side of a narrow one has at most, which is drawn together to that."""
 
@@ -58,11 +61,12 @@ def as_images(given: Any, count: int) -> NDArray[np.uint8]:
         return images.numpy()
     if not all_finite(images):
         raise LecoreError("thumbnails have numbers that are not finite", "repair them")
-    numbers = images.double()
-    axes = tuple(range(3))
-    low, high = numbers.amin(axes), numbers.amax(axes)
-    scaled = (numbers - low) / (high - low).clamp_min(1e-12)
-    return (255 * scaled).round().to(torch.uint8).numpy()
+    parts, axes = images.split(AT_ONCE), tuple(range(3))  # all of them as doubles may not fit
+    low = torch.stack([part.double().amin(axes) for part in parts]).amin(0)
+    high = torch.stack([part.double().amax(axes) for part in parts]).amax(0)
+    scale = 255 / (high - low).clamp_min(1e-12)
+    scaled = [((part.double() - low) * scale).round().to(torch.uint8) for part in parts]
+    return torch.cat(scaled).numpy()
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:

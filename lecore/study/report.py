@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
+from lecore.engine.points import kept
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError, extra, in_short
 from lecore.files import whole_file
 from lecore.losses import LOSSES
 from lecore.study import findings
-from lecore.study.cards import Shelf, first_ones, influence_lines, pictures, with_tokens
+from lecore.study.cards import Shelf, first_ones, influence_lines, names_of, pictures, with_tokens
 from lecore.study.checkpoints import Checkpoints
 from lecore.study.class_pairs import class_pairs
 from lecore.study.examples import Examples
 from lecore.study.language import NEXT_TOKEN, next_token_loss
 from lecore.study.likeness import Likeness
 from lecore.study.over_time import SAMPLE, over_checkpoints
-from lecore.study.pictures import both, in_a_row, shown_texts
-from lecore.study.predictions import Predicted
+from lecore.study.pictures import both, shown_texts
 from lecore.study.strongest import Strongest
 from lecore.study.tokens import reader, sentence
 from lecore.version import __version__
@@ -108,6 +108,8 @@ def _check_place(path: str | os.PathLike[str]) -> None:
         pass
     except (OSError, ValueError) as error:
         raise LecoreError(f"{path!r} names no file", "choose another name") from error
+    if Path(path).is_file() and not os.access(path, os.W_OK):
+        raise LecoreError(f"{path} is not to be written", "choose another name, or unlock it")
     if Path(path).is_dir():
         raise LecoreError(f"{str(path)!r} is a folder", "give the name of a file in it")
     above = next(place for place in Path(path).absolute().parents if place.exists())
@@ -124,7 +126,8 @@ def _shelves(
 ) -> tuple[Shelf, Shelf]:
     """Training and test examples, with all that a page shows of them."""
     sides, seen = (study.train, study.test), study.predicted()
-    names = _names(*sides, seen, class_names)
+    kept(study.outputs, seen[0].predictions.shape[1])  # are refused, though a page shows all
+    names = names_of(study.loss, *sides, seen, class_names)
     words: Sequence[Sequence[str] | None] = both("texts", texts)
     if read is not None and texts is None:
         words = [["".join(sentence(side, row, read)) for row in range(len(side))] for side in sides]
@@ -185,30 +188,6 @@ def _labels(study: "Study", shelf: Shelf, chosen: int) -> dict[str, Any]:
         "worst": worst, "overlap": findings.overlap(scores, chosen), "chosen": chosen,
         "chart": _chart(scores), "points": POINTS,
     }  # fmt: skip
-
-
-def _names(
-    train: Examples, test: Examples, seen: Sequence[Predicted], given: Sequence[str] | None
-) -> list[str] | None:
-    """Names of the classes; ``None`` if the targets are none."""
-    outputs = seen[0].predictions.shape[1]
-    if outputs == 1 or not (_are_classes(train, outputs) and _are_classes(test, outputs)):
-        if given is not None:
-            raise LecoreError(
-                "class_names were given, but targets are no classes", "leave them out"
-            )
-        return None
-    names = in_a_row("class_names", range(outputs) if given is None else given)
-    if len(names) != outputs:
-        raise LecoreError(f"there are {len(names)} class_names for {outputs} outputs", "name all")
-    return names
-
-
-def _are_classes(side: Examples, outputs: int) -> bool:
-    targets = side.targets
-    if targets is None or targets.is_floating_point() or targets.ndim > 1:
-        return False
-    return bool(((targets >= 0) & (targets < outputs)).all())
 
 
 def _one_pass(
@@ -283,9 +262,9 @@ def _settings(study: "Study") -> dict[str, str]:
 
 
 def _count(side: Examples) -> str:
-    if side.numbers is None:
+    if side.whole is None:
         return f"{len(side):,}"
-    return f"{len(side):,} of {int(side.numbers[-1]) + 1:,}, evenly spread"
+    return f"{len(side):,} of {side.whole:,}, evenly spread"
 
 
 def _code(

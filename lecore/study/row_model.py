@@ -1,12 +1,12 @@
 """A model as a function of row numbers, which carries inputs of any form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map
 
 from lecore.engine.network.model_copy import private_copy, unwrapped
 from lecore.engine.network.random_states import generators_left_alone
@@ -62,12 +62,7 @@ class RowModel(nn.Module):
     def predict(self, table: int, rows: Tensor) -> Tensor:
         """Predictions at rows of one table."""
         inputs = tree_map(lambda name: getattr(self, name)[rows], self.tables[table])
-        if isinstance(inputs, dict):
-            given = self.model(**inputs)
-        elif isinstance(inputs, tuple):
-            given = self.model(*inputs)
-        else:
-            given = self.model(inputs)
+        given = _called(self.model, inputs)
         if self.output is token_log_probabilities:
             return token_log_probabilities(given, inputs)
         return chosen(given, self.output)
@@ -79,17 +74,24 @@ def over_rows(
     """A network that takes one tensor, its row points, and its column points.
 
     That is the model itself where it takes one tensor and gives one, else a :class:`RowModel`.
+
+    Raises:
+        LecoreError: If the model does not take the first examples, or ``output`` takes nothing out.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    tensors = [
-        table.to(device)
-        for side in (train, test)
-        for table in side.tables
-        if isinstance(table, Tensor)
-    ]
-    plain = len(train.tables) == len(test.tables) == 1 and len(tensors) == 2
-    if plain and output is None and _gives_a_tensor(model, tensors[0][:1]):
-        return model, tensors[0], tensors[1]
+    first = _given(model, train.tables[0], device)
+    plain = isinstance(first, Tensor) and first.ndim == 2 and output is None
+    if plain and _one_tensor(train) and _one_tensor(test):
+        return model, train.tables[0].to(device), test.tables[0].to(device)
+    if callable(output) and output is not token_log_probabilities:
+        try:
+            output(first)
+        except Exception as error:
+            raise LecoreError(
+                f"output= fails on a {type(first).__name__} ({in_short(error)})", _offered(first)
+            ) from error
+    if test is not train:
+        _given(model, test.tables[0], device)
     tables = train.tables if test is train else joined([*train.tables, *test.tables])
     seen: set[int] = set()
     network = RowModel(model, tree_map(lambda leaf: _alone(leaf.to(device), seen), tables), output)
@@ -97,6 +99,10 @@ def over_rows(
     rows = torch.arange(len(train), device=device)
     columns = rows if test is train else len(train) + torch.arange(len(test), device=device)
     return network, rows, columns
+
+
+def _one_tensor(side: Examples) -> bool:
+    return len(side.tables) == 1 and isinstance(side.tables[0], Tensor)
 
 
 def _alone(leaf: Tensor, seen: set[int]) -> Tensor:
@@ -108,24 +114,43 @@ def _alone(leaf: Tensor, seen: set[int]) -> Tensor:
     return leaf
 
 
-def _gives_a_tensor(model: nn.Module, inputs: Tensor) -> bool:
+def _given(model: nn.Module, table: Any, device: torch.device) -> Any:
+    """What a copy of the model gives for the first example of a table."""
     types = [p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()]
-    dtype = types[0].to_real() if types else inputs.real.dtype
-    given = inputs.clone()
-    if inputs.is_floating_point() or inputs.is_complex():
-        given = inputs.to(dtype.to_complex() if inputs.is_complex() else dtype)
+    real, pair = (types[0].to_real(), types[0].to_complex()) if types else (None, None)
+
+    def first(leaf: Tensor) -> Tensor:
+        kind = real if leaf.is_floating_point() else pair if leaf.is_complex() else None
+        return leaf[:1].to(device, kind, copy=True)
+
     try:
         with generators_left_alone():
-            found = private_copy(unwrapped(model), Tensor.clone).eval()(given)
+            return _called(
+                private_copy(unwrapped(model), Tensor.clone).eval(), tree_map(first, table)
+            )
     except LecoreError:
         raise
     except Exception as error:
-        shape = ", ".join(["n", *map(str, inputs.shape[1:])])
         raise LecoreError(
-            f"the model does not take inputs of shape ({shape}) ({in_short(error)})",
+            f"the model does not take {_forms(table)} ({in_short(error)})",
             "give what it takes, such as a mapping of its arguments",
         ) from error
-    return isinstance(found, Tensor) and found.ndim == 2
+
+
+def _forms(table: Any) -> str:
+    """Shapes and types of inputs, by their names if they have some."""
+    told = {
+        keystr(path): f"shape ({', '.join(['n', *map(str, leaf.shape[1:])])}) and type "
+        f"{str(leaf.dtype).removeprefix('torch.')}"
+        for path, leaf in tree_flatten_with_path(table)[0]
+    }
+    return "inputs of " + ", ".join(f"{name} {form}".strip() for name, form in told.items())
+
+
+def _called(model: Any, inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def chosen(given: Any, output: Output) -> Tensor:
@@ -162,7 +187,13 @@ def _named(given: Any, name: str) -> Any:
     return getattr(given, name, None)
 
 
+def _fields(given: Any) -> Sequence[str]:
+    """Names of a named tuple's parts, or of a data class's."""
+    held = getattr(given, "_fields", ()) or getattr(given, "__dataclass_fields__", ())
+    return tuple(held)
+
+
 def _offered(given: Any) -> str:
-    names = list(given if isinstance(given, dict) else getattr(given, "_fields", ()))
+    names = list(given if isinstance(given, dict) else _fields(given))
     some = f" ({', '.join(map(str, names))})" if names else ""
     return f"name a part of it{some} with output=, or give a function that takes one out"

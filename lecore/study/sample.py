@@ -50,7 +50,8 @@ def _some(side: Examples, points: int) -> Examples:
             tables.append(tree_map(lambda leaf, here=here: leaf[here.to(leaf.device)], table))
         start += size
     numbers = rows if side.numbers is None else side.numbers[rows]
-    return Examples(tuple(tables), _of(side.targets, rows), numbers)
+    whole = len(side) if side.whole is None else side.whole
+    return Examples(tuple(tables), _of(side.targets, rows), numbers, whole)
 
 
 def _of(targets: Tensor | None, rows: Tensor) -> Tensor | None:

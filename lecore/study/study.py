@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from lecore.changes import linearized_change, prediction_change
 from lecore.engine.network.flags import Precision
-from lecore.engine.optimizer_steps import checked_rate, has_rule
+from lecore.engine.optimizer_steps import checked_rate, has_rule, own_names
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
-from lecore.losses import LOSSES, Loss
+from lecore.losses import LOSSES, Loss, cross_entropy
 from lecore.names import Choices, check_name
 from lecore.similarity import relative_similarity
 from lecore.study import findings, language
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
-from lecore.study.examples import Examples, examples
+from lecore.study.examples import Examples, examples, with_classes
 from lecore.study.influence import self_influence
 from lecore.study.influence_blocks import influence_blocks
 from lecore.study.parameters import only_these_train, patterns_of
@@ -56,7 +56,7 @@ class Study:
         dtype: Precision of the calculation; float64 if left out.
 
     Raises:
-        LecoreError: If the data are unfit; see the message.
+        LecoreError: If the data or the optimiser are unfit; see the message.
     """
 
     def __init__(
@@ -82,6 +82,8 @@ class Study:
             learning_rate = checked_rate(learning_rate)
             if optimizer is not None:
                 raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
+        if optimizer is not None:
+            own_names(optimizer, model, ())
         speaks = loss == language.NEXT_TOKEN
         given = [train] if test is None else [train, test]
         sides = [examples(data, False if speaks else target) for data in given]
@@ -91,6 +93,8 @@ class Study:
         elif isinstance(loss, str):
             check_name("loss", loss, [*LOSSES, language.NEXT_TOKEN])
             loss = LOSSES[loss]
+        if loss is cross_entropy:
+            sides = [with_classes(side) for side in sides]
         self.train, self.test = sides[0], sides[-1]
         self.model, self.output, self.loss, self.dtype = model, output, loss, dtype
         self.learning_rate, self.optimizer, self.outputs = learning_rate, optimizer, outputs

@@ -204,9 +204,7 @@ def test_markup_in_a_result_shows_as_it_stands() -> None:
 
 
 def html_text(source: str) -> str:
-    page = _Page()
-    page.feed(source)
-    return "".join(page.text)
+    return "".join(_Page(source).text)
 
 
 def test_plain_text_is_plain() -> None:

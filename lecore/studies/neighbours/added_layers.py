@@ -40,10 +40,9 @@ class AddedLayers(nn.Module):
             LecoreError: If there are fewer than two classes.
         """
         super().__init__()
-        if classes < 2 or hidden < 0:
+        if not isinstance(hidden, int) or classes < 2 or hidden < 0:
             raise LecoreError(
-                f"g wants 2 classes or more and no negative number of hidden units, not {classes} "
-                f"and {hidden}"
+                f"g wants 2 classes or more and 0 hidden units or more, not {classes} and {hidden}"
             )
         self.straight = nn.Linear(classes, classes)
         with torch.no_grad(), seeded(seed):
@@ -104,8 +103,8 @@ def fit(
         limit: Iterations of L-BFGS at most.
 
     Raises:
-        LecoreError: If labels are of one class, shapes do not fit, numbers are not finite, or the
-            optimum is not reached.
+        LecoreError: If labels are no classes of g or of one class only, shapes do not fit, numbers
+            are not finite, or the optimum is not reached.
     """
     _check(g, logits, labels, penalty)
     g.double()
@@ -196,7 +195,11 @@ def frequency_error(logits: Tensor, labels: Tensor) -> float:
     Args:
         logits: Shape (n, C).
         labels: Shape (n,).
+
+    Raises:
+        LecoreError: If labels are no classes of the logits.
     """
+    _check_labels(labels, logits.shape[1])
     stated = logits.detach().double().softmax(1).mean(0)
     there = F.one_hot(labels.long(), logits.shape[1]).double().mean(0)
     return float((stated - there).abs().max())
@@ -224,9 +227,18 @@ def _check(g: AddedLayers, logits: Tensor, labels: Tensor, penalty: float) -> No
         )
     if not bool(torch.isfinite(logits).all()):
         raise LecoreError("some logits are not finite", "look at the network's outputs")
+    _check_labels(labels, classes)
     if len(labels) == 0 or bool((labels == labels[0]).all()):
         raise LecoreError(
             "the calibration images are of one class", "calibrate on images of several classes"
         )
     if not 0 <= penalty < math.inf:
         raise LecoreError(f"penalty must be 0 or larger, not {penalty}")
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    whole = not (labels.is_floating_point() or labels.is_complex())
+    if not whole or not bool(((labels >= 0) & (labels < classes)).all()):
+        raise LecoreError(
+            f"labels are no classes of {classes}", f"give whole numbers from 0 to {classes - 1}"
+        )

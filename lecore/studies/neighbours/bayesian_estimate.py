@@ -80,7 +80,15 @@ def scheme(
 
 
 def chernoff_samples(error: float, doubt: float) -> int:
-    """Samples that suffice whatever the probability: ⌈ln(2/δ) / 2θ²⌉ (Okamoto, 1959)."""
+    """Samples that suffice whatever the probability: ⌈ln(2/δ) / 2θ²⌉ (Okamoto, 1959).
+
+    Raises:
+        LecoreError: If an argument is out of its range.
+    """
+    if not 0 < error < 0.5 or not 0 < doubt < 1:
+        raise LecoreError(
+            f"error {error:g} must lie between 0 and 0.5, and doubt {doubt:g} between 0 and 1"
+        )
     return math.ceil(math.log(2 / doubt) / (2 * error**2))
 
 
@@ -91,8 +99,13 @@ def clopper_pearson(successes: ArrayLike, n: ArrayLike, doubt: float) -> tuple[A
         successes: Any shape.
         n: Trials, likewise.
         doubt: How often the interval may miss.
+
+    Raises:
+        LecoreError: If there are more successes than trials, or fewer than none.
     """
     k, n = np.asarray(successes, dtype=float), np.asarray(n, dtype=float)
+    if not ((k >= 0) & (k <= n) & (n > 0)).all():
+        raise LecoreError("successes must number from 0 to the trials, of which there is one")
     with np.errstate(invalid="ignore"):
         low = np.where(k == 0, 0.0, stats.beta.ppf(doubt / 2, k, n - k + 1))
         high = np.where(k == n, 1.0, stats.beta.ppf(1 - doubt / 2, k + 1, n - k))
@@ -126,7 +139,12 @@ def massart_samples(low: ArrayLike, high: ArrayLike, of: Scheme) -> Array:
 
 @lru_cache
 def stopping(of: Scheme) -> NDArray[np.bool_]:
-    """Whether the scheme stops after n samples with k successes: entry [n, k], n from 0."""
+    """Whether the scheme stops after n samples with k successes: entry [n, k], n from 0.
+
+    Raises:
+        LecoreError: As in :func:`scheme`.
+    """
+    scheme(*of)
     late = of.constants == "released"  # its loop goes on while n is the bound
     most = chernoff_samples(of.error, of.doubt) + late
     n, k = np.mgrid[: most + 1, : most + 1]
@@ -199,8 +217,12 @@ def coverage(of: Scheme, chances: ArrayLike, sequential: bool = True) -> tuple[A
 
     Returns:
         Probability that the estimate is within the error, and expected samples, for each chance.
+
+    Raises:
+        LecoreError: If a chance is none.
     """
     chances = np.atleast_1d(np.asarray(chances, dtype=float))
+    _check_chances(chances)
     table = stopping(of) if sequential else _at_the_end(chernoff_samples(of.error, of.doubt))
     within, expected = np.zeros(len(chances)), np.zeros(len(chances))
     going = np.zeros((len(chances), len(table)))
@@ -225,7 +247,11 @@ def simulated_coverage(of: Scheme, chance: float, runs: int, seed: int) -> int:
         chance: True probability.
         runs: Runs, each of independent outcomes.
         seed: Of the outcomes.
+
+    Raises:
+        LecoreError: If the chance is none.
     """
+    _check_chances(np.array(chance))
     table = stopping(of)
     with seeded(seed) as rng:
         counts = np.cumsum(rng.random((runs, len(table) - 1)) < chance, axis=1)
@@ -233,6 +259,11 @@ def simulated_coverage(of: Scheme, chance: float, runs: int, seed: int) -> int:
     at = np.argmax(table[n, counts], axis=1)
     value = counts[np.arange(runs), at] / n[at]
     return int((np.abs(value - chance) <= of.error + 1e-12).sum())
+
+
+def _check_chances(chances: Array) -> None:
+    if not ((chances >= 0) & (chances <= 1)).all():
+        raise LecoreError("chances must lie between 0 and 1")
 
 
 def _at_the_end(most: int) -> NDArray[np.bool_]:

@@ -54,12 +54,20 @@ def last_layer_posterior(
         seed: Of the draws.
 
     Raises:
-        LecoreError: If the network ends otherwise, ``precision`` or ``samples`` are not positive,
-            ``laplace-torch`` is missing, or the posterior has diverged: its weights are not finite,
-            or its samples classify less than half as many of the images right as the mode.
+        LecoreError: If the network ends otherwise, labels are no classes, ``precision`` or
+            ``samples`` are not positive, ``laplace-torch`` is missing, or the posterior has
+            diverged: its weights are not finite, or its samples classify less than half as many of
+            the images right as the mode.
     """
     if not isinstance(network, nn.Sequential) or not isinstance(network[-1], nn.Linear):
         raise LecoreError("the network does not end with a linear layer", "take nn.Sequential")
+    classes, units = network[-1].weight.shape
+    if network[-1].bias is None:
+        raise LecoreError("the last layer has no bias", "take nn.Linear with one")
+    if not bool(((labels >= 0) & (labels < classes)).all()):
+        raise LecoreError(
+            f"labels are no classes of {classes}", f"give whole numbers from 0 to {classes - 1}"
+        )
     if not 0 < precision < float("inf") or samples < 1:
         raise LecoreError(
             f"precision and samples must be positive, not {precision:g} and {samples}"
@@ -78,7 +86,6 @@ def last_layer_posterior(
             drawn = curvature.sample(samples).detach()
         except (RuntimeError, ValueError) as error:  # what a factorisation of NaN raises
             raise _diverged("its curvature is no covariance", precision) from error
-    classes, units = network[-1].weight.shape
     weight, bias = drawn.split([classes * units, classes], dim=1)
     found = Posterior(network, weight.unflatten(1, (classes, units)), bias)
     if not bool(torch.isfinite(drawn).all()):

@@ -18,9 +18,12 @@ def check_inside(inputs: Tensor, domain: Box) -> None:
     """Refuse inputs outside the box, where networks may differ.
 
     Raises:
-        LecoreError: With how far the farthest lies outside.
+        LecoreError: With how far the farthest lies outside; or if there are none of its shape.
     """
     x = inputs.detach().cpu().double().flatten(1).numpy()
+    if x.shape[1:] != domain.low.shape or not len(x) or np.isnan(x).any():
+        what = f"inputs of shape {tuple(inputs.shape)} are none, not of the box, or not numbers"
+        raise LecoreError(what, f"give points of {len(domain.low)} numbers", WHERE)
     outside = max(float((domain.low - x).max()), float((x - domain.high).max()))
     if outside > 0:
         what = f"inputs lie outside the box, by up to {outside:.3g}"

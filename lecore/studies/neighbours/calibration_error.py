@@ -13,6 +13,9 @@ from lecore.errors import LecoreError
 
 Array = NDArray[np.float64]
 
+ROUNDING = 1e-2
+"""By how much probabilities may add up to more than 1, in half precision say."""
+
 
 class Scores(NamedTuple):
     """What a network states, and what is so.
@@ -35,7 +38,8 @@ def top(probabilities: ArrayLike, labels: ArrayLike, r: int = 1) -> Scores:
         r: 1 for the first choice, up to C.
 
     Raises:
-        LecoreError: If shapes do not fit, or r is no place among the classes.
+        LecoreError: If shapes do not fit, labels are no classes, these are no probabilities, or r
+            is no place among the classes.
     """
     p, right = _sorted(probabilities, labels, r)
     return Scores(p[:, r - 1], right[:, r - 1])
@@ -103,8 +107,7 @@ def binned_error(scores: ArrayLike, hits: ArrayLike, bins: int = 15) -> float:
         LecoreError: If there is nothing, or numbers are out of range.
     """
     scores, hits = checked(scores, hits)
-    if bins < 1:
-        raise LecoreError(f"bins must be 1 or more, not {bins}")
+    check_count("bins", bins, 1)
     place = np.minimum((scores * bins).astype(int), bins - 1)
     return float(np.abs(np.bincount(place, scores - hits, bins)).sum() / len(scores))
 
@@ -121,8 +124,12 @@ def chance_error(scores: ArrayLike, seed: int = 0, draws: int = 200) -> float:
     Args:
         scores: Shape (n,).
         seed: Of the draws.
-        draws: How many.
+        draws: How many, ≥ 1.
+
+    Raises:
+        LecoreError: If there is nothing, or numbers are out of range.
     """
+    check_count("draws", draws, 1)
     scores = np.asarray(scores, dtype=np.float64)
     hits = np.random.default_rng(seed).random((draws, len(scores))) < scores
     return float(np.mean([ks_error(scores, one) for one in hits]))
@@ -132,14 +139,16 @@ def _sorted(probabilities: ArrayLike, labels: ArrayLike, r: int) -> tuple[Array,
     """Probabilities from the largest down, and which of them is that of the label."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     check_logits(p, y)
-    if not 1 <= r <= p.shape[1]:
+    if (p < 0).any() or (p.sum(axis=1) > 1 + ROUNDING).any():
+        raise LecoreError("these are no probabilities", "take the softmax of logits first")
+    if r not in range(1, p.shape[1] + 1):
         raise LecoreError(f"r must be 1 to {p.shape[1]}, the number of classes, not {r}")
     order = np.argsort(-p, axis=1, kind="stable")
     return np.take_along_axis(p, order, axis=1), (order == y[:, None]).astype(np.float64)
 
 
 def check_logits(values: Array, labels: NDArray[np.int64]) -> None:
-    """Refuse what is not one finite number a class, (n, C), with labels (n,)."""
+    """Refuse what is not one finite number a class, (n, C), with labels (n,) from 0 to C − 1."""
     if values.ndim != 2 or labels.shape != values.shape[:1] or values.size == 0:
         raise LecoreError(
             f"need one number a class, (n, C), and labels (n,), got {values.shape} and "
@@ -147,6 +156,17 @@ def check_logits(values: Array, labels: NDArray[np.int64]) -> None:
         )
     if not np.isfinite(values).all():
         raise LecoreError("some of these numbers are not finite", "look at the network's outputs")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= values.shape[1]:
+        raise LecoreError(
+            f"labels are no classes of {values.shape[1]}",
+            f"give whole numbers from 0 to {values.shape[1] - 1}",
+        )
+
+
+def check_count(what: str, count: object, least: int) -> None:
+    """Refuse what is no whole number, or a smaller one than the least."""
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
+        raise LecoreError(f"{what} must be a whole number of {least} or more, not {count!r}")
 
 
 def checked(scores: ArrayLike, hits: ArrayLike) -> tuple[Array, Array]:

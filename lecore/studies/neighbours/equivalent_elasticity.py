@@ -76,10 +76,13 @@ def trained(
         device: Where to train.
 
     Raises:
-        LecoreError: If the penalty is negative.
+        LecoreError: If the penalty is negative or infinite, or there are no images.
     """
-    if penalty < 0:
-        raise LecoreError(f"penalty must be 0 or larger, not {penalty}")
+    if not 0 <= penalty < np.inf or min(images, tests) < 1:
+        raise LecoreError(
+            f"penalty must be 0 or larger and finite, images and tests 1 or more, not {penalty}, "
+            f"{images} and {tests}"
+        )
     found = load(data)
     with seeded(seed) as rng:
         rows = rng.permutation(len(found.x_train))[:images]

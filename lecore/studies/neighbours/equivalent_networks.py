@@ -68,9 +68,13 @@ def box(low: ArrayLike, high: ArrayLike, inputs: int) -> Box:
         inputs: How many.
 
     Raises:
-        LecoreError: If an end is not finite, or a lower one above its upper one.
+        LecoreError: If an end is not finite, a lower one above its upper one, or the inputs are
+            others.
     """
-    ends = [np.broadcast_to(np.asarray(end, dtype=np.float64), (inputs,)) for end in (low, high)]
+    given = [np.asarray(end, dtype=np.float64) for end in (low, high)]
+    if any(end.shape not in ((), (inputs,)) for end in given):
+        raise LecoreError("an end has not one number for each input", f"give {inputs}", WHERE)
+    ends = [np.broadcast_to(end, (inputs,)) for end in given]
     if not np.isfinite(ends).all():
         raise LecoreError("the box is unbounded", "give finite ends for every input", WHERE)
     if (ends[0] > ends[1]).any():
@@ -124,7 +128,17 @@ def network_of(layers: Sequence[Affine]) -> nn.Sequential:
 
 
 def interval_bounds(layers: Sequence[Affine], domain: Box) -> list[Bounds]:
-    """Bounds of all hidden layers by interval arithmetic: exact in the first, safe in all."""
+    """Bounds of all hidden layers by interval arithmetic: exact in the first, safe in all.
+
+    Raises:
+        LecoreError: If the box has other inputs than the network.
+    """
+    inputs = layers[0].weight.shape[1]
+    if len(domain.low) != inputs:
+        raise LecoreError(
+            f"the box has {len(domain.low)} inputs, the network {inputs}", "give one end for each",
+            WHERE,
+        )  # fmt: skip
     low, high = domain
     found = []
     for weight, bias in layers[:-1]:
@@ -174,7 +188,14 @@ def compress(
         bounds: Of its hidden layers on the box.
         domain: The box.
         merge: Whether to merge; else units are removed only.
+
+    Raises:
+        LecoreError: If a hidden layer has no bounds.
     """
+    if len(bounds) != len(layers) - 1:
+        raise LecoreError(
+            f"there are {len(bounds)} bounds", "give those of each hidden layer", WHERE
+        )
     done, off, merged = [layers[0]], [], []
     low, high = domain
     for known, following in zip(bounds, layers[1:], strict=True):
@@ -229,9 +250,16 @@ def rescaled(layers: Sequence[Affine], factors: Sequence[ArrayLike]) -> list[Aff
             reads is multiplied by it, and what reads the unit is divided by it.
 
     Raises:
-        LecoreError: If a factor is not positive and finite.
+        LecoreError: If a factor is not positive and finite, or there are more or fewer.
     """
     done = [*layers]
+    units = [layer.bias.shape for layer in layers[:-1]]
+    if len(factors) != len(units) or any(
+        np.shape(factor) not in ((), unit) for factor, unit in zip(factors, units, strict=True)
+    ):
+        raise LecoreError(
+            "factors do not fit the hidden layers", "give each one number, or one a unit", WHERE
+        )
     for number, factor in enumerate(factors):
         (weight, bias), (following, after) = done[number : number + 2]
         by = np.broadcast_to(np.asarray(factor, dtype=np.float64), bias.shape)

@@ -14,9 +14,11 @@ from scipy.interpolate import CubicSpline
 from scipy.special import softmax
 
 from lecore.errors import LecoreError
+from lecore.names import Choices
 from lecore.studies.neighbours.calibration_error import (
     Array,
     Scores,
+    check_count,
     check_logits,
     checked,
     cumulative_gap,
@@ -101,8 +103,7 @@ def fit_spline(
     """
     scores, hits = checked(scores, hits)
     distinct, counts = np.unique(scores, return_counts=True)
-    if knots < 2:
-        raise LecoreError(f"a spline has 2 knots or more, not {knots}")
+    check_count("knots", knots, 2)
     if np.ptp(hits) == 0:
         raise LecoreError(
             f"all of these {len(hits)} predictions are {'hits' if hits[0] else 'misses'}",
@@ -127,11 +128,14 @@ def fit_spline(
 
 METHODS = ("raw", "temperature", "spline", "monotone spline", "shuffled hits")
 """What :func:`recalibrated` does to scores."""
-CHOICES: dict[str, Callable[[ArrayLike, ArrayLike], Scores]] = {
-    "first choice": top,
-    "second choice": lambda p, y: top(p, y, 2),
-    "first two": lambda p, y: within_top(p, y, 2),
-}
+CHOICES: dict[str, Callable[[ArrayLike, ArrayLike], Scores]] = Choices(
+    "choice",
+    {
+        "first choice": top,
+        "second choice": lambda p, y: top(p, y, 2),
+        "first two": lambda p, y: within_top(p, y, 2),
+    },
+)
 """What scores and hits are about."""
 
 
@@ -155,10 +159,14 @@ def recalibrated(
         seed: Of the order in which hits are dealt out anew, for the control.
 
     Raises:
-        LecoreError: If the calibration images are unfit; see :func:`fit_spline` and
-            :func:`temperature`.
+        LecoreError: If the choice is unknown, there are other classes in the test images, or the
+            calibration images are unfit; see :func:`fit_spline` and :func:`temperature`.
     """
     scored, (z, y) = CHOICES[choice], fitted_on
+    if np.shape(z)[1:] != np.shape(logits)[1:]:
+        raise LecoreError(
+            f"logits are of shapes {np.shape(z)} and {np.shape(logits)}", "give both of one network"
+        )
     held, raw = scored(softmax(z, axis=1), y), scored(softmax(logits, axis=1), labels)
     cooled = np.asarray(logits, dtype=np.float64) / temperature(z, y)
     dealt = np.random.default_rng(seed).permutation(held.hits)
@@ -184,6 +192,7 @@ def by_knots(held: Scores, test: Scores, knots: Sequence[int], count: int) -> li
     Raises:
         LecoreError: As in :func:`fit_spline`, or if there are fewer images.
     """
+    check_count("calibration images", count, 1)
     if count > len(held.hits):
         raise LecoreError(f"{count} calibration images are wanted, and there are {len(held.hits)}")
     splines = [fit_spline(held.scores[:count], held.hits[:count], number) for number in knots]

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from torch import Tensor, nn
 
 from lecore.changes import prediction_change
@@ -13,9 +12,10 @@ from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from lecore.probabilities import softmax_change
 from lecore.similarity import relative_similarity, size_of
-from lecore.studies.neighbours.calibration_error import ks_error, top
+from lecore.studies.neighbours.calibration_error import check_count, ks_error, top
 from lecore.studies.neighbours.held_out import HeldOut, Part, learn, logits_of
 from lecore.studies.neighbours.ks_calibration import Recalibration
+from lecore.studies.neighbours.partial_correlation import partial_spearman
 
 Array = NDArray[np.float64]
 
@@ -83,17 +83,23 @@ def class_preference(size: ArrayLike, labels: ArrayLike, *, pooled: bool = False
             all pairs of two, which says what a typical pair does, not what moves most.
 
     Raises:
-        LecoreError: If a class has one point only, there is one class only, or nothing moves.
+        LecoreError: If shapes do not fit, a size is not finite, a class has one point only, there
+            is one class only, or nothing moves.
     """
     size, labels = np.abs(np.asarray(size, dtype=np.float64)), np.asarray(labels)
+    if labels.ndim != 1 or size.shape != 2 * labels.shape or not np.isfinite(size).all():
+        raise LecoreError(
+            f"need finite sizes (n, n) and labels (n,), got {size.shape} and {labels.shape}"
+        )
     same = labels[:, None] == labels
     others = same & ~np.eye(len(labels), dtype=bool)
     if not (others.any(1) & ~same.all(1)).all():
         raise LecoreError("each class needs two points, and there must be two classes")
     within = np.where(others, size, 0).sum(1) / others.sum(1)
     between = np.where(~same, size, 0).sum(1) / (~same).sum(1)
-    if not (between > 0).any():
-        raise LecoreError("no step moves a point of another class", "take a larger learning rate")
+    if not (between > 0).any() or (pooled and not np.median(size[~same])):
+        what = "most steps move no" if (between > 0).any() else "no step moves a"
+        raise LecoreError(f"{what} point of another class", "take a larger learning rate")
     if pooled:
         return float(np.median(size[others]) / np.median(size[~same]))
     return float(np.median(within[between > 0] / between[between > 0]))
@@ -156,7 +162,13 @@ class Path(NamedTuple):
 
 
 def looks(steps: int, number: int) -> list[int]:
-    """About so many steps between 0 and the last, ever farther apart."""
+    """About so many steps between 0 and the last, ever farther apart.
+
+    Raises:
+        LecoreError: If there is no step, or no look.
+    """
+    check_count("steps", steps, 1)
+    check_count("looks", number, 1)
     return [0, *np.unique(np.geomspace(1, steps, number).round().astype(int)).tolist()]
 
 
@@ -199,13 +211,18 @@ def together(path: Path, first: int) -> tuple[float, float]:
     Args:
         path: From :func:`through_training`.
         first: Step from which on looks count.
+
+    Returns:
+        Both, NaN where one side is constant.
+
+    Raises:
+        LecoreError: If fewer than three looks count.
     """
     counted = path.steps >= first
     ks, similarity = path.ks[counted], path.similarity[counted]
-    return (
-        float(stats.spearmanr(ks, similarity).statistic),
-        float(stats.spearmanr(np.diff(ks), np.diff(similarity)).statistic),
-    )
+    if len(ks) < 3:
+        raise LecoreError(f"{len(ks)} looks from step {first} on are too few", "take 3 or more")
+    return partial_spearman(ks, similarity), partial_spearman(np.diff(ks), np.diff(similarity))
 
 
 def _chosen(found: Moved) -> Tensor:

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from lecore.errors import LecoreError
+from lecore.studies.neighbours.calibration_error import check_count
 from lecore.uncertainty import Interval
 
 
@@ -20,8 +21,11 @@ def partial_spearman(x: ArrayLike, y: ArrayLike, *given: ArrayLike) -> float:
 
     Returns:
         A number in [−1, 1]; NaN if one side is constant, or the others explain all of it.
+
+    Raises:
+        LecoreError: If there is nothing, shapes do not fit, or a number is missing.
     """
-    return float(_of_ranks(np.array([x, y, *given], dtype=float)))
+    return float(_of_ranks(_points(x, y, *given)))
 
 
 def partial_interval(
@@ -37,18 +41,31 @@ def partial_interval(
         resamples: Of the points; one that leaves nothing to correlate counts as 0.
 
     Raises:
-        LecoreError: If the points themselves leave nothing to correlate.
+        LecoreError: If the points themselves leave nothing to correlate, or are unfit.
     """
+    check_count("resamples", resamples, 1)
     value = partial_spearman(x, y, *given)
     if np.isnan(value):
         cure = "take radii at which some images are robust and some are not, and more images"
         raise LecoreError("the correlation of a constant is undefined", cure)
-    points = np.array([x, y, *given], dtype=float)
+    points = _points(x, y, *given)
     n = points.shape[1]
     rows = np.random.default_rng(seed).integers(0, n, size=(resamples, n))
     drawn = np.moveaxis(points[:, rows], 0, 1)
     low, high = np.quantile(np.nan_to_num(_of_ranks(drawn)), [0.025, 0.975])
     return Interval(value, float(low), float(high), n)
+
+
+def _points(*sides: ArrayLike) -> NDArray[np.float64]:
+    """All quantities, shape (k, n)."""
+    shapes = {np.shape(side) for side in sides}
+    if len(shapes) > 1 or any(len(shape) != 1 or not shape[0] for shape in shapes):
+        told = ", ".join(map(str, sorted(shapes)))
+        raise LecoreError(f"need quantities of one shape (n,), got {told}")
+    points = np.array(sides, dtype=float)
+    if np.isnan(points).any():
+        raise LecoreError("a quantity is NaN at some point", "leave that point out")
+    return points
 
 
 def _of_ranks(points: NDArray[np.float64]) -> Any:

@@ -39,7 +39,13 @@ def torus_network(name: str, parameters: int, *, kind: str = "CCP", seed: int = 
         parameters: How many.
         kind: Decomposition of those with a degree.
         seed: Of the weights.
+
+    Raises:
+        LecoreError: If there is no such network.
     """
+    words = name.split()
+    if words[:1] == ["degree"] and (len(words) != 2 or not words[1].isdecimal()):
+        raise LecoreError(f"no network {name!r}", f"choose from {', '.join(ON_THE_TORUS)}")
     return _make_on_torus(name, kind, _width_on_torus(name, kind, parameters), seed)
 
 
@@ -137,8 +143,9 @@ def wide_ccp_kernel(points: Array, degree: int) -> Array:
     Raises:
         LecoreError: If the degree is below 1.
     """
-    if degree < 1:
-        raise LecoreError(f"degree must be 1 or larger, not {degree}", "", "wide_ccp_kernel")
+    if not isinstance(degree, int) or degree < 1:
+        raise LecoreError(f"degree must be 1 or larger and whole, not {degree}", "",
+                          "wide_ccp_kernel")  # fmt: skip
     k: Array = (points @ points.T + 1) / (3 * points.shape[1])
     kernel: Array = k * (1 + k) ** (degree - 1)
     return kernel

@@ -147,9 +147,11 @@ def convolutional(
         From shape (n, channels, height, width) to (n, outputs).
 
     Raises:
-        LecoreError: If the kind is unknown, the degree too small, a size not positive, the kernel
-            even, or the image no multiple of ``pool``.
+        LecoreError: If the kind is unknown, the degree too small, a size not positive, the shape
+            another, the kernel even, or the image no multiple of ``pool``.
     """
+    if len(shape) != 3:
+        raise LecoreError(f"shape {shape} is not (channels, height, width)", "", "polynomial net")
     channels, height, columns = shape
     _check_sizes(channels=channels, width=width, outputs=outputs, kernel=kernel, pool=pool)
     if kernel % 2 == 0 or height % pool or columns % pool:
@@ -178,7 +180,11 @@ def width_for(wanted: int, make: Callable[[int], nn.Module]) -> int:
     Args:
         wanted: That number.
         make: Makes the network of a width; it has more parameters the wider it is.
+
+    Raises:
+        LecoreError: If that number is not positive.
     """
+    _check_sizes(parameters=wanted)
 
     def count(width: int) -> int:
         with torch.device("meta"):  # without drawing weights
@@ -192,6 +198,6 @@ def width_for(wanted: int, make: Callable[[int], nn.Module]) -> int:
 
 
 def _check_sizes(**sizes: int) -> None:
-    if min(sizes.values()) < 1:
+    if any(not isinstance(size, int) or size < 1 for size in sizes.values()):
         named = ", ".join(f"{name} {value}" for name, value in sizes.items())
-        raise LecoreError(f"sizes must be positive, not {named}", "", "polynomial net")
+        raise LecoreError(f"sizes must be positive and whole, not {named}", "", "polynomial net")

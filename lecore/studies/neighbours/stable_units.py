@@ -71,10 +71,12 @@ def stable_bounds(
         seed: Of the random points.
 
     Raises:
-        LecoreError: If inputs lie outside the box, or a programme fails.
+        LecoreError: If inputs lie outside the box, the time limit is not positive, or a programme
+            fails.
     """
     if inputs is not None:
         check_inside(inputs, domain)
+    _check_time(time_limit)
     known: list[Bounds] = []
     for depth in range(1, len(layers)):
         bounds = _by_intervals(layers[:depth], domain, known)
@@ -155,8 +157,14 @@ def extreme(
         sign_only: Stop as soon as the bound has the sign of what was found.
 
     Raises:
-        LecoreError: If the programme is infeasible or unbounded.
+        LecoreError: If the programme is infeasible or unbounded, there is no such unit, or the
+            time limit is not positive.
     """
+    _check_time(time_limit)
+    if unit not in range(len(layers[-1].bias)):
+        raise LecoreError(
+            f"there is no unit {unit!r}", f"choose from 0 to {len(layers[-1].bias) - 1}", WHERE
+        )
     hidden = layers[:-1]
     widths = [len(domain.low), *(w for layer in hidden for w in 3 * [len(layer.bias)]), 1]
     one = len(widths) - 1  # a variable that is 1, for the bias, so that gaps are those of a
@@ -198,6 +206,15 @@ def extreme(
         options={"time_limit": time_limit} | ({"mip_rel_gap": 0.99} if sign_only else {}),
     )  # fmt: skip
     return _read(result, sign, time_limit)
+
+
+def _check_time(limit: float) -> None:
+    if not limit > 0:
+        raise LecoreError(
+            f"the time limit must be positive, not {limit}",
+            "give seconds; math.inf for none",
+            WHERE,
+        )
 
 
 def _read(result: Any, sign: float, time_limit: float) -> Extreme:

@@ -1,0 +1,173 @@
+"""Data and outputs as people have them: read as they are, or refused in one line."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from torch import nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
+
+from lecore import LecoreError, Study
+from lecore.study.examples import examples
+
+N = 6
+X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(N) % 3
+GIVEN = {"loss": "cross_entropy", "learning_rate": 0.1}
+
+
+def unwritable(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+ARRAYS = {
+    "bytes in another order": lambda a: a.astype(a.dtype.newbyteorder()),
+    "rows from last to first": lambda a: a[::-1].copy()[::-1],
+    "columns as rows": lambda a: np.asfortranarray(a),
+    "not to be written": unwritable,
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_any_order_are_read(name):
+    found = examples(tuple(ARRAYS[name](side.numpy()) for side in (X, Y)))
+    assert torch.equal(found.tables[0], X)
+    assert torch.equal(found.targets, Y)
+
+
+def test_an_array_is_not_copied_without_need():
+    array = X.numpy()
+    assert examples(array).tables[0].data_ptr() == X.data_ptr()
+
+
+class Rows(Dataset):
+    """Inputs backwards in memory; ``fails`` at the fifth."""
+
+    def __init__(self, fails=None):
+        self.fails = fails
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        if i == 4 and self.fails is not None:
+            raise self.fails
+        backwards = X[i].numpy()[::-1].copy()[::-1]
+        return (backwards if self.fails is None else X[i]), Y[i]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from zip(X, Y, strict=True)
+
+
+FORMS = {
+    "rows": Rows,
+    "stream": Stream,
+    "stream in batches": lambda: DataLoader(Stream(), 4),
+    "stream whose last batch is dropped": lambda: DataLoader(Stream(), 4, drop_last=True),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_example_is_read_once(name):
+    found = examples(FORMS[name]())
+    assert torch.equal(found.tables[0], X)
+    assert torch.equal(found.targets, Y)
+
+
+def test_a_sampler_of_whole_batches_counts():
+    batches = TensorDataset(X.reshape(3, 2, 4), Y.reshape(3, 2))
+    found = examples(DataLoader(batches, batch_size=None, sampler=SubsetRandomSampler([2, 0])))
+    assert torch.equal(found.tables[0], X[[4, 5, 0, 1]])
+    every = TensorDataset(X, Y)
+    for sampler in (BatchSampler(SequentialSampler(every), 2, drop_last=False), [1, 0]):
+        with pytest.raises(LecoreError, match="the loader draws its data by a"):
+            examples(DataLoader(every, batch_size=None, sampler=sampler))
+
+
+UNFIT = {
+    "words": ((X.numpy(), np.array(["cat"] * N)), "type <U3, which are no numbers"),
+    "a column": ({"x": X, "text": ["a"] * N}, "column 'text': the data hold values of type str"),
+    "rows": ({"x": [[1, 2], [3]]}, "column 'x': rows of numbers have different lengths; pad them"),
+    "objects": ((X.numpy(), np.array([1] * N, dtype=object)), "type object, which are no numbers"),
+    "a mask": ((np.ma.masked_less(X.numpy(), 0), Y), "an array has a mask; fill or drop"),
+    "a sparse matrix": (csr_matrix(X.numpy()), "the data are a csr_matrix; give a tensor"),
+    "a sparse tensor": ((X.to_sparse(), Y), r"sparse or nested; .* \.to_dense\(\)"),
+    "a file that is gone": (Rows(OSError("gone")), r"fails after 4 items .*\(OSError: gone\)"),
+    "no words": (Rows(KeyError()), r"fails after 4 items or batches \(KeyError\); mend it"),
+    "two lines": (Rows(ValueError("one\ntwo")), r"\(ValueError: one\)"),
+    "batches": (DataLoader(Rows(ValueError("odd")), 2), r"fails after 2 items .*: odd\)"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_cannot_be_read_is_refused_in_one_line(name):
+    data, words = UNFIT[name]
+    with pytest.raises(LecoreError, match=words) as caught:
+        examples(data)
+    assert "\n" not in str(caught.value)
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return Output(self.head(x), x)
+
+
+def test_the_parts_of_a_data_class_are_offered():
+    with pytest.raises(LecoreError, match=r"has no 'scores'; name a part of it \(logits, hidden\)"):
+        Study(Named(), (X, Y), output="scores", **GIVEN).change()
+
+
+MISFITS = {
+    "a column too many": (
+        {"train": (X, Y, torch.ones(N))},
+        r"inputs of \[0\] shape \(n, 4\) and type float32, \[1\] shape \(n\) and type int64 \(Type",
+    ),
+    "another name": (
+        {"train": {"y": X, "labels": Y}},
+        r"inputs of \['y'\] shape \(n, 4\) and type float32 \(TypeError",
+    ),
+    "another type": (
+        {"train": (X.to(torch.uint8), Y)},
+        r"inputs of shape \(n, 4\) and type uint8 \(RuntimeError",
+    ),
+    "another test": (
+        {"train": {"x": X, "labels": Y}, "test": {"z": X, "labels": Y}},
+        r"inputs of \['z'\] shape \(n, 4\)",
+    ),
+    "no such part": (
+        {"output": lambda out: out["logits"]},
+        r"output= fails on a Output \(TypeError.*; name a part of it \(logits, hidden\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_the_model_does_not_take_is_told_by_its_columns(name):
+    given, words = MISFITS[name]
+    with pytest.raises(LecoreError, match=words) as caught:
+        Study(Named(), **({"train": (X, Y)} | GIVEN | given))
+    assert "\n" not in str(caught.value)
