@@ -18,10 +18,12 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from lecore import LecoreError, self_influence
+from lecore import LecoreError, prediction_change, self_influence
 from lecore.__main__ import main
+from lecore.losses import cross_entropy
 from lecore.study.examples import examples
 from lecore.study.study import Study
+from tests.zoo import net
 
 N = 6
 X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
@@ -239,6 +241,38 @@ def test_numbers_of_another_type_are_taken(kind):
     one = Study(network(), (X.double().numpy(), Y), **GIVEN)
     assert one.change().shape == (N, N, 3)
     assert Study(network().to(kind), (X, Y), **GIVEN).change().shape == (N, N, 3)
+
+
+def quantized(self, x):
+    return F.linear(x, self.codes.to(x.dtype) / 9, self.bias)
+
+
+FIRST = {  # the type of the first weight is not that of the inputs
+    "codes": (
+        lambda: net(quantized, codes=nn.Parameter((X[:3] * 9).to(torch.int8), False),
+                    bias=nn.Parameter(torch.zeros(3))),
+        X,
+    ),
+    "complex weights": (
+        lambda: net(lambda self, x: (x.to(self.w.dtype) @ self.w).abs(),
+                    w=nn.Parameter(torch.complex(X[:4, :3], X[2:, 1:]))),
+        X,
+    ),
+    "complex inputs": (
+        lambda: net(lambda self, x: self.a(torch.cat([x.real, x.imag], 1)), a=nn.Linear(8, 3)),
+        torch.complex(X, X.flip(0)).to(torch.complex128),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # plain autograd, for complex weights
+@pytest.mark.parametrize("name", FIRST)
+def test_inputs_have_the_type_that_the_model_takes(name):
+    build, inputs = FIRST[name]
+    model = build()
+    found = Study(model, (inputs, Y), **GIVEN).change()
+    right = prediction_change(model, inputs, Y, loss=cross_entropy, learning_rate=0.1)
+    torch.testing.assert_close(found, right)
 
 
 BAD = {

@@ -257,6 +257,14 @@ USUAL = {
         ),
         normal(1, 4, 4),
     ),
+    "one number for all dimensions": (  # as torch takes tuples of one
+        lambda c: net(
+            lambda self, x: self.head(F.conv2d(
+                F.conv2d(x, self.w, padding="same", dilation=(2,)),
+                self.w, self.b, stride=(2,), padding=[1]).flatten(1)),
+            w=weight(2, 2, 3, 3), b=weight(2), head=nn.Linear(8, c)),
+        normal(2, 4, 4),
+    ),
     "circular 1-d": (
         lambda c: nn.Sequential(
             nn.Conv1d(2, 3, 3, padding=1, padding_mode="circular"), nn.BatchNorm1d(3), nn.Tanh(),
@@ -1075,6 +1083,33 @@ def with_autograd(self: nn.Module, x: Tensor) -> Tensor:
     return u + slope.sum(1, keepdim=True)
 
 
+def with_penalty(self: nn.Module, x: Tensor) -> Tensor:
+    """A prediction beside the size of its own gradient by the weights."""
+
+    def one(row: Tensor) -> Tensor:
+        with torch.enable_grad():
+            u = self.head(self.layer(row).tanh())
+            weights = [self.layer.weight, self.head.weight]
+            slopes = torch.autograd.grad(u.sum(), weights, create_graph=True)
+        return u + sum(slope.square().sum() for slope in slopes)
+
+    return torch.stack([one(row) for row in x])
+
+
+def after_a_step(self: nn.Module, x: Tensor) -> Tensor:
+    """What the layers predict after a step of their own on half of each example, as in MAML."""
+
+    def one(row: Tensor) -> Tensor:
+        weights = dict(self.inner.named_parameters())
+        with torch.enable_grad():
+            loss = torch.func.functional_call(self.inner, weights, row[:5]).square().sum()
+            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        moved = {k: w - 0.1 * g for (k, w), g in zip(weights.items(), slopes, strict=True)}
+        return torch.func.functional_call(self.inner, moved, row[5:])
+
+    return torch.stack([one(row) for row in x])
+
+
 def with_tangent(self: nn.Module, x: Tensor) -> Tensor:
     def u(x: Tensor) -> Tensor:
         return self.head(self.layer(x).tanh())
@@ -1166,6 +1201,8 @@ OPAQUE = {
     ),
     "gradient inside": (lambda c: net(with_gradient, **layers(c)), normal(5)),
     "autograd inside": (lambda c: net(with_autograd, **layers(c)), normal(5)),
+    "gradient by weights inside": (lambda c: net(with_penalty, **layers(c)), normal(5)),
+    "a step inside": (lambda c: net(after_a_step, inner=mlp(c)), normal(10)),
     "tangent inside": (lambda c: net(with_tangent, **layers(c)), normal(5)),
     "ensemble": (
         lambda c: net(ensemble, base=nn.Linear(5, c).requires_grad_(False), w=weight(3, c, 5),

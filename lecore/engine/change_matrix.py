@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from lecore.engine.changed_weights import ChangedWeights
+from lecore.engine.checks.tolerances import peak
 from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import PRODUCT_DTYPES
 from lecore.engine.network.snapshot import Snapshot
-from lecore.engine.optimizer_steps import WeightChange
+from lecore.engine.optimizer_steps import WeightChange, sgd_change
 from lecore.engine.points import Side, only, witness
-from lecore.engine.rounding import warn_below_rounding
+from lecore.engine.rounding import signal_to_rounding, warn_below_rounding
 from lecore.engine.routes.chains import Dense
 from lecore.engine.routes.dense_steps import dense_change
 from lecore.engine.routes.two_layer import TwoLayer, two_layer_change, two_layer_prediction
@@ -24,6 +25,9 @@ from lecore.identity.finished_work import identify
 
 SAMPLED_ROWS = 64
 """Rows of a matrix on disk that are looked at for rounding."""
+
+FLOOR = 10.0
+"""Units in the last place that a step has to move a prediction by."""
 
 
 @dataclass(frozen=True)
@@ -163,19 +167,41 @@ class ChangeMatrix:
     def _warn_below_rounding(self, change: Any) -> None:
         route, network = self.route, self.route.network
         shorter = PRODUCT_DTYPES.get(network.products, network.manners.lowest)
+        n = len(route.rows.inputs)
+        rows = torch.arange(0, n, 1 if isinstance(change, Tensor) else -(-n // SAMPLED_ROWS))
         with torch.no_grad(), network.flags():
-            prediction = only(network.copy().predict(route.columns), self.kept)
-        if isinstance(change, Tensor):
-            warn_below_rounding(change, prediction, shorter)
-            return
-        n, square = len(route.rows.inputs), route.columns is route.rows.inputs
-        rows = range(0, n, -(-n // SAMPLED_ROWS))  # of a matrix on disk
-        sample = torch.stack([torch.as_tensor(change[i]) for i in rows]).to(prediction)
-        if square:
-            own = torch.stack([moved[i] for i, moved in zip(rows, sample, strict=True)])
-            warn_below_rounding(sample, prediction[list(rows)], shorter, own_change=own)
-        else:
-            warn_below_rounding(sample, prediction, shorter)
+            prediction = only(network.copy().predict(route.columns).detach(), self.kept)
+            if not isinstance(change, Tensor):  # a matrix on disk
+                sample = [torch.as_tensor(change[i]) for i in rows.tolist()]
+                change = torch.stack(sample).to(prediction)
+            # the update point itself, or the test point that a row moved most
+            square = route.columns is route.rows.inputs
+            at = rows.to(change.device) if square else change.norm(dim=2).argmax(1)
+            own = change[torch.arange(len(change), device=at.device), at]
+            precision = shorter or change.dtype
+            signal = signal_to_rounding(change, prediction[at], own, dtype=precision)
+            still = self._standing_still(rows[(signal < FLOOR).cpu()], prediction, precision)
+            moves = ~torch.isin(rows, still).to(change.device)
+        if bool(moves.any()):
+            warn_below_rounding(
+                change[moves] if len(still) else change, prediction[at][moves], shorter, FLOOR,
+                own_change=own[moves],
+            )  # fmt: skip
+
+    def _standing_still(self, rows: Tensor, prediction: Tensor, precision: torch.dtype) -> Tensor:
+        """Those of some rows whose steps would move nothing if they were longer, too.
+
+        So it is where the loss has no gradient, or an example has no weights in common with others.
+        Of many rows some are looked at.
+        """
+        route = self.route
+        if isinstance(route, TwoLayerSteps | DenseSteps):
+            step = sgd_change(route.learning_rate)
+            route = ChangedWeights(route.network, route.rows, route.columns, step, "plain")
+        some = rows[:: -(-len(rows) // SAMPLED_ROWS) or 1].tolist()
+        nothing = 16 * torch.finfo(precision).eps * peak(prediction)
+        still = [r for r in some if peak(only(route.far_change(r), self.kept)) <= nothing]
+        return rows if len(still) == len(some) else torch.tensor(still, dtype=rows.dtype)
 
     def witness(self) -> Tensor:
         """By which another process shows that it has the same network and loss."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
+from lecore.engine.checks.tolerances import peak
 from lecore.engine.gradients.forward import derivative_along
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.plain import flat, own_gradients, plain_gradient
@@ -25,6 +26,9 @@ STEP_BYTES = 2**28
 VECTORIZED_BYTES = 2**19
 """Weights up to which a CPU evaluates several changed networks at once."""
 
+SEEN = 1e-2
+"""Length of a step that rounding does not hide, as a part of the largest weight."""
+
 
 @dataclass(frozen=True)
 class ChangedWeights:
@@ -38,6 +42,7 @@ class ChangedWeights:
         how: Several steps at once, one by one, or one by one by plain autograd.
         linearized: Whether to differentiate along the step instead of taking it.
         failing: The layer for which it has to be plain autograd, if it is known.
+        reason: Why it has to be.
     """
 
     network: Snapshot
@@ -47,6 +52,7 @@ class ChangedWeights:
     how: Route
     linearized: bool = False
     failing: str = ""
+    reason: str = ""
 
     @property
     def keeps_digits(self) -> bool:
@@ -113,6 +119,19 @@ class ChangedWeights:
             return self.step(gradient, network.leaves)
         step = self.step({k: g.to_dense() for k, g in gradient.items()})
         return {k: step.get(k, torch.zeros_like(w)) for k, w in network.parameters.items()}
+
+    def far_change(self, row: int) -> Tensor:
+        """Changes of predictions, (m, outputs), after a step in the same direction but in sight."""
+        assert self.rows.targets is not None
+        network = self.network.copy(lambda tensor: tensor.clone())
+        before = network.predict(self.columns).detach().clone()  # it may be a view of weights
+        step = self._plain_step(network, self.rows.inputs[row], self.rows.targets[row])
+        longest = max(peak(change) for change in step.values())
+        if longest > 0:
+            scale = SEEN * max(map(peak, network.parameters.values())) / longest
+            for name, weight in network.leaves.items():
+                weight.data.add_(scale * step[name])
+        return network.predict(self.columns).detach() - before
 
     def try_real_step(self, model: nn.Module) -> None:
         """Refuse a step that is more than one of a copy of the optimiser, see there."""
@@ -184,13 +203,21 @@ def changed_weights(
         network.parameter_bytes > VECTORIZED_BYTES or convolutions
     )
     manners = network.manners
-    unusual = bool(manners.bypassed) or bool(manners.written & network.parameters.keys())
-    unusual = unusual or any(p.is_complex() for p in network.parameters.values())
-    unusual = unusual or manners.rebound or manners.graph or isinstance(step, RealStep)
-    unusual = unusual or (bool(manners.unused) and not is_plain(step))
-    unusual = unusual or (linearized and manners.bent)  # its derivatives forward may be others
-    route = ChangedWeights(network, rows, columns, step, "plain", linearized)
-    ways: list[Literal["vectorized", "looped"]] = [] if unusual else ["looped"]
+    unusual = {
+        "parameters are reached past their names": bool(manners.bypassed),
+        "it writes to its weights": bool(manners.written & network.parameters.keys()),
+        "its weights are complex": any(p.is_complex() for p in network.parameters.values()),
+        "it gives tensors other memory": manners.rebound,
+        "it predicts something else where no gradients are recorded": manners.graph,
+        "the optimizer takes its own steps": isinstance(step, RealStep),
+        "an optimizer leaves weights that get no gradient where they are": (
+            bool(manners.unused) and not is_plain(step)
+        ),
+        "its derivatives forward may be others": linearized and manners.bent,
+    }
+    reason = next((why for why, holds in unusual.items() if holds), "")
+    route = ChangedWeights(network, rows, columns, step, "plain", linearized, reason=reason)
+    ways: list[Literal["vectorized", "looped"]] = [] if reason else ["looped"]
     if ways and not slow and not manners.alone:  # alone: see find_structures
         ways.insert(0, "vectorized")
     few = slice(0, 2)  # what works for one may not for two at once
@@ -200,7 +227,9 @@ def changed_weights(
             with torch.no_grad():
                 trial.change(few, few)
         except Exception as error:
-            route = replace(route, failing=layer_of(error))
+            route = replace(
+                route, failing=layer_of(error), reason="torch.func cannot differentiate it"
+            )
             continue
         return replace(route, how=how)
     return route

@@ -127,13 +127,14 @@ def step_route(
             check_batch(network, columns)
     route = changed_weights(network, rows, columns, step, linearized)
     if route.how != "plain" and not right(route):
-        route = replace(route, how="plain")
+        reason = "its steps at once and those of autograd differ"
+        route = replace(route, how="plain", reason=reason)
     if isinstance(step, RealStep):
         with torch.no_grad():
             route.try_real_step(model)
         warn_plain("", f"{step.name} takes its steps on a copy")
     elif route.how == "plain":
-        warn_plain(route.failing, "torch.func cannot differentiate it")
+        warn_plain(route.failing, route.reason)
     return route
 
 

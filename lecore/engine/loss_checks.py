@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lecore.engine.network.graphs import leaves_behind
+from lecore.engine.network.graphs import leaves_behind, lowest_type
 from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.one_example import gradient_by_autograd, gradients_at_once, of_one_example
+from lecore.engine.rounding import warn_half_precision
 from lecore.errors import LecoreError, in_short
 from lecore.identity.digests import Walk
 from lecore.identity.object_digests import add_tensor
@@ -33,7 +34,8 @@ def check_loss(
     prediction: Tensor,
     targets: Tensor,
     predict: Callable[[Tensor], Tensor],
-) -> bool:
+    owners: torch.dtype | None = None,
+) -> tuple[Loss, bool]:
     """Refuse a loss that is more than a function of a prediction and a target.
 
     One that runs under ``vmap`` does the same for all targets. Any other is tried on each of them,
@@ -45,9 +47,11 @@ def check_loss(
         prediction: The first prediction, shape (outputs,).
         targets: All targets, shape (n, …).
         predict: Predictions for some of the rows, by their numbers.
+        owners: Type of the model as its owner has it, ``None`` if it has several.
 
     Returns:
-        Whether it runs under ``vmap``.
+        The loss of one example, with float64 in the place of its float32 if that is possible in a
+        calculation of float64, and whether it runs under ``vmap``.
 
     Raises:
         LecoreError: If it fails or has no finite gradient for some target, gives no number, draws,
@@ -55,11 +59,15 @@ def check_loss(
     """
     _check_shapes(loss, len(prediction), targets)
     own, first = targets.clone(), prediction.expand(len(targets), -1)
-    trial = _Trial(model, of_one_example(loss), own)
     with generators_left_alone():
         before, held = random_states(), _Held(loss)
         rows = _spread(targets, FEW)
-        few = trial.gradients(first[rows], rows)
+        trial = _Trial(model, of_one_example(loss, first.dtype == torch.float64, owners), own)
+        try:
+            few = trial.gradients(first[rows], rows)
+        except LecoreError:  # it may want its own precision
+            trial = _Trial(model, of_one_example(loss), own)
+            few = trial.gradients(first[rows], rows)
         same = torch.equal(few.nan_to_num(), trial.gradients(first[rows], rows).nan_to_num())
         _check_left(before, held, loss, own, targets, same)  # now, as vmap lets no tensor out
         try:
@@ -87,7 +95,8 @@ def check_loss(
             f"the loss has no finite gradient for the targets of {rows_named(bad)}",
             "drop these rows or repair their targets",
         )
-    return at_once
+    warn_half_precision(trial.lowest, first.dtype, "the loss")
+    return trial.loss, at_once
 
 
 def rows_named(rows: list[int]) -> str:
@@ -105,6 +114,7 @@ class _Trial:
         tensors = (*model.named_parameters(), *model.named_buffers())
         self.own = {id(tensor): name for name, tensor in tensors}
         self.has_graph = False
+        self.lowest: torch.dtype | None = None
 
     def gradients(self, predictions: Tensor, rows: Tensor) -> Tensor:
         """∂L/∂f of predictions for the targets of some rows."""
@@ -124,6 +134,7 @@ class _Trial:
                 "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
             ) from error
         self.has_graph |= value.requires_grad
+        self.lowest = lowest_type(value, self.lowest)
         # by the graph, as views and what was made of weights before are none of them
         used = watch.foreign or next(
             (self.own[leaf] for leaf in leaves_behind(value) if leaf in self.own), ""

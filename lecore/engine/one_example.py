@@ -1,5 +1,6 @@
 """Losses, of torch and of people, as losses of one example and of a batch."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -10,20 +11,28 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.overrides import TorchFunctionMode
 
+from lecore.engine.network.in_precision import InPrecision
+from lecore.engine.network.model_checks import memory_of
+from lecore.engine.network.probing import leaves_of
 from lecore.errors import LecoreError
 from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy
 
 
-def of_one_example(loss: Loss) -> Loss:
+def of_one_example(loss: Loss, lifted: bool = False, owners: torch.dtype | None = None) -> Loss:
     """A loss that means something for one example.
 
     Losses of torch divide by the sum of class weights, over a batch. Of one example nothing would
     be left of its weight, and 0/0 of an ignored one, so ``F.cross_entropy`` and ``F.nll_loss``
     inside the loss are taken as with ``reduction="none"``, not normalised. A number as target
     stands for all outputs, and weights are taken in the type of the prediction.
+
+    Args:
+        loss: The loss as it was given.
+        lifted: Whether its float32 is taken for float64.
+        owners: As of :class:`~lecore.engine.network.in_precision.InPrecision`.
     """
     own = any(loss is known for known in (cross_entropy, *NUMBER_LOSSES))
-    return loss if own or isinstance(loss, OneExample) else OneExample(loss)
+    return loss if own or isinstance(loss, OneExample) else OneExample(loss, lifted, owners)
 
 
 @dataclass(frozen=True)
@@ -32,14 +41,62 @@ class OneExample:
 
     Attributes:
         loss: The loss as it was given.
+        lifted: Whether its float32 is taken for float64.
+        owners: Type of the model as its owner has it.
     """
 
     loss: Loss
+    lifted: bool = False
+    owners: torch.dtype | None = None
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss of one prediction."""
-        with _Unnormalised():
+        longer = _Longer(torch.float64, self.owners) if self.lifted else nullcontext()
+        with _Unnormalised(), longer:
             return self.loss(prediction, target)
+
+
+class _Longer(InPrecision):
+    """Takes the float32 numbers that a loss holds for float64, too, but where they are written to.
+
+    Such are class weights, a temperature, or the network of a perceptual loss.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func == _TYPE_OF:  # each look makes a new one
+            return _LONGER.get(args[0].dtype, args[0].dtype)
+        given = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Tensor)]
+        kinds = {tensor.dtype for tensor in given}
+        if kinds.isdisjoint(_LONGER) or _may_write(func):
+            return super().__torch_function__(func, types, args, kwargs)
+        if kinds.isdisjoint(_LONGER.values()):
+            result = super().__torch_function__(func, types, args, kwargs)
+            view = memory_of(result) in {memory_of(tensor) for tensor in given}
+            if view or getattr(result, "dtype", None) not in _LONGER:
+                return result
+        return super().__torch_function__(func, types, _longer(args), _longer(kwargs))
+
+
+_TYPE_OF = getattr(Tensor, "dtype").__get__  # noqa: B009
+_LONGER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
+
+
+def _longer(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(_LONGER.get(value.dtype, value.dtype))
+    if isinstance(value, dict):
+        return {key: _longer(item) for key, item in value.items()}
+    return type(value)(map(_longer, value)) if type(value) in (list, tuple) else value
+
+
+def _may_write(func: Any) -> bool:
+    """Whether a function of torch writes to its first argument, or gives what can be written to."""
+    name = getattr(func, "__name__", "")
+    if name.startswith("__"):
+        in_place = name.startswith("__i") and name not in ("__invert__", "__index__", "__int__")
+        return in_place or name in ("__get__", "__set__", "__setitem__")
+    return name.endswith("_")
 
 
 class _Unnormalised(TorchFunctionMode):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lecore.engine.loss_checks import check_loss, rows_named
 from lecore.engine.network.model_copy import unwrapped
 from lecore.engine.network.snapshot import Snapshot
-from lecore.engine.one_example import gradients_at_once, gradients_by_autograd, of_one_example
+from lecore.engine.one_example import gradients_at_once, gradients_by_autograd
 from lecore.engine.surroundings import check_surroundings
 from lecore.errors import LecoreError
 from lecore.finite import all_finite
@@ -138,10 +138,11 @@ def labelled(
     loss = _chosen(loss, targets)
     with torch.no_grad():
         prediction = network.predict(inputs[:1])[0]
-        at_once = check_loss(
-            model, loss, prediction, targets, lambda rows: network.predict(inputs[rows])
-        )
-    return Side(inputs, targets, of_one_example(loss), at_once)
+        of_one, at_once = check_loss(
+            model, loss, prediction, targets, lambda rows: network.predict(inputs[rows]),
+            network.owners,
+        )  # fmt: skip
+    return Side(inputs, targets, of_one, at_once)
 
 
 def training_data(

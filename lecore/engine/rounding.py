@@ -94,12 +94,15 @@ def warn_below_rounding(
         )
 
 
-def warn_half_precision(lowest: torch.dtype | None, dtype: torch.dtype) -> None:
+def warn_half_precision(
+    lowest: torch.dtype | None, dtype: torch.dtype, where: str = "the network"
+) -> None:
     """Warn if predictions pass through numbers of 16 bits or fewer that nobody asked for.
 
     Args:
         lowest: The shortest type on the way.
         dtype: Precision of the calculation.
+        where: What calculates.
 
     Warns:
         RoundingWarning: If there is one.
@@ -108,7 +111,7 @@ def warn_half_precision(lowest: torch.dtype | None, dtype: torch.dtype) -> None:
         return
     digits = round(-math.log10(torch.finfo(lowest).eps))
     warnings.warn(
-        f"the network computes in {str(lowest).removeprefix('torch.')} on the way, so results have "
+        f"{where} computes in {str(lowest).removeprefix('torch.')} on the way, so results have "
         f"about {digits} digits; take off casts and autocast inside it",
         RoundingWarning,
         stacklevel=2,

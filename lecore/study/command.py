@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
+from torch import nn
+
 from lecore.errors import LecoreError, in_short
+from lecore.study.report import check_place
 from lecore.study.sample import sampled
 from lecore.study.study import Study
 
@@ -25,7 +28,7 @@ def measure(arguments: Sequence[str]) -> None:
 
     Raises:
         LecoreError: If there is no such study, or it cannot be measured.
-        SystemExit: After ``--help``, and with status 2 if the arguments are none.
+        SystemExit: After ``--help``; with status 2 if the arguments are none, 130 if it is stopped.
     """
     parser = argparse.ArgumentParser(
         "lecore measure", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -40,13 +43,18 @@ def measure(arguments: Sequence[str]) -> None:
         "--store", type=Path, metavar="FOLDER", help="keep influences here, to go on if stopped"
     )
     given = parser.parse_args(arguments)
-    study = found(given.place)
-    if given.points is not None:
-        study = sampled(study, given.points)
-    study.report(
-        given.out, top=given.top, shown=given.shown, checkpoints=given.checkpoints,
-        store=given.store,
-    )  # fmt: skip
+    try:
+        check_place(given.out)  # before the module runs, which may take hours
+        study = found(given.place)
+        if given.points is not None:
+            study = sampled(study, given.points)
+        study.report(
+            given.out, top=given.top, shown=given.shown, checkpoints=given.checkpoints,
+            store=given.store,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print("lecore: stopped; with --store the same command goes on", file=sys.stderr)
+        sys.exit(130)
     print(f"The report is ready: open {given.out.resolve().as_uri()}")
 
 
@@ -61,10 +69,15 @@ def found(place: str) -> Study:
         raise LecoreError(
             f"{place!r} names no object", "give module:object, as in my_project:study"
         )
+    if "/" in module or module.startswith(".") or Path(module).is_file():
+        inside = Path(module).name.removesuffix(".py").lstrip(".")
+        raise LecoreError(
+            f"{module!r} names a file, no module", f"run this in its folder, as {inside}:{name}"
+        )
     try:
         with _at_home():
             study = getattr(importlib.import_module(module), name, None)
-            if callable(study) and not isinstance(study, type):
+            if callable(study) and not isinstance(study, type | nn.Module):
                 study = study()
     except LecoreError:
         raise

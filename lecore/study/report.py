@@ -63,7 +63,7 @@ def write_report(
     for name, number in (("top", top), ("shown", shown)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise LecoreError(f"{name} must be a whole number above 0, not {number!r}")
-    _check_place(path)
+    check_place(path)
     if store is not None and not isinstance(store, str | os.PathLike):
         raise LecoreError(f"store is of type {type(store).__name__}", "give a path")
     began = time.perf_counter()
@@ -98,7 +98,7 @@ def write_report(
         ) from error
 
 
-def _check_place(path: str | os.PathLike[str]) -> None:
+def check_place(path: str | os.PathLike[str]) -> None:
     """Refuse before hours of work what cannot be written after."""
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         raise LecoreError(f"the path is of type {type(path).__name__}", "give a file's name")

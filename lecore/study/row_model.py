@@ -116,10 +116,12 @@ def _alone(leaf: Tensor, seen: set[int]) -> Tensor:
 
 def _given(model: nn.Module, table: Any, device: torch.device) -> Any:
     """What a copy of the model gives for the first example of a table."""
-    dtype = next((p.dtype for p in model.parameters()), None)
+    types = [p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()]
+    real, pair = (types[0].to_real(), types[0].to_complex()) if types else (None, None)
 
     def first(leaf: Tensor) -> Tensor:
-        return leaf[:1].to(device, dtype if leaf.is_floating_point() else None, copy=True)
+        kind = real if leaf.is_floating_point() else pair if leaf.is_complex() else None
+        return leaf[:1].to(device, kind, copy=True)
 
     try:
         with generators_left_alone():

@@ -31,8 +31,9 @@ def has_own_backward(result: Tensor) -> bool:
     return any(isinstance(node, BackwardCFunction) for node in nodes_behind(result))
 
 
-def lowest_type(result: Tensor) -> torch.dtype:
-    """The shortest type on the way."""
+def lowest_type(result: Tensor, known: torch.dtype | None = None) -> torch.dtype:
+    """The shortest type on the way, or one that is known and shorter."""
     types = [m.dtype for node in nodes_behind(result) for m in node._input_metadata]
+    types += [result.dtype] if known is None else [result.dtype, known]
     real = [dtype for dtype in types if dtype.is_floating_point]
-    return max([result.dtype, *real], key=lambda dtype: torch.finfo(dtype).eps)
+    return max(real, key=lambda dtype: torch.finfo(dtype).eps)

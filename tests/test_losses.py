@@ -1,0 +1,120 @@
+"""Losses that think in another precision than the calculation: right, or said."""
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lecore import LecoreError, output_gradient, prediction_change
+from lecore.engine.rounding import RoundingWarning
+from tests.oracle import exactly, seed
+
+X, Y = torch.linspace(-1, 1, 12).double().sin().view(4, 3), torch.tensor([0, 2, 1, 2])
+WEIGHT = torch.tensor([0.2, 1.0, 3.0])
+
+
+class Critic(nn.Module):
+    """A loss with a network and a temperature of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(1.3))
+        self.look = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 3))
+
+    def forward(self, f, t):
+        return F.cross_entropy(self.look(f) * self.temperature.exp(), t)
+
+
+class Cast(nn.Sequential):
+    def forward(self, f, t):
+        return self[0](f.float(), t)
+
+
+class ReadsByGru(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(1, 3, batch_first=True)
+
+    def forward(self, f, t):
+        return F.cross_entropy(self.gru(f[None, :, None])[0][0, -1], t)
+
+
+LOSSES = {
+    "a cast": lambda: lambda f, t: F.cross_entropy(f.float(), t),
+    "a cast to a type": lambda: lambda f, t: F.cross_entropy(f.to(torch.float32) * 1.1, t),
+    "made of classes": lambda: lambda f, t: -(F.one_hot(t, 3).float() / 7 * f.log_softmax(0)).sum(),
+    "weights of a margin": lambda: nn.MultiMarginLoss(weight=WEIGHT),
+    "a network": Critic,
+    "a network of a cast": lambda: Cast(Critic()),
+    "a recurrent network": ReadsByGru,
+    "one that makes room": lambda: (
+        lambda f, t: F.cross_entropy(
+            torch.zeros(3).index_copy(0, torch.tensor([2, 0, 1]), f.float()), t
+        )
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("name", LOSSES)
+def test_float32_inside_a_loss_is_float64_in_a_calculation_of_float64(name):
+    model = nn.Linear(3, 3)
+    with seed(5):
+        loss = LOSSES[name]()
+    found = output_gradient(model, X, Y, loss=loss)
+    right = loss.double() if isinstance(loss, nn.Module) else loss
+    if name == "weights of a margin":
+        right = nn.MultiMarginLoss(weight=WEIGHT.double())
+    f = F.linear(X, model.weight.double(), model.bias.double()).detach().requires_grad_()
+    with exactly():
+        sum(right(*pair) for pair in zip(f, Y, strict=True)).backward()
+    torch.testing.assert_close(found, f.grad, rtol=1e-12, atol=1e-14)
+
+
+def test_a_loss_that_computes_in_16_bits_is_told():
+    with pytest.warns(RoundingWarning, match="the loss computes in bfloat16 on the way"):
+        output_gradient(nn.Linear(3, 3), X, Y, loss=lambda f, t: F.cross_entropy(f.bfloat16(), t))
+
+
+def test_nothing_is_told_of_a_calculation_in_16_bits_that_was_asked_for():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        output_gradient(nn.Linear(3, 3), X, Y, loss=nn.CrossEntropyLoss(), dtype=torch.bfloat16)
+
+
+class Keeps:
+    """Keeps a mean of predictions in float32."""
+
+    def __init__(self, write):
+        self.mean, self.write = torch.zeros(3), write
+
+    def __call__(self, f, t):
+        self.write(self.mean, f.detach().float())
+        return F.cross_entropy(f - self.mean, t)
+
+
+WRITES = {
+    "in place": lambda mean, f: mean.mul_(0.9).add_(f),
+    "by a view": lambda mean, f: mean.view(-1)[:2].add_(f[:2]),
+    "past autograd": lambda mean, f: mean.data.add_(f),
+    "to places": lambda mean, f: mean.__setitem__(0, f[0]),
+    "by an operator": lambda mean, f: mean.__iadd__(f),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_what_a_loss_keeps_in_float32_is_seen(name):
+    with pytest.raises(LecoreError, match="changes from call to call"):
+        prediction_change(nn.Linear(3, 3), X, Y, learning_rate=0.1, loss=Keeps(WRITES[name]))
+
+
+def test_a_loss_that_wants_float32_is_taken_as_it_is():
+    def loss(f, t):
+        assert f.float().dtype == torch.float32
+        return F.cross_entropy(f, t)
+
+    model = nn.Linear(3, 3)
+    right = output_gradient(model, X, Y, loss=F.cross_entropy)
+    torch.testing.assert_close(output_gradient(model, X, Y, loss=loss), right)
