@@ -1,5 +1,6 @@
 """Kernels against gradients taken one by one, against each other, and against their limits."""
 
+import copy
 import math
 
 import numpy as np
@@ -155,3 +156,17 @@ def test_positions_are_summed_the_same_however_many_at_once(monkeypatch, at_once
     for other in (x, z):
         right = torch.einsum("icp,jkp->ijck", gradients(x), gradients(other))
         torch.testing.assert_close(empirical_ntk(network, x, other), right)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_what_torch_derives_from_a_type_stays_that_of_the_owner(dtype):
+    """Its epsilon of a norm is 10⁹ times smaller in float64, and inputs may be of its size."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.RMSNorm(3), nn.Linear(3, 2)).to(dtype)
+    x = (1e-4 * torch.randn(4, 3)).to(dtype)
+    owners = copy.deepcopy(network).double()
+    owners[0].eps = 2.0**-52 if dtype is torch.float64 else 2.0**-23
+    rows = torch.stack([gradients_one_by_one(owners, x.double(), c)[0] for c in (0, 1)])
+    kernel = empirical_ntk(network, x[:1])
+    torch.testing.assert_close(kernel[0, 0], rows @ rows.T, rtol=1e-10, atol=0)
+    assert network[0].eps is None

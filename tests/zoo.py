@@ -301,7 +301,8 @@ USUAL = {
     ),
     "layer and rms norm": (
         lambda c: nn.Sequential(
-            nn.LayerNorm((3, 4)), nn.Linear(4, 5), nn.RMSNorm(5), nn.Flatten(), nn.Linear(15, c)
+            nn.LayerNorm((3, 4)), nn.Linear(4, 5), nn.RMSNorm(5, eps=1e-6), nn.Flatten(),
+            nn.Linear(15, c),
         ),
         normal(3, 4),
     ),

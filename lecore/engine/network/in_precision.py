@@ -1,9 +1,9 @@
-"""The float32 inside a forward pass, in a calculation of float64."""
+"""What the type of its numbers means to a model, in a calculation of float64."""
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 
@@ -86,3 +86,14 @@ def cast_to(func: Any, args: Any, kwargs: Any) -> torch.dtype | None:
                 if given is dtype or given is _TENSORS[dtype]:
                     return dtype
     return None
+
+
+def keep_epsilons(copied: nn.Module, model: nn.Module) -> None:
+    """Let norms keep the epsilon that torch takes for the numbers of the model's owner.
+
+    Without one, ``nn.RMSNorm`` takes that of the type of its inputs, float32's for shorter ones.
+    """
+    owners = [p.dtype for p in model.parameters() if p.is_floating_point()]
+    for norm in copied.modules():
+        if isinstance(norm, nn.RMSNorm) and norm.eps is None and owners:
+            norm.eps = torch.finfo(torch.promote_types(owners[0], torch.float32)).eps

@@ -13,7 +13,7 @@ from lecore.engine.network.calling import called
 from lecore.engine.network.failures import joined
 from lecore.engine.network.flags import Precision, Products, fixed_flags
 from lecore.engine.network.holdings import holdings, left_as_found, state
-from lecore.engine.network.in_precision import InPrecision
+from lecore.engine.network.in_precision import InPrecision, keep_epsilons
 from lecore.engine.network.model_checks import (
     check_copy,
     check_gradient_hooks,
@@ -297,6 +297,7 @@ def snapshot(model: nn.Module, dtype: Precision | None = None) -> Snapshot:
             if not all_finite(parameter):
                 raise LecoreError(f"parameter {name!r} is not finite", "the training has diverged")
         check_copy(model, copied, private)
+        keep_epsilons(copied, model)
     return network
 
 
