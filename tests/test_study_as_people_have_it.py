@@ -171,3 +171,8 @@ def test_what_the_model_does_not_take_is_told_by_its_columns(name):
     with pytest.raises(LecoreError, match=words) as caught:
         Study(Named(), **({"train": (X, Y)} | GIVEN | given))
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_counts():
+    study = Study(nn.Linear(4, 3), (X, Y), **GIVEN)
+    assert study.influence(top=np.int64(2)).equals(study.influence(top=2))

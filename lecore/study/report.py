@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def write_report(
         import jinja2
 
     for name, number in (("top", top), ("shown", shown)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
             raise LecoreError(f"{name} must be a whole number above 0, not {number!r}")
     check_place(path)
     if store is not None and not isinstance(store, str | os.PathLike):

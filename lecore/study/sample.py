@@ -1,6 +1,7 @@
 """A study of some of its examples, for a first look at many."""
 
 import copy
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -28,7 +29,7 @@ def sampled(study: "Study", points: int) -> "Study":
     Raises:
         LecoreError: If that is no number of examples.
     """
-    if isinstance(points, bool) or not isinstance(points, int) or points < 1:
+    if isinstance(points, bool) or not isinstance(points, Integral) or points < 1:
         raise LecoreError(f"points must be a whole number above 0, not {points!r}")
     then = copy.copy(study)
     then.train = _some(study.train, points)

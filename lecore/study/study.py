@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from numbers import Integral
 from typing import Any, Literal
 
 import pandas as pd
@@ -185,9 +186,9 @@ class Study:
             A line a pair, with ``test``, ``train`` and ``influence``. Of each test example the
             helpers come first, from the strongest on, then the harmers up to the strongest.
         """
-        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        if isinstance(top, bool) or not isinstance(top, Integral) or top < 1:
             raise LecoreError(f"top must be a whole number above 0, not {top!r}")
-        strongest = Strongest(len(self.test), top)
+        strongest = Strongest(len(self.test), int(top))
         for start, block in self.influences():
             strongest.add(block, start)
         return strongest.frame()
