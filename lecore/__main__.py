@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def _told(error: Exception) -> int:
-    print(f"lecore: {error}", file=sys.stderr)
+    print("lecore:", " ".join(str(error).splitlines()), file=sys.stderr)
     return 2
 
 

@@ -20,7 +20,8 @@ class LecoreError(ValueError):
     def __str__(self) -> str:
         """One line: ``where: what; cure``."""
         place = f"{self.where}: " if self.where else ""
-        return f"{place}{self.what}" + (f"; {self.cure}" if self.cure else "")
+        told = f"{place}{self.what}" + (f"; {self.cure}" if self.cure else "")
+        return " ".join(told.splitlines())  # names and reasons of others may have several
 
 
 class DivergenceError(RuntimeError):

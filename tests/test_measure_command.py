@@ -143,3 +143,13 @@ def test_a_module_that_goes_elsewhere_takes_nothing_with_it(typed, tmp_path, nam
     status, _ = typed(f"somebodys_project:{name}", "--out", "it.html")
     assert status == 0
     assert (tmp_path / "it.html").exists()
+
+
+@pytest.mark.parametrize("kind", ["lecore.LecoreError", "OSError", "ValueError"])
+def test_a_message_of_several_lines_is_told_in_one(typed, tmp_path, kind):
+    text = f"import lecore\nraise {kind}('first\\nsecond')\n"
+    (tmp_path / "somebodys_project.py").write_text(text)
+    status, said = typed("somebodys_project:study", "--out", "report.html")
+    assert status == 2
+    assert len(said.err.splitlines()) == 1
+    assert "first" in said.err
