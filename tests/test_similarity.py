@@ -386,7 +386,8 @@ def precisions() -> list[str]:
 @pytest.fixture
 def float32_settings():
     def follow() -> None:
-        # leaves first, and only those the tests set: the rest follow a more general setting
+        # leaves first, and only those that are set: the rest follow a more general setting
+        torch.backends.cudnn.conv.fp32_precision = "none"  # torch.export sets it
         torch.backends.cuda.matmul.fp32_precision = "none"
         torch.backends.mkldnn.matmul.fp32_precision = "none"
         torch.backends.fp32_precision = "none"
