@@ -19,11 +19,7 @@ from torch.utils.data import (
 
 from lecore import LecoreError, Study
 from lecore.study.examples import examples
-
-N = 6
-X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
-Y = torch.arange(N) % 3
-GIVEN = {"loss": "cross_entropy", "learning_rate": 0.1}
+from tests.test_study_attacked import GIVEN, N, X, Y
 
 
 def unwritable(array):

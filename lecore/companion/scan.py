@@ -141,5 +141,7 @@ def scan(html: Path) -> list[str]:
                     text[max(0, quoted.start() - CALL) : quoted.end() + CALL]
                     for quoted in QUOTED.finditer(text)
                 )
-            faults += [f"{name} loads {a} from another host" for a in {*loads.findall(text)}]
+            faults += [
+                f"{name} loads {a} from another host" for a in sorted({*loads.findall(text)})
+            ]
     return faults

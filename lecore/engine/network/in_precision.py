@@ -93,7 +93,8 @@ def keep_epsilons(copied: nn.Module, model: nn.Module) -> None:
 
     Without one, ``nn.RMSNorm`` takes that of the type of its inputs, float32's for shorter ones.
     """
-    owners = [p.dtype for p in model.parameters() if p.is_floating_point()]
+    owners = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     for norm in copied.modules():
-        if isinstance(norm, nn.RMSNorm) and norm.eps is None and owners:
-            norm.eps = torch.finfo(torch.promote_types(owners[0], torch.float32)).eps
+        if isinstance(norm, nn.RMSNorm) and norm.eps is None:
+            double = owners == torch.float64
+            norm.eps = torch.finfo(torch.float64 if double else torch.float32).eps

@@ -12,6 +12,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from lecore.errors import LecoreError
 from lecore.seeding import seeded
+from lecore.studies.neighbours.calibration_error import check_labels
 
 NEWTON = 20
 """Steps of Newton's method at most."""
@@ -199,7 +200,7 @@ def frequency_error(logits: Tensor, labels: Tensor) -> float:
     Raises:
         LecoreError: If labels are no classes of the logits.
     """
-    _check_labels(labels, logits.shape[1])
+    check_labels(labels, logits.shape[1])
     stated = logits.detach().double().softmax(1).mean(0)
     there = F.one_hot(labels.long(), logits.shape[1]).double().mean(0)
     return float((stated - there).abs().max())
@@ -227,18 +228,10 @@ def _check(g: AddedLayers, logits: Tensor, labels: Tensor, penalty: float) -> No
         )
     if not bool(torch.isfinite(logits).all()):
         raise LecoreError("some logits are not finite", "look at the network's outputs")
-    _check_labels(labels, classes)
+    check_labels(labels, classes)
     if len(labels) == 0 or bool((labels == labels[0]).all()):
         raise LecoreError(
             "the calibration images are of one class", "calibrate on images of several classes"
         )
     if not 0 <= penalty < math.inf:
         raise LecoreError(f"penalty must be 0 or larger, not {penalty}")
-
-
-def _check_labels(labels: Tensor, classes: int) -> None:
-    whole = not (labels.is_floating_point() or labels.is_complex())
-    if not whole or not bool(((labels >= 0) & (labels < classes)).all()):
-        raise LecoreError(
-            f"labels are no classes of {classes}", f"give whole numbers from 0 to {classes - 1}"
-        )

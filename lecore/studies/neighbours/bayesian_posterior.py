@@ -13,6 +13,7 @@ from torch.func import functional_call, vmap
 from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError, extra
 from lecore.seeding import seeded
+from lecore.studies.neighbours.calibration_error import check_labels
 
 
 class Posterior(NamedTuple):
@@ -64,10 +65,7 @@ def last_layer_posterior(
     classes, units = network[-1].weight.shape
     if network[-1].bias is None:
         raise LecoreError("the last layer has no bias", "take nn.Linear with one")
-    if not bool(((labels >= 0) & (labels < classes)).all()):
-        raise LecoreError(
-            f"labels are no classes of {classes}", f"give whole numbers from 0 to {classes - 1}"
-        )
+    check_labels(labels, classes)
     if not 0 < precision < float("inf") or samples < 1:
         raise LecoreError(
             f"precision and samples must be positive, not {precision:g} and {samples}"

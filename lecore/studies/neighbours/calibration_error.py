@@ -4,10 +4,11 @@ A *score* is a probability that a network states, and a *hit* says whether what 
 Scores are calibrated if, among all predictions with a score of s, a part s are hits.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from lecore.errors import LecoreError
 
@@ -156,10 +157,15 @@ def check_logits(values: Array, labels: NDArray[np.int64]) -> None:
         )
     if not np.isfinite(values).all():
         raise LecoreError("some of these numbers are not finite", "look at the network's outputs")
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= values.shape[1]:
+    check_labels(labels, values.shape[1])
+
+
+def check_labels(labels: NDArray[Any] | Tensor, classes: int) -> None:
+    """Refuse labels that are not whole numbers from 0 to the number of classes less 1."""
+    given = labels.numpy(force=True) if isinstance(labels, Tensor) else labels
+    if given.dtype.kind not in "iu" or (given < 0).any() or (given >= classes).any():
         raise LecoreError(
-            f"labels are no classes of {values.shape[1]}",
-            f"give whole numbers from 0 to {values.shape[1] - 1}",
+            f"labels are no classes of {classes}", f"give whole numbers from 0 to {classes - 1}"
         )
 
 
