@@ -327,6 +327,7 @@ def test_a_small_picture_is_enlarged_and_a_large_one_cut_down():
 
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):
+    report._template.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     with pytest.raises(LecoreError, match=r'needs jinja2.*"lecore\[report\]"'):
         study().report(tmp_path / "report.html")
@@ -536,6 +537,7 @@ def test_a_tokenizer_that_fails_on_the_way_is_told(tmp_path, fails):
         one.report(tmp_path / "it.html", tokenizer=read)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int16])
 def test_classes_may_be_kept_as_any_numbers(tmp_path, kind):
     one = study()

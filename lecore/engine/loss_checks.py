@@ -1,6 +1,7 @@
 """Whether a loss is a function of one prediction and one target, and of nothing else."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,12 @@ from lecore.engine.network.graphs import leaves_behind, lowest_type
 from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
-from lecore.engine.one_example import gradient_by_autograd, gradients_at_once, of_one_example
+from lecore.engine.one_example import (
+    gradient_by_autograd,
+    gradients_at_once,
+    is_own,
+    of_one_example,
+)
 from lecore.engine.rounding import warn_half_precision
 from lecore.errors import LecoreError, in_short
 from lecore.identity.digests import Walk
@@ -58,7 +64,35 @@ def check_loss(
             writes, keeps something, or depends on weights.
     """
     _check_shapes(loss, len(prediction), targets)
-    own, first = targets.clone(), prediction.expand(len(targets), -1)
+    first = prediction.expand(len(targets), -1)
+    one, every, at_once = loss, None, True
+    if is_own(loss):  # a function of these two, as it was written
+        with suppress(Exception):  # told of its row below
+            every = gradients_at_once(loss, first, targets)
+    if every is None:
+        one, every, at_once = _tried(model, loss, first, targets, predict, owners)
+    bad = (~torch.isfinite(every).all(1)).nonzero()[:, 0].tolist()
+    if bad and targets.is_floating_point():
+        missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
+        bad = missing.tolist()
+    if bad:
+        raise LecoreError(
+            f"the loss has no finite gradient for the targets of {rows_named(bad)}",
+            "drop these rows or repair their targets",
+        )
+    return one, at_once
+
+
+def _tried(
+    model: nn.Module,
+    loss: Loss,
+    first: Tensor,
+    targets: Tensor,
+    predict: Callable[[Tensor], Tensor],
+    owners: torch.dtype | None,
+) -> tuple[Loss, Tensor, bool]:
+    """The loss of one example, its gradients at the first prediction, whether vmap gives them."""
+    own = targets.clone()
     with generators_left_alone():
         before, held = random_states(), _Held(loss)
         rows = _spread(targets, FEW)
@@ -86,17 +120,8 @@ def check_loss(
             "the loss does not depend on the prediction in a way that autograd sees",
             "let it keep the graph (no detach, item or numpy of the prediction)",
         )
-    bad = (~torch.isfinite(every).all(1)).nonzero()[:, 0].tolist()
-    if bad and targets.is_floating_point():
-        missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
-        bad = missing.tolist()
-    if bad:
-        raise LecoreError(
-            f"the loss has no finite gradient for the targets of {rows_named(bad)}",
-            "drop these rows or repair their targets",
-        )
     warn_half_precision(trial.lowest, first.dtype, "the loss")
-    return trial.loss, at_once
+    return trial.loss, every, at_once
 
 
 def rows_named(rows: list[int]) -> str:

@@ -31,8 +31,13 @@ def of_one_example(loss: Loss, lifted: bool = False, owners: torch.dtype | None 
         lifted: Whether its float32 is taken for float64.
         owners: As of :class:`~lecore.engine.network.in_precision.InPrecision`.
     """
-    own = any(loss is known for known in (cross_entropy, *NUMBER_LOSSES))
-    return loss if own or isinstance(loss, OneExample) else OneExample(loss, lifted, owners)
+    done = is_own(loss) or isinstance(loss, OneExample)
+    return loss if done else OneExample(loss, lifted, owners)
+
+
+def is_own(loss: Loss) -> bool:
+    """Whether it is one of :mod:`lecore.losses`, which are of one example."""
+    return any(loss is known for known in (cross_entropy, *NUMBER_LOSSES))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.resources import files
 from numbers import Integral
 from pathlib import Path
@@ -58,9 +59,7 @@ def write_report(
     store: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write :meth:`lecore.study.study.Study.report`, whose arguments these are."""
-    with extra("report"):
-        import jinja2
-
+    template = _template()
     for name, number in (("top", top), ("shown", shown)):
         if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
             raise LecoreError(f"{name} must be a whole number above 0, not {number!r}")
@@ -78,10 +77,6 @@ def write_report(
         | _similarities(study, shelves[0])
         | _labels(study, shelves[0], min(2 * top, len(study.train)))
     )
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(
-        files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
-    )
     html = template.render(
         name=type(study.model).__name__, settings=_settings(study), names=shelves[0].names,
         pictured=any(shelf.images is not None for shelf in shelves), trust=study.trust(),
@@ -97,6 +92,18 @@ def write_report(
         raise LecoreError(
             f"{path} cannot be written ({in_short(error)})", "choose another place"
         ) from error
+
+
+@cache
+def _template() -> Any:
+    """The page, compiled."""
+    with extra("report"):
+        import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(
+        files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
+    )
 
 
 def check_place(path: str | os.PathLike[str]) -> None:

@@ -8,6 +8,7 @@ refuses tensors that were computed, such as the weight of a pruned layer.
 import copy
 import functools
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -47,6 +48,7 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
     tensors = [thing for thing in held if isinstance(thing, Tensor)]
     memo: dict[int, Any] = {id(t): converted(t, convert, id(t) in registered) for t in tensors}
     memo |= {id(thing): thing for thing in held if type(thing) is object}  # sentinels
+    memo |= {id(thing): type(thing)() for thing in _empty(model)}
     named = [(memo[id(tensor)], vars(tensor)) for tensor in tensors if vars(tensor)]
     with torch.no_grad():  # else a scripted part would still send gradients to the old one
         (copied, named), memo = _deep_copy(model, named, memo)
@@ -66,6 +68,15 @@ def private_copy(model: nn.Module, convert: Cast) -> nn.Module:
             if child is not None and unwrapped(child) is not child:
                 module._modules[key] = _Bare(child)
     return copied
+
+
+def _empty(model: nn.Module) -> Iterator[Any]:
+    """The empty collections of modules, of hooks most of them, half of the work of ``deepcopy``."""
+    for module in model.modules():
+        for own in vars(module).values():
+            kept = type(own) in (OrderedDict, dict, set) and not own
+            if kept and not getattr(own, "__dict__", None):
+                yield own
 
 
 class _Bare(nn.Module):
