@@ -87,7 +87,7 @@ def test_linearisation_is_the_limit_with_slope_one(name):
 
 
 @given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 100))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_tiles_do_not_matter(shape, seed):
     generator = torch.Generator().manual_seed(seed)
     model = models.two_layer(2, 8, seed=seed)

@@ -54,7 +54,7 @@ CALLS = {
 }
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_call_leaves_all_as_it_was(name, call):
@@ -78,6 +78,7 @@ def test_gradients_and_modes_of_the_model_stay(call):
     assert not differences(before, world(model, x, case.y))
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("call", CALLS)
 def test_random_numbers_go_on_as_if_nothing_had_been(call):
     case = problem("attention", 3)
@@ -111,7 +112,7 @@ def elsewhere(name, call):
     return CALLS[call](case.model(), case.x, case.y)
 
 
-@pytest.mark.every(12)
+@pytest.mark.every(24)
 @pytest.mark.parametrize("where", CIRCUMSTANCES)
 @pytest.mark.parametrize("call", ["empirical_ntk", "in threads", "prediction_change",
                                   "linearized_change", "output_gradient"])  # fmt: skip

@@ -115,7 +115,7 @@ def forward(self: nn.Module, x: Tensor) -> Tensor:
     return self.head(ENDS[self.end](x))
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.reuse, Phase.generate])  # read unshrunk
+@settings(max_examples=10, deadline=None, phases=[Phase.reuse, Phase.generate])  # read unshrunk
 @given(
     plan=PLAN,
     again=st.booleans(),

@@ -177,7 +177,7 @@ KINDS = {
 }
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize(
     ("kind", "network"),
@@ -319,6 +319,7 @@ TILES = {
 }
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     "tiles",
     [pytest.param(n, marks=[pytest.mark.processes] * (n == "processes")) for n in TILES],
@@ -589,6 +590,7 @@ def test_what_cannot_be_copied_is_refused_and_nothing_is_changed(name):
     assert now == before
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_model_optimiser_and_random_states_stay(kind):
     given, optimizer = fitted(kind)

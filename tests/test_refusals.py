@@ -184,6 +184,7 @@ MIXED = {
 }  # fmt: skip
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", MIXED)
 def test_networks_that_mix_the_batch_are_refused(name):
     build, layer = MIXED[name]
@@ -628,7 +629,7 @@ LOSSES = {
 }  # fmt: skip
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_of_one_example(name):
     loss, y, right = LOSSES[name]

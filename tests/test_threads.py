@@ -80,7 +80,7 @@ def client():
         yield client
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_threads_give_what_one_gives(name, measure):

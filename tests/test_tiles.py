@@ -203,7 +203,14 @@ def test_jobs_give_the_same_matrix(tmp_path, backend):
     assert here == {backend == "threads"}
 
 
-@pytest.mark.parametrize("tiles", [Tiles(), Tiles(jobs=2), Tiles(jobs=2, backend="processes")])
+@pytest.mark.parametrize(
+    "tiles",
+    [
+        Tiles(),
+        Tiles(jobs=2),
+        pytest.param(Tiles(jobs=2, backend="processes"), marks=pytest.mark.processes),
+    ],
+)
 def test_errors_keep_their_type(tiles):
     with pytest.raises(ZeroDivisionError, match="this tile fails"):
         compute(Products(fails_at=(0, 0)), 4, 4, tiles)
