@@ -1,6 +1,7 @@
 """The committed reference results against the paper's tables, and the shape of the real claims."""
 
 import json
+import re
 from collections import defaultdict
 from itertools import groupby
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from lecore.companion import claims, project
 from lecore.companion.records import key
+from lecore.companion.reference_runs import reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,9 +52,9 @@ def test_every_cell_of_the_papers_tables_has_a_record(number, chapter):
 
 
 def test_reference_verdicts_are_the_expected_ones():
-    reference = claims.reference_results(ROOT)
-    assert reference
-    assert not [r.id for r in reference.values() if r.changed or r.expected is None]
+    found = claims.reference_results(ROOT)
+    assert found
+    assert not [r.id for r in found.values() if r.changed or r.expected is None]
 
 
 def test_the_claims_are_in_order():
@@ -72,3 +74,22 @@ def test_every_claim_of_a_written_chapter_has_an_expectation():
 def test_nothing_made_or_downloaded_is_in_the_book():
     suffixes = {path.suffix for path in (ROOT / "book").rglob("*") if path.is_file()}
     assert suffixes <= {".md", ".yml", ".json", ".bib", ".css", ".js"}
+
+
+GLUED = re.compile(r"\{glue:text\}`(?:([\w/-]+)\.md::)?reference-([\w-]+)(?::[^`]*)?`")
+TYPED = re.compile(r"(.{,60})\bn = (\d+)\b", re.S)
+
+
+def test_a_typed_number_of_runs_is_that_of_the_record_before_it():
+    seen = []
+    for page in (ROOT / "book").rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for glued in GLUED.finditer(text):
+            above = ROOT / "book" if "/" in (glued[1] or "") else page.parent
+            chapter = (above / (glued[1] or page.stem)).relative_to(ROOT / "book").as_posix()
+            n = reference(chapter).get(glued[2], {}).get("n")
+            typed = TYPED.match(text, glued.end())
+            if n is not None and typed and "{glue:" not in typed[1]:
+                seen.append((page.name, glued[2], int(typed[2]), n))
+    assert len(seen) > 8
+    assert [one for one in seen if one[2] != one[3]] == []
