@@ -31,21 +31,26 @@ def specification(
     Returns:
         The specification, validated.
     """
-    chart = alt.concat(*panels, columns=columns, spacing=28).resolve_scale(
-        color="independent", size="independent", strokeDash="independent", shape="independent"
-    )
-    chart = chart.configure(background="transparent", aria=False, font="inherit")
-    chart = chart.configure_view(stroke=None)
     text = {"labelColor": TEXT, "titleColor": TEXT, "titleFontWeight": "normal"}
     sizes = {"labelFontSize": 12, "titleFontSize": 13}
-    chart = chart.configure_axis(
-        **text, **sizes, grid=False, domainColor=TEXT, domainOpacity=0.4, tickColor=TEXT,
-        tickOpacity=0.4,
+    look = alt.Config(
+        background="transparent", aria=False, font="inherit",
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(
+            **text, **sizes, grid=False, domainColor=TEXT, domainOpacity=0.4, tickColor=TEXT,
+            tickOpacity=0.4,
+        ),
+        axisY=alt.AxisConfig(minExtent=48),  # the page's font is wider than the one measured
+        legend=alt.LegendConfig(**text, **sizes),
+        title=alt.TitleConfig(color=TEXT, fontSize=14, fontWeight="normal", anchor="start"),
+        text=alt.MarkConfig(color=TEXT, fontSize=12),
     )  # fmt: skip
-    chart = chart.configure_axisY(minExtent=48)  # the page's font is wider than the one measured
-    chart = chart.configure_legend(**text, **sizes)
-    chart = chart.configure_title(color=TEXT, fontSize=14, fontWeight="normal", anchor="start")
-    chart = chart.configure_text(color=TEXT, fontSize=12)
+    scales = dict.fromkeys(["color", "size", "strokeDash", "shape"], "independent")
+    # all at once: each method of a chart would copy it with its data, for seconds
+    chart = alt.concat(
+        *panels, columns=columns, spacing=28, config=look,
+        resolve=alt.Resolve(scale=alt.ScaleResolveMap(**scales)),
+    )  # fmt: skip
     spec: dict[str, Any] = chart.to_dict()
     for layer in (layer for panel in spec["concat"] for layer in panel.get("layer", [])):
         if layer["encoding"].get("text", {}).get("field") == "said":

@@ -14,6 +14,8 @@ def kernel_environment(root: Path, build: Path, jobs: int) -> Iterator[None]:
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     wanted = {"PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUTF8": "1"}
+    # pages do not show progress bars, and each line of one is a message to us
+    wanted |= {"TQDM_DELAY": "10", "TQDM_MININTERVAL": "10"}
     runs = Path(os.environ.get("LECORE_RUNS") or build / "runs")
     wanted["LECORE_RUNS"] = str(runs.absolute())  # the kernels start in other folders
     if jobs > 1 or "OMP_NUM_THREADS" not in os.environ:

@@ -175,6 +175,7 @@ def figure(name: str, fig: Any, chart: Mapping[str, Any] | None = None) -> None:
     svg, png = io.BytesIO(), io.BytesIO()
     with plt.rc_context({"svg.hashsalt": name}):  # the same picture is the same file
         fig.savefig(svg, format="svg", metadata={"Title": name, "Date": None})
+    fig.set_layout_engine("none")  # as laid out for the first, in two thirds of the time
     fig.savefig(png, format="png", metadata={"Title": name})
     plt.close(fig)
     bundle: dict[str, Any] = {} if chart is None else {VEGA_LITE: dict(chart)}

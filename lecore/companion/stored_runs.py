@@ -169,8 +169,14 @@ class _Clock:
 
 
 def _origin(run: Any, device: str, clock: _Clock) -> dict[str, Any]:
+    times = {"started": clock.started, "seconds": clock.seconds}
+    return {"run": changed_settings(run)} | times | _made_by(device)
+
+
+@lru_cache
+def _made_by(device: str) -> dict[str, Any]:
+    """What makes all runs of this process, whose code was read when it began."""
     return {
-        "run": changed_settings(run), "started": clock.started, "seconds": clock.seconds,
         "device": provenance.device_name(device), "versions": provenance.versions(),
         "commit": provenance.commit(project.project_root()),
     }  # fmt: skip

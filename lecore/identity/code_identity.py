@@ -92,18 +92,24 @@ def source_digest(module: str) -> str:
         if name in seen or not path.is_file():
             continue
         seen.add(name)
-        code = compile(
-            path.read_bytes(), name, "exec", dont_inherit=True
-        )  # `ast` isn't for threads
-        digest.update(f"{name}\0{_plain(code)!r}\0".encode())
-        for part in all_code(code):
-            steps = instructions(part)
-            for (_, names), (operation, home) in itertools.pairwise(steps):
-                if operation == "IMPORT_NAME" and home.partition(".")[0] == "lecore":
-                    inner = [f"{home}.{name}" for name in names or ()]
-                    found = [name for name in inner if _source(name).is_file()]
-                    pending += found if found and len(found) == len(inner) else [home, *found]
+        text, imported = _module(name, path.read_bytes())
+        digest.update(text)
+        pending += imported
     return digest.hexdigest()
+
+
+@cache
+def _module(name: str, source: bytes) -> tuple[bytes, list[str]]:
+    """What a module of this package does, and what of the package it imports."""
+    code = compile(source, name, "exec", dont_inherit=True)  # `ast` isn't for threads
+    imported: list[str] = []
+    for part in all_code(code):
+        for (_, names), (operation, home) in itertools.pairwise(instructions(part)):
+            if operation == "IMPORT_NAME" and home.partition(".")[0] == "lecore":
+                inner = [f"{home}.{name}" for name in names or ()]
+                found = [name for name in inner if _source(name).is_file()]
+                imported += found if found and len(found) == len(inner) else [home, *found]
+    return f"{name}\0{_plain(code)!r}\0".encode(), imported
 
 
 @lru_cache(maxsize=4096)

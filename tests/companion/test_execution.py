@@ -21,6 +21,7 @@ import pytest
 from jupyter_client.connect import LocalPortCache
 
 from lecore.companion import execution
+from lecore.companion.kernel_environment import kernel_environment
 
 from .conftest import Command
 
@@ -64,6 +65,13 @@ def test_a_port_that_others_took_ends_no_kernel(
         monkeypatch.setattr(LocalPortCache, "find_available_port", lambda *_: taken)
         done = command("run", "second")
     assert done.exit_code == 0, done.output
+
+
+def test_progress_bars_of_seconds_print_nothing(tmp_path: Path) -> None:
+    bars = "from tqdm import tqdm\nfor _ in tqdm(range(3)): list(tqdm(range(3), leave=False))"
+    with kernel_environment(tmp_path, tmp_path, jobs=1):
+        done = subprocess.run([sys.executable, "-c", bars], capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 def test_a_folder_too_long_for_sockets_is_no_hindrance(

@@ -43,12 +43,16 @@ class Problem(NamedTuple):
         return self.primary, ones, self.auxiliary, zeros
 
 
-def clustering_problems(images: Images, *, device: str = "cpu") -> dict[str, Problem]:
+def clustering_problems(
+    images: Images, *, per_class: int = 500, auxiliary_size: int = 1000, device: str = "cpu"
+) -> dict[str, Problem]:
     """The paper's images of its pairs of digits, by the name of the pair.
 
     Args:
         images: A set with classes 0 to 9; which of its images are taken says
             :func:`~lecore.studies.he_su.problems.he_su_sample`.
+        per_class: Images of each primary class, at most.
+        auxiliary_size: Images of the auxiliary classes together.
         device: Where to compute.
 
     Raises:
@@ -58,7 +62,10 @@ def clustering_problems(images: Images, *, device: str = "cpu") -> dict[str, Pro
     def values(pixels: Pixels) -> Tensor:
         return torch.tensor(scaled(pixels), device=device).flatten(1)
 
-    samples = {pair: he_su_sample(images, *classes) for pair, classes in MNIST_PAIRS.items()}
+    samples = {
+        pair: he_su_sample(images, *classes, per_class=per_class, auxiliary_size=auxiliary_size)
+        for pair, classes in MNIST_PAIRS.items()
+    }
     return {
         pair: Problem(values(sample.primary), values(sample.auxiliary), sample.subclass)
         for pair, sample in samples.items()
