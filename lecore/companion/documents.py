@@ -205,6 +205,9 @@ def yaml_value(text: str, path: Path, schema: dict[str, Any] | None = None) -> A
         LecoreError: With the file and the key.
     """
     try:
+        for event in yaml.parse(text, _Loader):
+            if isinstance(event, yaml.AliasEvent):
+                raise yaml.YAMLError(f"aliases are not taken here {event.start_mark}")
         value = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, LecoreError):
@@ -273,14 +276,8 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML's safe loader, which refuses what a reader of the file would not see."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "aliases are not taken here", mark)
-        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         mapping = super().construct_mapping(node, deep=deep)
