@@ -4,6 +4,9 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,6 +23,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="all cases of all tables")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of files without a test of processes, make processes need not import what they import."""
+    if config.getoption("markexpr") != "processes" or collection_path.suffix != ".py":
+        return None
+    return "mark.processes" not in collection_path.read_text(encoding="utf-8") or None
+
+
+DEAR = ("forks", "browser")
+"""Fixtures whose tests stay together with ``--dist loadgroup``, so that they are made once."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest test begins first, so that nobody waits for it at the end.
 
@@ -27,6 +41,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     all of them with ``--thorough``.
     """
     items.sort(key=lambda item: "longest" not in item.keywords)
+    for item in items:
+        for name in set(DEAR) & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(name))
     if config.getoption("thorough") or any("::" in argument for argument in config.args):
         return  # who names a test wants it
     seen: Counter[str] = Counter()
@@ -49,3 +66,18 @@ def seeded() -> None:
         from lecore.seeding import seed_all
 
         seed_all(0)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServerContext]:
+    """Processes are forked from one that has imported torch, those of loky and Dask too."""
+    from joblib.externals.loky.backend.context import set_start_method
+
+    from tests.forked import fork_server
+
+    server = fork_server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD", "forkserver")
+        set_start_method("forkserver", force=True)
+        yield server
+        set_start_method(None, force=True)
