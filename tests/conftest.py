@@ -30,7 +30,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return "mark.processes" not in collection_path.read_text(encoding="utf-8") or None
 
 
-DEAR = ("forks", "browser", "installed")
+DEAR = ("forks", "browser", "installed", "built")
 """Fixtures whose tests stay together with ``--dist loadgroup``, so that they are made once."""
 
 
