@@ -34,6 +34,7 @@ DEAR = ("forks", "browser", "installed", "built")
 """Fixtures whose tests stay together with ``--dist loadgroup``, so that they are made once."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest test begins first, so that nobody waits for it at the end.
 
