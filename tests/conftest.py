@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -30,11 +31,34 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return "mark.processes" not in collection_path.read_text(encoding="utf-8") or None
 
 
-DEAR = ("forks", "browser", "installed", "built")
-"""Fixtures whose tests stay together with ``--dist loadgroup``, so that they are made once."""
+TOGETHER = {
+    "test_browser": "a browser", "test_scorecard_filters": "a browser",
+    "test_book": "a book", "test_printing": "a book", "test_installation": "a book",
+    "test_rerun": "a wheel",
+}  # fmt: skip
+"""Files of ``companion/`` whose tests of processes share what is dear to make; all files of this
+folder share processes to fork from."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of processes that share something are run by one worker.
+
+    For that there is ``--dist loadgroup``, but pytest-xdist 3.8 finds no groups with pytest 9.2.
+    """
+    if config.getoption("markexpr") != "processes" or config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.split("::")[0])
+            own = TOGETHER.get(file.stem, nodeid)
+            return own if file.parent.name == "companion" else "processes to fork from"
+
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest test begins first, so that nobody waits for it at the end.
 
@@ -42,9 +66,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     all of them with ``--thorough``.
     """
     items.sort(key=lambda item: "longest" not in item.keywords)
-    for item in items:
-        for name in set(DEAR) & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(name))
     if config.getoption("thorough") or any("::" in argument for argument in config.args):
         return  # who names a test wants it
     seen: Counter[str] = Counter()
