@@ -43,10 +43,10 @@ unit: $(INSTALLED)
 
 thorough: $(INSTALLED)
 	$(BIN)/pytest $(UNIT) --thorough
-	$(BIN)/pytest -n 2 --dist worksteal -m processes --thorough
+	$(BIN)/pytest -n 2 --dist loadscope -m processes --thorough
 
 processes: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist worksteal -m processes
+	$(BIN)/pytest -n 2 --dist loadscope -m processes
 
 coverage: $(INSTALLED)
 	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90

@@ -537,31 +537,25 @@ def test_code_that_may_use_anything_is_refused():
             digest(made(f"def thing(f, t): return {call}"))
 
 
-ELSEWHERE = """
-from test_identity import CLASS, DIFFERENT, LOSS, NETWORKS, WRAPPED, made
-from lecore.identity.digests import digest
-from lecore.identity.finished_work import identify
-
-for name in ("closure", "set", "cycle of closures", "dataclass", "bound method", "vmapped"):
-    print(digest(DIFFERENT[name][0]))
-print(digest(frozenset({"a", ("b", 1), "c"})), digest(made(LOSS)), digest(made(CLASS)))
-print(digest(made(WRAPPED)))
-for name in ("hook", "patched layer", "weight norm", "lambda attribute"):
-    print(identify(by="lecore.losses", model=NETWORKS[name]()))
-"""
+def seen():
+    """What must be the same in every process, whatever its order of sets."""
+    things = ("closure", "set", "cycle of closures", "dataclass", "bound method", "vmapped")
+    of = [DIFFERENT[name][0] for name in things]
+    of += [frozenset({"a", ("b", 1), "c"}), *map(made, (LOSS, CLASS, WRAPPED))]
+    networks = ("hook", "patched layer", "weight norm", "lambda attribute")
+    known = [identify(by="lecore.losses", model=NETWORKS[name]()) for name in networks]
+    return repr([*map(digest, of), *known])
 
 
 @pytest.mark.processes
 def test_other_processes_see_the_same():
-    here = Path(__file__).parent
-
-    def seen(seed):
-        return subprocess.run(
-            [sys.executable, "-c", ELSEWHERE], cwd=here, text=True, stdout=subprocess.PIPE,
-            check=True, env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(here.parent)},
-        ).stdout  # fmt: skip
-
-    assert seen("1") == seen("2")
+    here, hashes = Path(__file__).parent, "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", "import test_identity; print(test_identity.seen())"],
+        cwd=here, text=True, stdout=subprocess.PIPE, check=True,
+        env=os.environ | {"PYTHONHASHSEED": hashes, "PYTHONPATH": str(here.parent)},
+    ).stdout  # fmt: skip
+    assert elsewhere == seen() + "\n"
 
 
 def test_the_error_names_what_differs_and_the_cure():

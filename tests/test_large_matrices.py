@@ -1,5 +1,6 @@
 """Costs and losses of large matrices."""
 
+import multiprocessing
 from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
@@ -56,7 +57,8 @@ def test_a_tile_that_is_being_written_is_not_finished(tmp_path):
 
 
 @pytest.mark.processes
-def test_a_killed_run_leaves_tiles_that_the_next_one_keeps(tmp_path):
+def test_a_killed_run_leaves_tiles_that_the_next_one_keeps(forks, tmp_path, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forks)  # not started anew
     tiles = Tiles(store=tmp_path / "kernel", shape=(2, 2))
     kept = study.killed_run(NETWORK, X, tiles, after=3)
     assert 3 <= kept == study.finished_tiles(tiles.store) < 120

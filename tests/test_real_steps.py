@@ -315,20 +315,29 @@ def fitted(kind="NAdam", steps=3):
 TILES = {
     "tiles": Tiles(shape=(2, 3)),
     "threads": Tiles(shape=(1, 2), jobs=2),
-    "processes": Tiles(shape=(2, 4), jobs=2, backend="processes"),
 }
+OF_MANY_KINDS = pytest.mark.parametrize(
+    "kind", ["NAdam", "a user's own", "one that holds another", "hooked"]
+)
 
 
 @pytest.mark.every(2)
-@pytest.mark.parametrize(
-    "tiles",
-    [pytest.param(n, marks=[pytest.mark.processes] * (n == "processes")) for n in TILES],
-)
-@pytest.mark.parametrize("kind", ["NAdam", "a user's own", "one that holds another", "hooked"])
+@pytest.mark.parametrize("tiles", TILES)
+@OF_MANY_KINDS
 def test_any_cut_gives_the_same(kind, tiles):
     given, optimizer = fitted(kind)
     whole = prediction_change(*given, optimizer=optimizer)
     assert torch.equal(prediction_change(*given, optimizer=optimizer, tiles=TILES[tiles]), whole)
+
+
+@OF_MANY_KINDS
+@pytest.mark.processes
+@pytest.mark.usefixtures("forks")
+def test_processes_give_the_same(kind):
+    given, optimizer = fitted(kind)
+    whole = prediction_change(*given, optimizer=optimizer)
+    tiles = Tiles(shape=(2, 4), jobs=2, backend="processes")
+    assert torch.equal(prediction_change(*given, optimizer=optimizer, tiles=tiles), whole)
 
 
 CIRCUMSTANCES = {

@@ -1,15 +1,14 @@
 """Matrices on disk: interrupted, resumed, damaged, refused."""
 
 import errno
+import importlib
 import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from lecore import empirical_ntk, linearized_change, prediction_change  # noqa: 
 from lecore.engine.tiling.stores import open_matrix  # noqa: E402
 from lecore.engine.tiling.tiles import Tiles  # noqa: E402
 from lecore.errors import LecoreError  # noqa: E402
+from tests.forked import forked  # noqa: E402
 
 FULL = Products().loop(9, 9).numpy()
 
@@ -68,6 +68,7 @@ def test_any_cut_gives_the_same_matrix(tmp_path_factory, rows, columns, shape, t
 
 @pytest.mark.parametrize("tiles", [{}, {"jobs": 2}, {"jobs": 2, "backend": "processes"}])
 @pytest.mark.processes
+@pytest.mark.usefixtures("forks")
 def test_every_way_to_compute_gives_the_same_matrix(store, tiles):
     tile = Products((2, 2), symmetric=True)
     matrix = compute(tile, 9, 9, Tiles(store=store, shape=(4, 4), **tiles))
@@ -116,44 +117,35 @@ def test_an_error_or_an_interrupt_loses_only_the_tile_in_hand(store, folder):
     assert len(calls(folder)) == 11
 
 
-RUN = """
-import os, sys, time
-from pathlib import Path
-from test_tiles import Products, compute
-from lecore.engine.tiling.tiles import Tiles
+def write(store, folder, hanging):
+    """Compute into a store; with a file to touch, hang in the middle of it."""
+    flushes, flush = 0, os.fsync
 
-flushes, flush = 0, os.fsync
+    def hang(file):
+        nonlocal flushes
+        flushes += 1
+        if flushes == 15:  # checksums, chunks and marks in turn, after those of the array
+            hanging.touch()
+            time.sleep(3)  # an interrupt waits for the thread that writes
+        flush(file)
 
-def hang(file):
-    global flushes
-    flushes += 1
-    if flushes == 15:  # checksums, chunks and marks in turn, after those of the array
-        Path(sys.argv[3]).touch()
-        time.sleep(3)
-    flush(file)
-
-if sys.argv[3] != "-":
-    os.fsync = hang
-compute(Products(calls=Path(sys.argv[2])), 9, 9, Tiles(store=sys.argv[1], shape=(3, 3)))
-"""
+    if hanging is not None:
+        os.fsync = hang
+    compute(Products(calls=folder), 9, 9, Tiles(store=store, shape=(3, 3)))
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 1)])
 @pytest.mark.processes
-def test_a_killed_run_goes_on_where_it_was(tmp_path, store, folder, end):
-    hanging = tmp_path / "hanging"
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, store, folder, hanging],
-        cwd=Path(__file__).parent,
-        stderr=subprocess.PIPE,
-    )
+def test_a_killed_run_goes_on_where_it_was(forks, tmp_path, store, folder, end, code):
+    hanging, said = tmp_path / "hanging", tmp_path / "said"
+    process = forked(forks, said, write, store, folder, hanging)
     while not hanging.exists():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
-    process.send_signal(end)
-    errors = process.communicate()[1].decode()
-    assert process.returncode == -end
-    assert ("KeyboardInterrupt" in errors) == (end == signal.SIGINT)
+    os.kill(process.pid, end)
+    process.join()
+    assert process.exitcode == code
+    assert ("KeyboardInterrupt" in said.read_text()) == (end == signal.SIGINT)
     done = marks(store)
     assert 0 < len(done) < 9
     before = calls(folder)
@@ -336,11 +328,12 @@ def test_a_full_disk_is_explained(store, folder, monkeypatch, flushes):
     assert len(calls(folder)) - before == 9 - done
 
 
-@pytest.mark.processes
-def test_a_missing_zarr_is_explained():
-    script = "import sys; sys.modules['zarr'] = None; import lecore.engine.tiling.stores"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert run.stderr.strip().endswith('needs Zarr: pip install "lecore[scale]"')
+def test_a_missing_zarr_is_explained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    for name in ("stores", "store_files"):
+        monkeypatch.delitem(sys.modules, f"lecore.engine.tiling.{name}")
+    with pytest.raises(ImportError, match=r'needs Zarr: pip install "lecore\[scale\]"$'):
+        importlib.import_module("lecore.engine.tiling.stores")
 
 
 def test_exchanged_chunks_of_one_tile_are_noticed(store, monkeypatch):
@@ -393,19 +386,20 @@ def test_a_matrix_in_work_is_not_called_complete(store):
     assert zarr.open_array(store, mode="r").attrs["complete"] is True
 
 
+@pytest.mark.every(3)
+@pytest.mark.parametrize("trial", range(6))
 @pytest.mark.processes
-def test_several_writers_begin_and_fill_one_store(tmp_path):
+def test_several_writers_begin_and_fill_one_store(tmp_path, trial):
     def write(store):
         return compute(Products(seconds=0.001), 9, 9, Tiles(store=store, shape=(2, 2)))[:]
 
-    for trial in range(5):
-        with ThreadPoolExecutor(6) as pool:
-            store = tmp_path / str(trial) / "matrix"
-            for matrix in pool.map(write, [store] * 6):
-                assert np.array_equal(matrix, FULL)
-        assert np.array_equal(open_matrix(store)[:], FULL)
-        assert [path.name for path in store.parent.iterdir()] == ["matrix"]
-        assert not list(store.rglob(".*"))
+    store = tmp_path / "results" / "matrix"
+    with ThreadPoolExecutor(6) as pool:
+        for matrix in pool.map(write, [store] * 6):
+            assert np.array_equal(matrix, FULL)
+    assert np.array_equal(open_matrix(store)[:], FULL)
+    assert [path.name for path in store.parent.iterdir()] == ["matrix"]
+    assert not list(store.rglob(".*"))
 
 
 def test_of_writers_of_different_matrices_one_wins(tmp_path):
@@ -425,8 +419,9 @@ def test_of_writers_of_different_matrices_one_wins(tmp_path):
 
 
 @pytest.mark.processes
-def test_processes_share_a_new_store(store, folder):
-    command = [sys.executable, "-c", RUN, store, folder, "-"]
-    runs = [subprocess.Popen(command, cwd=Path(__file__).parent) for _ in range(2)]
-    assert [run.wait() for run in runs] == [0, 0]
+def test_processes_share_a_new_store(forks, tmp_path, store, folder):
+    runs = [forked(forks, tmp_path / f"{i}.txt", write, store, folder, None) for i in range(2)]
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0]
     assert np.array_equal(open_matrix(store)[:], FULL)

@@ -68,7 +68,7 @@ def same(one: torch.Tensor, other: torch.Tensor) -> None:
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(forks):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -105,6 +105,7 @@ def test_threads_give_it_again_and_again():
 @pytest.mark.parametrize("measure", ["kernel of two sets", "step"])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.processes
+@pytest.mark.usefixtures("forks")
 def test_processes_give_what_one_gives(name, measure):
     model, x, y = network(name, 6)
     alone = MEASURES[measure](model, x, y, Tiles())

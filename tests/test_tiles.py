@@ -1,11 +1,10 @@
 """Matrices in tiles against entry-by-entry loops, however they are cut and wherever they run."""
 
 import errno
+import importlib
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ import lecore.engine.tiling.workers
 from lecore.engine.tiling.cuts import TileCost, largest_tile
 from lecore.engine.tiling.tiles import Tiles, compute_tiles
 from lecore.errors import LecoreError
+from tests.forked import forked
 
 
 @dataclass(frozen=True)
@@ -191,16 +191,22 @@ def test_every_job_has_tiles_even_if_one_would_hold_all(tmp_path, symmetric):
     assert 4 <= len(calls(tmp_path)) <= 6
 
 
-@pytest.mark.parametrize(
-    "backend", ["threads", pytest.param("processes", marks=pytest.mark.processes)]
-)
-def test_jobs_give_the_same_matrix(tmp_path, backend):
-    tile = Products((2, 2), symmetric=True, calls=tmp_path)
+def where_jobs_compute(folder, backend):
+    """Which processes computed the tiles, once the matrix was found right."""
+    tile = Products((2, 2), symmetric=True, calls=folder)
     matrix = compute(tile, 10, 10, Tiles(jobs=2, backend=backend, shape=(3, 3)))
     assert torch.equal(matrix, tile.loop(10, 10))
-    assert len(calls(tmp_path)) == 10
-    here = {int(file.name.split()[1]) == os.getpid() for file in tmp_path.iterdir()}
-    assert here == {backend == "threads"}
+    assert len(calls(folder)) == 10
+    return {int(file.name.split()[1]) for file in folder.iterdir()}
+
+
+def test_threads_give_the_same_matrix(tmp_path):
+    assert where_jobs_compute(tmp_path, "threads") == {os.getpid()}
+
+
+@pytest.mark.processes
+def test_processes_give_the_same_matrix(forks, tmp_path):
+    assert os.getpid() not in where_jobs_compute(tmp_path, "processes")
 
 
 @pytest.mark.parametrize(
@@ -229,23 +235,21 @@ class Deadly:
 
 @pytest.mark.filterwarnings("ignore:A worker stopped while some jobs:UserWarning")
 @pytest.mark.processes
-def test_dead_processes_are_explained():
+def test_dead_processes_are_explained(forks):
     with pytest.raises(LecoreError, match=r"for lack of memory; .*take fewer jobs"):
         compute(Deadly(), 4, 4, Tiles(jobs=2, backend="processes"))
 
 
+def die_in_a_task_folder(temporary):
+    tempfile.tempdir = temporary
+    with lecore.engine.tiling.workers.task_folder():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.processes
-def test_folders_of_killed_processes_are_removed_by_the_next_run(tmp_path, monkeypatch):
+def test_folders_of_killed_processes_are_removed_by_the_next_run(forks, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    script = (
-        "import os; from lecore.engine.tiling.workers import task_folder\n"
-        "with task_folder(): os.kill(0, 9)"
-    )
-    root = str(Path(__file__).parents[1])
-    subprocess.run(
-        [sys.executable, "-c", script.replace("kill(0", "kill(os.getpid()")],
-        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": root}, check=False,
-    )  # fmt: skip
+    forked(forks, tmp_path / "said", die_in_a_task_folder, str(tmp_path)).join()
     (left,) = tmp_path.glob("lecore-*")
     host, _, started = left.name.split("-")[1:4]
     kept = {
@@ -313,7 +317,7 @@ def test_results_on_the_gpu():
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(forks):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -385,39 +389,36 @@ def test_a_result_that_died_with_its_worker_is_waited_for():
         lecore.engine.tiling.workers._result(Future())
 
 
+def run_of_dask(name, *options):
+    """What ``dask scheduler`` and ``dask worker`` do."""
+    command = importlib.import_module(f"distributed.cli.dask_{name}").main
+    command(options, standalone_mode=False)
+
+
 @pytest.fixture
-def own_cluster(monkeypatch):
+def own_cluster(forks, tmp_path, monkeypatch):
     """One that a test may kill: a scheduler and a worker without a nanny."""
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(lecore.engine.tiling.workers, "PATIENCE", 2.0)
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parent)])
-    environment = os.environ | {"PYTHONPATH": path}
+    file = tmp_path / "scheduler.json"
 
-    def start(*command):
-        return subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli." + command[0], *command[1:]],
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+    def start(name, *options):
+        options = ["--scheduler-file", str(file), "--no-dashboard", *options]
+        return forked(forks, tmp_path / f"{name}.txt", run_of_dask, name, *options)
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = f"{folder}/scheduler.json"
-        options = ["--scheduler-file", file, "--no-dashboard"]
-        scheduler = start("dask_scheduler", *options, "--port", "0")
-        worker = start(
-            "dask_worker", *options, "--no-nanny", "--nthreads", "1", "--local-directory", folder
-        )
-        while not Path(file).exists():
-            time.sleep(0.05)
-        client = distributed.Client(scheduler_file=file, timeout=5)
-        client.wait_for_workers(1)
-        try:
-            yield client, {"scheduler": scheduler, "worker": worker}
-        finally:
-            for process in (scheduler, worker):
-                process.kill()
-                process.wait()
-            client.close(timeout=1)
+    scheduler = start("scheduler", "--port", "0")
+    worker = start("worker", "--no-nanny", "--nthreads", "1", "--local-directory", str(tmp_path))
+    while not file.exists():
+        time.sleep(0.05)
+    client = distributed.Client(scheduler_file=str(file), timeout=5)
+    client.wait_for_workers(1)
+    try:
+        yield client, {"scheduler": scheduler, "worker": worker}
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.join()
+        client.close(timeout=1)
 
 
 @pytest.mark.parametrize(

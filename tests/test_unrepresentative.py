@@ -530,8 +530,8 @@ def test_threads_of_a_network_that_seeds_itself_are_refused():
 
 
 @pytest.mark.processes
-def test_processes_that_know_another_network_are_refused(monkeypatch):
-    # workers import lecore.models afresh, where the layer is what it was
+def test_processes_that_know_another_network_are_refused(forks, monkeypatch):
+    # workers have their own lecore.models, where the layer is what it was
     model = models.three_layer_resnet(2, 4)
     block = next(type(m) for m in model if hasattr(m, "linear"))
     monkeypatch.setattr(block, "forward", lambda self, x: x + 3 * self.linear(x))

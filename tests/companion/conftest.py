@@ -1,7 +1,11 @@
 """A miniature project: its own small ``lecore``, three chapters of a second each, four claims."""
 
 import gc
+import json
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -211,6 +215,59 @@ def project(executed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A private copy of the executed miniature; the current folder."""
     root = tmp_path / "project"
     shutil.copytree(executed, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+MARKUP = (
+    "Ō ≤ 1 é <script>alert(1)</script> <b onclick='x'>*b* `c` [d](javascript:e) {eq}`f` $g$ | ~"
+)
+MENDED = "A sentence mended after the execution: {ref}`C-1 <claim-c-1>`, see {ref}`why <c-1>`."
+LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+
+
+@pytest.fixture(scope="session")
+def built(executed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature as a book, with markup in its data, made in the locale C; not to be changed."""
+    root = tmp_path_factory.mktemp("built") / "project"
+    shutil.copytree(executed, root)
+    claims, page = root / "book" / "claims.yml", root / "book" / "first" / "mean.md"
+    text = claims.read_text(encoding="utf-8")
+    for old in ("The mean is one.", "p. 2", "published: much", "Six letters."):
+        new = "published: " * old.startswith("published") + json.dumps(MARKUP)
+        text = text.replace(old, new)
+    claims.write_text(text, encoding="utf-8")
+    text = page.read_text(encoding="utf-8").replace("from pathlib", "print('Ō ≤ é')\nfrom pathlib")
+    page.write_text(text, encoding="utf-8")
+    _in_another_locale(root, "run")
+    page.write_text(f"{text}\n{MENDED}\n", encoding="utf-8")
+    record = root / "_build" / "records" / "first" / "mean.json"
+    text = record.read_text(encoding="utf-8").replace("cpu (", "<i>cpu</i> (")
+    record.write_text(text, encoding="utf-8")
+    for verb in ("check", "chapters"):
+        _in_another_locale(root, verb)
+    said = _in_another_locale(root, "build")
+    assert (root / "_build" / "html" / "index.html").as_uri() in said
+    return root
+
+
+def _in_another_locale(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "lecore", *arguments],
+        cwd=root,
+        env=os.environ | LOCALE,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def book(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A private copy of the miniature with its book; the current folder."""
+    root = tmp_path / "book-of-it"
+    shutil.copytree(built, root)
     monkeypatch.chdir(root)
     return root
 

@@ -144,19 +144,36 @@ class Page:
         self.page.get_by_role("group", name=group).get_by_label(label, exact=True).check()
 
 
-@pytest.fixture
-def opened(browser: Any, book: Path) -> Iterator[Any]:
-    pages: list[Page] = []
+@pytest.fixture(scope="module")
+def pages(browser: Any) -> Iterator[dict[str, Page]]:
+    """The last one of each chart: it takes seconds to open, and others may do with it."""
+    opened: dict[str, Page] = {}
+    yield opened
+    for one in opened.values():
+        one.page.close()
 
-    def show(name: str, width: int = 800) -> Page:
-        pages.append(Page(browser, (book / f"{name}.html").as_uri(), width))
+
+@pytest.fixture
+def opened(browser: Any, book: Path, pages: dict[str, Page]) -> Iterator[Any]:
+    seen: list[Page] = []
+
+    def show(name: str, width: int = 800, *, anew: bool = True) -> Page:
+        if anew or name not in pages:
+            if name in pages:
+                pages[name].page.close()
+            pages[name] = Page(browser, (book / f"{name}.html").as_uri(), width)
+        one = pages[name]
+        seen.append(one)
+        one.page.set_viewport_size({"width": width, "height": 900})
         if name != "none":
-            pages[-1].page.wait_for_selector(".chart-drawn")
-        return pages[-1]
+            narrow = (
+                f"document.querySelector('.chart-drawn')?.narrow === {str(width < 500).lower()}"
+            )
+            one.page.wait_for_function(narrow)
+        return one
 
     yield show
-    for one in pages:
-        one.page.close()
+    for one in seen:
         assert one.faults == []
         assert all(url.startswith(("file:", "data:")) for url in one.loaded)
 
@@ -299,7 +316,7 @@ def test_samples_are_drawn_until_the_scheme_stops(opened: Any) -> None:
 
 
 def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> None:
-    page = opened("torus")
+    page = opened("torus", anew=False)
     colour = "getComputedStyle(document.querySelector('.chart-view text')).fill"
     page.page.evaluate("document.body.style.color = 'rgb(1, 2, 3)'")
     assert page.page.evaluate(colour) == "rgb(1, 2, 3)"
@@ -312,7 +329,7 @@ def test_a_chart_takes_the_colour_of_the_text_in_either_theme(opened: Any) -> No
     "name", ["torus", "divergence", "step", "edge", "luck", "temperature", "samples", "polynomial"]
 )
 def test_a_phone_shows_a_chart_without_scrolling_sideways(opened: Any, name: str) -> None:
-    page = opened(name, 390)
+    page = opened(name, 390, anew=False)
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.page.locator(".chart-still").is_hidden()
 
@@ -333,7 +350,7 @@ def test_a_page_without_a_chart_does_not_load_vega(opened: Any) -> None:
 
 
 def test_print_shows_the_still_picture(opened: Any) -> None:
-    page = opened("torus")
+    page = opened("torus", anew=False)
     page.page.emulate_media(media="print")
     assert page.page.locator(".chart-still").is_visible()
     assert page.page.locator(".chart-live").is_hidden()

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lecore.companion import executed
+from lecore.companion import executed, kernel
 
 from .conftest import Command
 from .test_execution import records
@@ -101,10 +101,13 @@ def test_a_flood_of_output_is_bounded(fresh: Path, command: Command) -> None:
     assert records(fresh, "second/slow")["records"]["pause"]["value"] == 0.0
 
 
-def test_a_flood_of_figures_fails(fresh: Path, command: Command) -> None:
-    change(fresh, "[display(10**7 * 'x') for _ in range(8)]")
+def test_a_flood_of_figures_fails(
+    fresh: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "MOST_SHOWN", 2**16)
+    change(fresh, "[display(10**4 * 'x') for _ in range(8)]")
     done = command("run", "second")
-    assert "second/slow: it shows more than 67108864 characters" in done.output
+    assert "second/slow: it shows more than 65536 characters" in done.output
 
 
 def test_a_lone_surrogate_is_shown_as_a_question_mark(fresh: Path, command: Command) -> None:

@@ -29,6 +29,13 @@ LEFT_OUT = {
 }
 """Why a block of the page is not run here, by its class."""
 
+SHORT = {
+    "phenomenon/what-is-local-elasticity": "",
+    "clustering/algorithm-one": "from lecore.data.images import load; load(data).x_train[0]",
+}
+"""What chapters do each day after the cell of their settings: it shows that they have arrived."""
+SETTINGS = re.compile(r"^.*?:tags: \[parameters.*?^```$", re.M | re.S)
+
 
 class Block(NamedTuple):
     """A code block of the page."""
@@ -105,9 +112,29 @@ def test_a_wheel_holds_what_chapters_read(installed: Path, tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.processes
+def test_a_wheel_holds_the_whole_package(installed: Path) -> None:
+    code = {p.relative_to(ROOT) for p in (ROOT / "lecore").rglob("*.py*") if p.suffix != ".pyc"}
+    assert code - {p.relative_to(installed) for p in installed.rglob("*")} == set()
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.thorough)])
+def with_chapters(installed: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The unpacked wheel with short chapters, or, as only make thorough runs it, whole ones."""
+    if request.param:
+        return installed
+    site = shutil.copytree(installed, tmp_path / "site")
+    for chapter, code in SHORT.items():
+        page = site / "lecore" / "companion" / "carried" / "book" / f"{chapter}.md"
+        head = SETTINGS.match(page.read_text(encoding="utf-8"))
+        assert head
+        page.write_text(f"{head[0]}\n\n```{{code-cell}} ipython3\n{code}\n```\n", encoding="utf-8")
+    return site
+
+
 @pytest.mark.longest
 @pytest.mark.processes
-def test_the_commands_of_the_page_run(installed: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_run(with_chapters: Path, tmp_path: Path) -> None:
     for language, why_not, text in BLOCKS:
         if why_not:
             continue
@@ -115,7 +142,7 @@ def test_the_commands_of_the_page_run(installed: Path, tmp_path: Path) -> None:
             (notebook,) = tmp_path.glob("_build/executed/phenomenon/*.ipynb")
             shutil.copy(notebook, tmp_path)
         shell = ("bash", "-ec") if language == "bash" else (sys.executable, "-c")
-        elsewhere(installed, tmp_path, *shell, text)
+        elsewhere(with_chapters, tmp_path, *shell, text)
     assert (
         'data": "mine"' in (tmp_path / "_build/records/clustering/algorithm-one.json").read_text()
     )
