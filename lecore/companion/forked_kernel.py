@@ -19,7 +19,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 IMPORTED = [
     "ipykernel.kernelapp", "torch", "torch.func", "torch._dynamo", "pandas", "altair",
     "scipy.optimize", "scipy.spatial", "scipy.stats", "sklearn.cluster", "sklearn.metrics",
-    "matplotlib.figure", "matplotlib.ticker",
+    "matplotlib.figure", "matplotlib.ticker", "tqdm",
 ]  # fmt: skip
 """What the kernels find imported; torch.func imports its compiler when it is first used, for two
 seconds. Nothing of ``lecore``: a chapter's project may have its own."""
@@ -92,9 +92,11 @@ def _kernel(arguments: list[str], environment: dict[str, str], folder: str) -> N
     sys.argv = ["ipykernel_launcher", *arguments]
 
     from ipykernel.kernelapp import launch_new_instance
+    from tqdm import tqdm
 
     if (torch := sys.modules.get("torch")) and (threads := environment.get("OMP_NUM_THREADS")):
         torch.set_num_threads(int(threads))  # of its import, which may have found others
+    tqdm.set_lock(threading.RLock())  # its own starts a process, for whose end ipykernel waits
     try:
         launch_new_instance()
     finally:

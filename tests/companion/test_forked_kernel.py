@@ -54,6 +54,16 @@ def test_they_leave_as_they_should(
     assert (fresh / "left").exists()
 
 
+def test_a_bar_leaves_no_process_for_whose_end_they_would_wait(
+    fresh: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "MANY", 1)
+    bar = "from tqdm import tqdm; list(tqdm(range(2)))"
+    change(fresh, f"import psutil; {bar}; assert not psutil.Process().children()")
+    done = command("run", "second")
+    assert done.exit_code == 0, done.output
+
+
 def test_they_do_not_outlive_a_run_that_was_killed(fresh: Path) -> None:
     code = "from lecore.companion import execution, forked_kernel; execution.MANY = 1; "
     code += "forked_kernel.IMPORTED.clear(); import lecore.__main__ as m; m.main()"
