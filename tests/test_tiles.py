@@ -361,7 +361,7 @@ def test_killed_workers_lose_only_their_tiles(client, tmp_path):
     class KillsThemAll(lecore.engine.tiling.tiles.TensorMatrix):
         def put(self, rows, columns, block):
             super().put(rows, columns, block)
-            while victims and len(calls(tmp_path)) >= 5:
+            while victims and len(calls(tmp_path)) >= 10:
                 os.kill(victims.pop(), signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -369,9 +369,9 @@ def test_killed_workers_lose_only_their_tiles(client, tmp_path):
         matrix = compute(tile, 8, 8, tiles)
     assert not victims
     assert torch.equal(matrix, tile.loop(8, 8))
-    # 16 tiles, of which each worker had at most one in hand and one not fetched
+    # 16 tiles, of which each worker had one in hand and a few not fetched; all lost would be 26
     assert set(calls(tmp_path)) == {f"{i}-{j}" for i in range(0, 8, 2) for j in range(0, 8, 2)}
-    assert len(calls(tmp_path)) <= 16 + 4
+    assert len(calls(tmp_path)) <= 16 + 6
 
 
 @pytest.mark.processes
