@@ -389,6 +389,7 @@ TARGETS = {
     "too many": torch.zeros(4),
     "no axis": torch.tensor(1.0),
     "complex": torch.zeros(3, dtype=torch.complex64),
+    "bool": torch.zeros(3, dtype=torch.bool),
     "meta": torch.zeros(3, device="meta"),
     "another width": torch.zeros(3, 5),
     "three axes": torch.zeros(3, 2, 2),

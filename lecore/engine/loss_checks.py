@@ -66,7 +66,7 @@ def check_loss(
     _check_shapes(loss, len(prediction), targets)
     first = prediction.expand(len(targets), -1)
     one, every, at_once = loss, None, True
-    if is_own(loss):  # a function of these two, as it was written
+    if is_own(loss) and targets.dtype != torch.bool:  # a function of these two, as written
         with suppress(Exception):  # told of its row below
             every = gradients_at_once(loss, first, targets)
     if every is None:
