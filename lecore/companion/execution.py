@@ -129,6 +129,7 @@ def run(
 
 def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> Outcome:
     from joblib import Parallel, delayed
+    from papermill.iorw import local_file_io_cwd
 
     from lecore.companion.kernel import ENGINE  # here: threads that import at once see halves
 
@@ -141,6 +142,7 @@ def _run(root: Path, build: Path, tasks: list[Task], jobs: int, force: bool) -> 
     shutil.rmtree(build / "running", ignore_errors=True)  # left by a run that was killed
     with (
         kernel_environment(root, build, jobs),
+        local_file_io_cwd(),  # each thread would keep and put back what another had set
         Progress({t.chapter: _cell_weights(build, t) for t in todo}, len(tasks)) as progress,
     ):
         # every chapter has a kernel process of its own, so threads are enough here

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from papermill.iorw import papermill_io
 
 from lecore.companion import executed, kernel
 
@@ -90,6 +91,7 @@ def test_odd_chapters_fail_for_their_own_reason_and_the_others_go_on(
     assert wrong == {}
     kept = {path.stem for path in (fresh / "_build" / "records").rglob("*.json")}
     assert kept == {"images", "slow"}
+    assert papermill_io.get_handler("local").cwd(None) is None, "the next run would write here"
 
 
 def test_a_flood_of_output_is_bounded(fresh: Path, command: Command) -> None:
