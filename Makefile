@@ -1,6 +1,6 @@
 # make book      from nothing to a rendered book, computed on this machine
 # make test      everything CI runs
-# make thorough  its unit tests, with all cases of the large tables and the slow ones
+# make thorough  its tests, with all cases of the large tables, the slow ones, and contrast on all pages
 # make gpu       the tests that need a CUDA device
 # make packages  those with networks and training loops of Hugging Face and Lightning
 # make lock      requirements.lock anew, from requirements.txt
@@ -44,6 +44,8 @@ unit: $(INSTALLED)
 thorough: $(INSTALLED)
 	$(BIN)/pytest $(UNIT) --thorough
 	$(BIN)/pytest -n 2 --dist loadscope -m processes --thorough
+	$(MAKE) chapters
+	$(MAKE) pages THOROUGH=--thorough
 
 processes: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist loadscope -m processes
@@ -57,7 +59,7 @@ chapters: $(INSTALLED)
 
 pages: $(INSTALLED)
 	$(TEST) build
-	$(BIN)/pytest -n 3 -m book tests/companion/test_accessibility.py
+	$(BIN)/pytest -n 3 -m book tests/companion/test_accessibility.py $(THOROUGH)
 
 gpu: $(INSTALLED)
 	$(BIN)/pytest -m gpu

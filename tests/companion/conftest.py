@@ -268,10 +268,8 @@ def _in_another_locale(root: Path, *arguments: str) -> str:
 @pytest.fixture
 def book(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A private copy of the miniature with its book; the current folder."""
-    root = tmp_path / "book-of-it"
-    shutil.copytree(built, root)
-    monkeypatch.chdir(root)
-    return root
+    monkeypatch.chdir(shutil.copytree(built, tmp_path / "book-of-it"))
+    return Path.cwd()
 
 
 @pytest.fixture

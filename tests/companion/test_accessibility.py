@@ -20,7 +20,7 @@ ALL_COLOURS = {
     "ks-calibration", "companion", "search",
 }  # fmt: skip
 """Pages that have all colours of the book between them: contrast is looked at on these, since it
-takes longer than all else; on the others with ``--thorough``."""
+takes longer than all else; on the others, in the light, with ``--thorough``."""
 COUNTED = {"serious", "critical"}
 CONTENTS = ".bd-sidebar-primary"
 """The list of all pages, which is the same on each: looked at once a part."""
