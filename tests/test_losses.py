@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lecore import LecoreError, output_gradient, prediction_change
+from lecore import LecoreError, loss_kernel, output_gradient, prediction_change
 from lecore.engine.rounding import RoundingWarning
+from lecore.losses import cross_entropy
 from tests.oracle import exactly, seed
 
 X, Y = torch.linspace(-1, 1, 12).double().sin().view(4, 3), torch.tensor([0, 2, 1, 2])
@@ -118,3 +119,10 @@ def test_a_loss_that_wants_float32_is_taken_as_it_is():
     model = nn.Linear(3, 3)
     right = output_gradient(model, X, Y, loss=F.cross_entropy)
     torch.testing.assert_close(output_gradient(model, X, Y, loss=loss), right)
+
+
+def test_of_our_own_losses_what_somebody_patched_is_tried_out(monkeypatch):
+    plain = F.cross_entropy
+    monkeypatch.setattr(F, "cross_entropy", lambda f, y, **rest: plain(F.dropout(f), y))
+    with pytest.raises(LecoreError, match="draws random numbers"):
+        loss_kernel(nn.Linear(3, 4), torch.randn(5, 3), torch.arange(5) % 4, loss=cross_entropy)

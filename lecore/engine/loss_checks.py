@@ -22,6 +22,7 @@ from lecore.engine.rounding import warn_half_precision
 from lecore.errors import LecoreError, in_short
 from lecore.identity.digests import Walk
 from lecore.identity.object_digests import add_tensor
+from lecore.identity.patches import patches
 from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy
 
 NAMED_ROWS = 5
@@ -66,7 +67,7 @@ def check_loss(
     _check_shapes(loss, len(prediction), targets)
     first = prediction.expand(len(targets), -1)
     one, every, at_once = loss, None, True
-    if is_own(loss) and targets.dtype != torch.bool:  # a function of these two, as written
+    if is_own(loss) and targets.dtype != torch.bool and not patches():  # what is written here
         with suppress(Exception):  # told of its row below
             every = gradients_at_once(loss, first, targets)
     if every is None:
