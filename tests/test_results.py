@@ -3,6 +3,7 @@
 import json
 import re
 from collections import defaultdict
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -81,13 +82,13 @@ TYPED = re.compile(r"(.{,60})\bn = (\d+)\b", re.S)
 
 
 def test_a_typed_number_of_runs_is_that_of_the_record_before_it():
-    seen = []
+    records_of, seen = cache(reference), []
     for page in (ROOT / "book").rglob("*.md"):
         text = page.read_text(encoding="utf-8")
         for glued in GLUED.finditer(text):
             above = ROOT / "book" if "/" in (glued[1] or "") else page.parent
             chapter = (above / (glued[1] or page.stem)).relative_to(ROOT / "book").as_posix()
-            n = reference(chapter).get(glued[2], {}).get("n")
+            n = records_of(chapter).get(glued[2], {}).get("n")
             typed = TYPED.match(text, glued.end())
             if n is not None and typed and "{glue:" not in typed[1]:
                 seen.append((page.name, glued[2], int(typed[2]), n))

@@ -68,9 +68,9 @@ def use_style() -> None:
     plt.rcParams.update(
         {
             "figure.figsize": (WIDTH, 3.6),
-            "figure.dpi": 100,
-            "savefig.dpi": 160,
-            "savefig.transparent": True,
+            "figure.dpi": 160,
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
             "figure.constrained_layout.use": True,
             "axes.spines.top": False,
             "axes.spines.right": False,

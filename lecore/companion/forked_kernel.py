@@ -4,6 +4,7 @@ That process is the fork server of ``multiprocessing``, which has one thread and
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import sys
@@ -18,8 +19,8 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 IMPORTED = [
     "ipykernel.kernelapp", "torch", "torch.func", "torch._dynamo", "pandas", "altair",
-    "scipy.optimize", "scipy.spatial", "scipy.stats", "sklearn.cluster", "sklearn.metrics",
-    "matplotlib.figure", "matplotlib.ticker", "tqdm",
+    "torch._decomp.decompositions_for_jvp", "scipy.optimize", "scipy.spatial", "scipy.stats",
+    "sklearn.cluster", "sklearn.datasets", "sklearn.metrics", "seaborn", "tqdm",
 ]  # fmt: skip
 """What the kernels find imported; torch.func imports its compiler when it is first used, for two
 seconds. Nothing of ``lecore``: a chapter's project may have its own."""
@@ -78,6 +79,7 @@ def _end_with_parent() -> None:
 
 def _kernel(arguments: list[str], environment: dict[str, str], folder: str) -> None:
     """Become a kernel, as ``python -m ipykernel_launcher`` would be."""
+    gc.freeze()  # what was imported stays; half a million objects need no look at every collection
     os.setsid()
     tracker: Any = resource_tracker._resource_tracker
     tracker._fd = None  # what a killed kernel leaves is not ours to tell

@@ -166,20 +166,23 @@ def figure(name: str, fig: Any, chart: Mapping[str, Any] | None = None) -> None:
     with extra("companion"):
         import matplotlib.pyplot as plt
         from IPython.display import display
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
 
         from lecore.companion.figures import WIDTH  # imports this module
 
     if (width := fig.get_figwidth()) > WIDTH:
         what = f"figure {name!r} is {width:g} inches wide, and a page {WIDTH:g}"
         raise LecoreError(what, "make it with lecore.companion.figures.panels()")
-    svg, png = io.BytesIO(), io.BytesIO()
+    svg, png = io.StringIO(), io.BytesIO()
+    # by canvases, which draw once where savefig draws twice; SVG comes last, for it sets the dpi
+    FigureCanvasAgg(fig).print_png(png, metadata={"Title": name})
+    fig.set_layout_engine("none")  # as laid out for the first
     with plt.rc_context({"svg.hashsalt": name}):  # the same picture is the same file
-        fig.savefig(svg, format="svg", metadata={"Title": name, "Date": None})
-    fig.set_layout_engine("none")  # as laid out for the first, in two thirds of the time
-    fig.savefig(png, format="png", metadata={"Title": name})
+        FigureCanvasSVG(fig).print_svg(svg, metadata={"Title": name, "Date": None})
     plt.close(fig)
     bundle: dict[str, Any] = {} if chart is None else {VEGA_LITE: dict(chart)}
-    bundle["image/svg+xml"] = svg.getvalue().decode()
+    bundle["image/svg+xml"] = svg.getvalue()
     bundle["image/png"] = base64.b64encode(png.getvalue()).decode()
     bundle["text/plain"] = f"<figure {name}>"
     display(bundle, raw=True, metadata={FIGURE: name})
