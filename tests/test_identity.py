@@ -16,6 +16,7 @@ import threading
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -575,4 +576,4 @@ def test_the_error_names_what_differs_and_the_cure():
 def test_the_code_that_computes_counts():
     of_losses, of_tiles = (identify(by=f"lecore.{m}")["versions"] for m in ("losses", "tiles"))
     assert of_losses != of_tiles
-    assert f"torch {torch.__version__}" in of_losses
+    assert f"torch {version('torch')}" in of_losses

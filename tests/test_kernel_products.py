@@ -131,7 +131,7 @@ def test_other_numbers():
     single = ntk_operator(model, x, dtype=torch.float32)
     assert single.dtype == np.float32
     np.testing.assert_allclose(single @ vector, kernel @ vector, rtol=1e-4)
-    with pytest.raises(ValueError, match="dimension mismatch"):
+    with pytest.raises(ValueError, match="imension mismatch"):
         operator @ np.ones(3)
     with pytest.raises(LecoreError, match="not finite"):
         operator @ np.full(27, np.nan)

@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch import nn
 
 from lecore import LecoreError, loss_kernel, output_gradient, prediction_change
 from lecore.engine.rounding import RoundingWarning
-from lecore.losses import cross_entropy
+from lecore.losses import cross_entropy, half_squared_error, squared_error
+from lecore.training import train
 from tests.oracle import exactly, seed
 
 X, Y = torch.linspace(-1, 1, 12).double().sin().view(4, 3), torch.tensor([0, 2, 1, 2])
@@ -128,3 +130,46 @@ def test_of_our_own_losses_what_somebody_patched_is_tried_out(monkeypatch):
     monkeypatch.setattr(F, "cross_entropy", patched)
     with pytest.raises(LecoreError, match="draws random numbers"):
         loss_kernel(nn.Linear(3, 4), torch.randn(5, 3), torch.arange(5) % 4, loss=cross_entropy)
+
+
+OF_NUMBERS = {
+    "squared_error": squared_error, "half_squared_error": half_squared_error,
+    "a module": nn.MSELoss(), "in a function": lambda f, t: 2 * F.l1_loss(f, t).sqrt(),
+    "partial": partial(F.smooth_l1_loss, beta=0.1), "of counts": nn.PoissonNLLLoss(),
+    "of signs": nn.BCEWithLogitsLoss(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_the_number_of_a_class_is_no_target_of_a_loss_of_numbers(name):
+    with pytest.raises(LecoreError, match=r"of 3 outputs is one whole number.*cross_entropy"):
+        loss_kernel(nn.Linear(3, 3).double(), X, Y, loss=OF_NUMBERS[name])
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_targets_that_would_be_paired_with_each_output_are_refused(name):
+    """With (outputs, 1) beside (outputs,) torch takes all pairs of outputs and targets."""
+    with pytest.raises(LecoreError, match=r"a target has shape \(3, 1\)"):
+        loss_kernel(nn.Linear(3, 3).double(), X, X[:, :, None].abs(), loss=OF_NUMBERS[name])
+
+
+@pytest.mark.parametrize("targets", [Y, X[:, :, None]])
+def test_networks_are_not_trained_on_what_is_not_measured(targets):
+    with pytest.raises(LecoreError, match=r"a target has shape|one whole number"):
+        train(nn.Linear(3, 3).double(), X, targets, loss=squared_error, learning_rate=0.1, epochs=1)
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_a_cast_number_stands_for_all_outputs(name):
+    model, loss = nn.Linear(3, 3).double(), OF_NUMBERS[name]
+    shared = (Y == 1).double()
+    one = loss_kernel(model, X, shared, loss=loss)
+    each = loss_kernel(model, X, shared[:, None].expand(-1, 3).clone(), loss=loss)
+    torch.testing.assert_close(one, each)
+
+
+def test_whole_numbers_for_each_output_are_numbers():
+    model, hot = nn.Linear(3, 3).double(), F.one_hot(Y, 3)
+    change = prediction_change(model, X, hot, learning_rate=0.1, loss=nn.MSELoss())
+    right = prediction_change(model, X, hot.double(), learning_rate=0.1, loss=nn.MSELoss())
+    torch.testing.assert_close(change, right)

@@ -548,11 +548,14 @@ def test_classes_may_be_kept_as_any_numbers(tmp_path, kind):
 
 @pytest.mark.parametrize("loss", ["squared_error", "half_squared_error"])
 def test_numbers_of_a_loss_for_numbers_are_no_classes(tmp_path, loss):
-    html = written(tmp_path, study(loss=loss))
+    one = study()
+    data = [(side.tables[0], side.targets.double()) for side in (one.train, one.test)]
+    one = Study(one.model, *data, loss=loss, learning_rate=0.01)
+    html = written(tmp_path, one)
     assert 'id="classes"' not in html
     assert ", predicted" not in html
     with pytest.raises(LecoreError, match="no classes for this loss and network of 3 outputs"):
-        study(loss=loss).report(tmp_path / "it.html", class_names=["a", "b", "c"])
+        one.report(tmp_path / "it.html", class_names=["a", "b", "c"])
 
 
 def test_one_training_example_has_no_similarity(tmp_path):

@@ -229,7 +229,7 @@ def test_classes_may_be_whole_numbers_of_any_type(tmp_path, kind):
 @pytest.mark.parametrize(
     ("loss", "targets"),
     [
-        ("squared_error", Y),
+        ("squared_error", F.one_hot(Y, 3)),
         (nn.CrossEntropyLoss(), torch.where(Y == 0, -100, Y)),
     ],
 )

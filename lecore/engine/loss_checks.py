@@ -13,6 +13,7 @@ from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.one_example import (
+    check_numbers,
     gradient_by_autograd,
     gradients_at_once,
     is_own,
@@ -240,12 +241,13 @@ def _tolerances(gradient: Tensor) -> tuple[float, float]:
 def _check_shapes(loss: Loss, outputs: int, targets: Tensor) -> None:
     if loss is cross_entropy:
         _check_classes(outputs, targets)
-    of_numbers = any(loss is known for known in NUMBER_LOSSES)
-    if of_numbers and targets.ndim > 1 and targets[0].numel() not in (1, outputs):
-        raise LecoreError(
-            f"a target has shape {tuple(targets.shape[1:])} and there are {outputs} outputs",
-            "give one number for each output, or one for all",
-        )
+    if any(loss is known for known in NUMBER_LOSSES):
+        if targets.ndim > 1 and targets[0].numel() not in (1, outputs):
+            raise LecoreError(
+                f"a target has shape {tuple(targets.shape[1:])} and there are {outputs} outputs",
+                "give one number for each output, or one for all",
+            )
+        check_numbers(targets.new_empty(outputs), targets[0])
 
 
 def _check_classes(outputs: int, targets: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Losses, of torch and of people, as losses of one example and of a batch."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -119,6 +119,7 @@ class _Unnormalised(TorchFunctionMode):
         if func in _OF_NUMBERS:
             if target.is_complex() and not input.is_complex():
                 raise LecoreError("the targets are complex numbers", "give real ones")
+            check_numbers(input, target)
             if target.ndim == 0:
                 target = target.expand_as(input)
             given.arguments["target"] = target.to(input.dtype)
@@ -133,8 +134,33 @@ _OF_CLASSES = {F.cross_entropy, F.nll_loss}
 
 _OF_NUMBERS = {
     F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
-    F.binary_cross_entropy_with_logits,
+    F.binary_cross_entropy_with_logits, F.poisson_nll_loss, F.gaussian_nll_loss,
+    F.soft_margin_loss, F.hinge_embedding_loss,
 }  # fmt: skip
+
+
+def check_numbers(prediction: Tensor, target: Tensor) -> None:
+    """Refuse a target that is no number for each output, nor one that can stand for all.
+
+    Raises:
+        LecoreError: If it is the number of a class, as it seems, or its shape would make more
+            numbers of the prediction.
+    """
+    outputs, shape = tuple(prediction.shape), tuple(target.shape)
+    whole = not (target.is_floating_point() or target.is_complex() or target.dtype == torch.bool)
+    if whole and target.numel() == 1 < prediction.numel():
+        raise LecoreError(
+            f"the target of {prediction.numel()} outputs is one whole number, and the loss is one "
+            "of numbers",
+            "for classes take loss=lecore.losses.cross_entropy or give a number for each output; "
+            "for a number that all outputs share cast the targets to a floating type",
+        )
+    with suppress(RuntimeError):  # that these shapes do not fit is told by torch
+        if torch.broadcast_shapes(outputs, shape).numel() > prediction.numel():
+            raise LecoreError(
+                f"a target has shape {shape} and the prediction {outputs}",
+                "give one number for each output, in the same shape, or one for all",
+            )
 
 
 def gradients_at_once(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -179,6 +205,7 @@ def batch_loss(loss: Loss) -> Loss:
     if any(loss is known for known in NUMBER_LOSSES):  # sums already
 
         def mean(prediction: Tensor, target: Tensor) -> Tensor:
+            check_numbers(prediction[0], target[0])
             return loss(prediction, target.reshape(len(target), -1)) / len(target)
 
         return mean
