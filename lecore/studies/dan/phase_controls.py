@@ -64,7 +64,8 @@ def control_curves(name: str, steps: ArrayLike, count: int, seed: int = 0) -> Ar
     Returns:
         Shape (count, T), positive.
     """
-    time = np.asarray(steps, dtype=np.float64) / np.max(steps)
+    looks = np.asarray(steps, dtype=np.float64)
+    time = looks / looks.max()
     with seeded(seed) as rng:
         shapes = [CONTROLS[name](rng, time) for _ in range(count)]
         return 1.5 + 0.5 * (np.stack(shapes) + 0.01 * rng.normal(size=(count, len(time))))

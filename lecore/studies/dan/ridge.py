@@ -146,8 +146,8 @@ def pair_similarities(run: RidgeRun, variant: str, *, seed: int) -> Array:
     test_class, changes = VARIANTS[variant]
     pairs, settings = run.weights.shape[1], {"penalty": PENALTY} | changes
     with seeded(seed) as rng:
-        own = rng.choice(np.flatnonzero(run.labels == 1), pairs, replace=False)
-        others = rng.choice(np.flatnonzero(run.labels == test_class), pairs, replace=False)
+        own = rng.choice(np.flatnonzero(run.labels == 1), size=(pairs,), replace=False)
+        others = rng.choice(np.flatnonzero(run.labels == test_class), size=(pairs,), replace=False)
     h, weights = run.features, run.weights
     found = [
         ridge_similarity(weights[:, k], h[i], FAR, h[j], **settings)
