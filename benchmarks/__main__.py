@@ -8,10 +8,19 @@ from pathlib import Path
 import click
 import torch
 
-from benchmarks import growth, influence, self_check, structured, tracking, training, two_layer
+from benchmarks import (
+    growth,
+    influence,
+    language,
+    self_check,
+    structured,
+    tracking,
+    training,
+    two_layer,
+)
 from benchmarks.bars import HEAD, Settings, bars_of, line
 
-BARS = bars_of(two_layer, structured, influence, training, growth, tracking, self_check)
+BARS = bars_of(two_layer, structured, influence, language, training, growth, tracking, self_check)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,6 +5,7 @@ import copy
 import itertools
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,21 +130,84 @@ def captum_tracin(model: nn.Module, x: Tensor, y: Tensor, batch: int) -> Any:
     )  # fmt: skip
 
 
+class Kronfluence:
+    """kronfluence's scores without a preconditioner: products of gradients of a loss.
+
+    It knows the weights and biases of linear and convolutional layers.
+
+    Args:
+        model: The network.
+        loss: From a network and a batch to the sum of its losses.
+        rows: Tensors of the batch whose gradients are compared.
+        columns: Those of the others.
+        batch: Of how many rows at once.
+
+    Raises:
+        NotMeasuredError: If it cannot be installed; it goes into a folder of its own.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: Callable[..., Tensor], rows: Any, columns: Any, batch: int
+    ) -> None:
+        with installed("kronfluence==1.0.1", "accelerate>=1,<2", "opt_einsum>=3,<4"):
+            from kronfluence.analyzer import Analyzer, prepare_model
+            from kronfluence.arguments import FactorArguments
+            from kronfluence.task import Task
+
+        class Ours(Task):  # type: ignore[misc]
+            def compute_train_loss(self, batch: Any, model: Any, sample: bool = False) -> Any:
+                return loss(model, *batch)
+
+            def compute_measurement(self, batch: Any, model: Any) -> Any:
+                return loss(model, *batch)
+
+        task = Ours()
+        self.rows, self.columns = (torch.utils.data.TensorDataset(*of) for of in (rows, columns))
+        self.settings = {"factors_name": "none", "overwrite_output_dir": True}
+        self.batch, self.folder = batch, tempfile.TemporaryDirectory()
+        self.analyzer = Analyzer(
+            "scores", prepare_model(copy.deepcopy(model), task), task, disable_tqdm=True,
+            cpu=rows[0].device.type == "cpu", output_dir=self.folder.name,
+        )  # fmt: skip
+        self.analyzer.fit_all_factors(
+            dataset=self.rows, factor_args=FactorArguments("identity"), **self.settings
+        )
+
+    def pairs(self) -> Tensor:
+        """Shape (rows, columns)."""
+        self.analyzer.compute_pairwise_scores(
+            "pairs", query_dataset=self.columns, train_dataset=self.rows,
+            per_device_query_batch_size=len(self.columns), per_device_train_batch_size=self.batch,
+            **self.settings,
+        )  # fmt: skip
+        scores: Tensor = self.analyzer.load_pairwise_scores("pairs")["all_modules"].T
+        return scores
+
+    def selves(self) -> Tensor:
+        """Shape (rows,)."""
+        self.analyzer.compute_self_scores(
+            "selves", train_dataset=self.rows, per_device_train_batch_size=self.batch,
+            **self.settings,
+        )  # fmt: skip
+        scores: Tensor = self.analyzer.load_self_scores("selves")["all_modules"]
+        return scores
+
+
 @contextlib.contextmanager
-def installed(requirement: str) -> Iterator[None]:
-    """Import a peer that needs nothing but what is here, from a folder of its own.
+def installed(*requirements: str) -> Iterator[None]:
+    """Import a peer that needs nothing but what is here and named, from a folder of its own.
 
     Raises:
         NotMeasuredError: If it cannot be installed.
     """
-    name = requirement.split("==")[0]
+    name = requirements[0].split("==")[0]
     folder = PEERS / name
     if not (folder / name).exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        command += ["--target", str(folder), requirement]
+        command += ["--target", str(folder), *requirements]
         if subprocess.run(command, capture_output=True).returncode:
             raise NotMeasuredError(f"{name} cannot be installed")
-    sys.path.insert(0, str(folder))
+    sys.path.insert(0, str(folder.resolve()))
     try:
         yield
     finally:

@@ -76,12 +76,20 @@ def resnet(device: torch.device, points: int = 300) -> Problem:
 class Floor:
     """What cannot be avoided by gradients layer by layer, on random numbers of the right sizes.
 
-    One forward and one backward pass of all points; of a convolution the gradients of its weights
-    and biases, written out, and their products; of a linear layer products of inputs and signals.
+    One forward and one backward pass of all points; where a layer is used at several places the
+    gradients of its weights and biases, written out, and their products; of a linear layer that is
+    used once products of inputs and signals.
+
+    Args:
+        network: The network.
+        x: Points.
+        others: What they are compared with; the points themselves if left out.
     """
 
-    def __init__(self, network: nn.Module, x: Tensor) -> None:
-        self.network, self.x = network, x
+    def __init__(self, network: nn.Module, x: Tensor, others: Tensor | None = None) -> None:
+        self.network, self.count = network, len(x)
+        self.x, self.alone = (x, True) if others is None else (torch.cat([x, others]), False)
+        self.weights = [p for p in network.parameters() if p.requires_grad]
         self.pairs: list[tuple[Tensor, Tensor]] = []
         hooks = [
             layer.register_forward_hook(self._add)
@@ -89,42 +97,44 @@ class Floor:
             if isinstance(layer, nn.Conv2d | nn.Linear)
         ]
         with torch.no_grad():
-            network(x)
+            network(self.x)
         for hook in hooks:
             hook.remove()
 
     def _add(self, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        positions = output[0, 0].numel() if output.ndim > 2 else 1
-        channels = layer.weight[0].numel() + 1
-        seen = torch.randn(len(output), channels, positions, device=output.device)
-        signals = torch.randn_like(output)
-        self.pairs.append((signals.flatten(2) if signals.ndim > 2 else signals, seen))
+        given = len(layer.weight), layer.weight[0].numel() + 1
+        places = output[0].numel() // given[0]
+        self.pairs.append(
+            tuple(torch.randn(len(output), k, places, device=output.device) for k in given)
+        )
 
     def passes(self) -> None:
-        torch.autograd.grad(self.network(self.x).sum(), [*self.network.parameters()])
+        torch.autograd.grad(self.network(self.x).sum(), self.weights)
 
     def products(self) -> Tensor:
         kernel = torch.zeros((), device=self.x.device)
         for signals, seen in self.pairs:
-            if signals.ndim == 2:  # a linear layer
-                kernel = kernel + (signals @ signals.T).mul_(seen[:, :, 0] @ seen[:, :, 0].T)
+            if signals.shape[2] == 1:  # used once
+                kernel = kernel + self._gram(signals[:, :, 0]).mul_(self._gram(seen[:, :, 0]))
             else:
-                rows = torch.bmm(signals, seen.mT).flatten(1)
-                kernel = kernel + rows @ rows.T
+                kernel = kernel + self._gram(torch.bmm(signals, seen.mT).flatten(1))
         return kernel
+
+    def _gram(self, rows: Tensor) -> Tensor:
+        return rows @ rows.T if self.alone else rows[: self.count] @ rows[self.count :].T
+
+    def measured(self, settings: Settings, lecore: Callable[[], Any]) -> Measured:
+        """A measurement over passes and products, in times of the same run."""
+        times = interleaved(settings, lecore=lecore, passes=self.passes, products=self.products)
+        total = medians(times)
+        return Measured(total["lecore"] / (total["passes"] + total["products"]), times)
 
 
 @bar("cnn-floor", at_most=1.6, against="one forward and backward pass, and the products")
 def cnn_floor(settings: Settings) -> Measured:
     """tangent kernel of the CNN at 1000 × 1000 points"""
     problem = cnn(settings.device)
-    floor = Floor(problem.network, problem.x)
-    times = interleaved(
-        settings, lecore=problem.lecore, passes=floor.passes, products=floor.products
-    )
-    total = medians(times)
-    ratio = total["lecore"] / (total["passes"] + total["products"])
-    return Measured(ratio, times)
+    return Floor(problem.network, problem.x).measured(settings, problem.lecore)
 
 
 @bar("cnn-best-peer", at_least=1, against="the fastest of four peers")
