@@ -12,10 +12,12 @@ import benchmarks.__main__ as command
 from benchmarks import peers
 from benchmarks.bars import Bar, Measured, NotMeasuredError, Settings, line, slowdown
 from benchmarks.data import digits, signs
-from benchmarks.structured import Problem
+from benchmarks.influence import by_func
+from benchmarks.language import WORDS, Transformer, next_tokens
+from benchmarks.structured import Floor, Problem
 from benchmarks.timing import interleaved, peak_memory
 from benchmarks.two_layer import Products
-from lecore import empirical_ntk, losses, models, prediction_change
+from lecore import empirical_ntk, loss_kernel, losses, models, prediction_change
 
 
 @pytest.fixture
@@ -49,6 +51,33 @@ def test_products_are_those_of_the_kernel():
         products()
         hidden = x.flatten(1) @ network[1].weight.T
         torch.testing.assert_close(products.gram, hidden @ hidden.T, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(params=[False, True], ids=["encoder", "decoder"])
+def sentences(request):
+    torch.manual_seed(0)
+    network = Transformer(WORDS if request.param else 4, causal=request.param).eval()
+    loss = next_tokens if request.param else losses.cross_entropy
+    return network, loss, torch.randint(0, WORDS, (5, 6)), torch.arange(5) % 4
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of the peer
+def test_products_of_sentences_are_those_of_torch(sentences):
+    network, loss, tokens, y = sentences
+    sides = (tokens[:3], y[:3]), (tokens[3:], y[3:])
+    kernel = loss_kernel(network, *sides[0], *sides[1], loss=loss, dtype=torch.float32)
+    peer = by_func(network, loss, *sides, chunk=2)
+    torch.testing.assert_close(peer, kernel, rtol=1e-3, atol=1e-4 * float(kernel.abs().max()))
+
+
+def test_the_floor_has_each_layer_at_each_place(sentences):
+    network, _, tokens, _ = sentences
+    floor = Floor(network, tokens[:3], tokens[3:])
+    seen = [(len(signals), *signals.shape[1:], read.shape[1]) for signals, read in floor.pairs]
+    head = (5, WORDS, 5, 257) if network.causal else (5, 4, 1, 257)
+    block = [(5, 768, 6, 257), (5, 256, 6, 257), (5, 1024, 6, 257), (5, 256, 6, 1025)]
+    assert seen == [*block * 4, head]
+    assert floor.products().shape == (3, 2)
 
 
 def test_tiles_cover_a_symmetric_matrix(problem):

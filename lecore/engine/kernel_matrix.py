@@ -1,6 +1,7 @@
 """A tangent kernel over pairs of points: which route computes it, and what its tiles cost."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from lecore.engine.gradients.layer_kernels import (
     written_out,
 )
 from lecore.engine.gradients.memory import factor_bytes, pass_bytes
-from lecore.engine.gradients.per_example import gradient_factors
+from lecore.engine.gradients.per_example import factors_by_chunks, gradient_factors
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.failures import of_rows
 from lecore.engine.network.snapshot import Snapshot
@@ -32,11 +33,21 @@ Form = Literal["full", "trace", "diagonal"]
 
 
 class _LastRows(threading.local):
-    """A thread's own copy of the network, and the factors of the rows that it saw last."""
+    """A thread's own copy of the network, and factors that it will need again.
+
+    Attributes:
+        network: The copy.
+        rows: The rows that it saw last.
+        factors: Their factors.
+        columns: Factors of all columns.
+        of: The form, and the extents of the tiles, that these are for.
+    """
 
     network: Snapshot | None = None
     rows: slice | None = None
     factors: Factors | None = None
+    columns: Factors | None = None
+    of: tuple[Form, tuple[Extent, Extent]] | None = None
 
     def __reduce__(self) -> Any:
         return _LastRows, ()
@@ -70,8 +81,12 @@ class StructuredRoute:
         extents = self._extents(rows.stop - rows.start, columns.stop - columns.start, form)
         if self.outputs == 1 and not self.network.manners.bent:
             return self._one_output(rows, columns, same, extents)
-        left = self._row_factors(rows, form, extents)
         same = same and self.rows.loss is self.columns.loss
+        if form != "diagonal" and not same and columns == slice(0, len(self.columns.inputs)):
+            right = self._all_columns(columns, form, extents)  # rows are not needed again
+            chunks = self._factors(0, rows, form, extents, factors_by_chunks)
+            return torch.cat([layer_kernel(left, right, left.names) for _, left in chunks])
+        left = self._row_factors(rows, form, extents)
         right = left if same else self._factors(1, columns, form, extents)
         if form == "diagonal":
             blocks = []
@@ -131,15 +146,26 @@ class StructuredRoute:
             self._last.rows = rows
         return self._last.factors
 
+    def _all_columns(self, columns: slice, form: Form, extents: tuple[Extent, Extent]) -> Factors:
+        if self._last.columns is None or self._last.of != (form, extents):
+            self._last.columns = self._factors(1, columns, form, extents)
+            self._last.of = form, extents
+        return self._last.columns
+
     def _factors(
-        self, place: int, part: slice, form: Form, extents: tuple[Extent, Extent]
-    ) -> Factors:
+        self,
+        place: int,
+        part: slice,
+        form: Form,
+        extents: tuple[Extent, Extent],
+        by: Callable[..., Any] = gradient_factors,
+    ) -> Any:
         """Factors of some of the points, written out where that pays in a tile so large."""
         side = (self.rows, self.columns)[place]
         network = self._last.network = self._last.network or self.network.copy()
         multiplied = self.outputs == 1 and not network.manners.bent
         side = Side(side.inputs[part]) if multiplied else side.signals(network, part)
-        return gradient_factors(
+        return by(
             network,
             self.structures[place],
             side.inputs,

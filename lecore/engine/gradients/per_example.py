@@ -8,7 +8,7 @@ functions the parameters enter, so any module that calls ``F.linear``, ``F.conv2
 a parameter used in any other way falls back to an ordinary per-example gradient.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -67,26 +67,38 @@ def gradient_factors(
         loss: If given, the one "output" differentiated is the loss of the prediction.
         form: What to make of the factors of each chunk of examples.
     """
-    step = chunk_size(network, structure, loss)
-    chunks = [slice(start, start + step) for start in range(0, len(inputs), step)]
     assembled: Factors | None = None
-    with torch.no_grad():
-        for part in chunks:
-            own_targets = None if targets is None else targets[part]
+    for part, piece in factors_by_chunks(network, structure, inputs, targets, loss, form):
+        if len(piece.prediction) == len(inputs):
+            return piece
+        if assembled is None:
+            assembled = piece.room_for(len(inputs))
+        assembled.put(part, piece)
+    assert assembled is not None
+    return assembled
+
+
+def factors_by_chunks(
+    network: Snapshot,
+    structure: Structure,
+    inputs: Tensor,
+    targets: Tensor | None = None,
+    loss: Loss | None = None,
+    form: Callable[[Factors], Factors] | None = None,
+) -> Iterator[tuple[slice, Factors]]:
+    """The same of as many examples at a time as their activations allow, with their place."""
+    step = chunk_size(network, structure, loss)
+    for start in range(0, len(inputs), step):
+        part = slice(start, start + step)
+        own_targets = None if targets is None else targets[part]
+        with torch.no_grad():
             if structure.route == "plain":
                 piece = plain_factors(network, structure, inputs[part], own_targets, loss)
             else:
                 captured = _capture(network, structure, inputs[part], own_targets, loss)
                 piece = factors_of(structure, *captured)
-            if form is not None:
-                piece = form(piece)
-            if len(chunks) == 1:
-                return piece
-            if assembled is None:
-                assembled = piece.room_for(len(inputs))
-            assembled.put(part, piece)
-    assert assembled is not None
-    return assembled
+            piece = piece if form is None else form(piece)
+        yield part, piece
 
 
 def factors_of_outputs(
