@@ -173,3 +173,59 @@ def test_whole_numbers_for_each_output_are_numbers():
     change = prediction_change(model, X, hot, learning_rate=0.1, loss=nn.MSELoss())
     right = prediction_change(model, X, hot.double(), learning_rate=0.1, loss=nn.MSELoss())
     torch.testing.assert_close(change, right)
+
+
+OF_BATCHES = {
+    "a mean of rows": (lambda f, y: ((f - y) ** 2).mean(0).sum(), X + 1),
+    "over their number": (lambda f, y: ((f - y) ** 2).sum() / len(f), X + 1),
+    "over that of targets": (
+        lambda f, y: F.mse_loss(f, y, reduction="sum") / y.shape[0], X + 1,
+    ),
+    "classes": (lambda f, y: F.cross_entropy(f, y, reduction="sum") / f.size(0), Y),
+    "soft classes": (lambda f, y: -(y * f.log_softmax(-1)).mean(0).sum(), X.softmax(1)),
+    "reshaped": (lambda f, y: ((f.view(len(y), -1) - y) ** 2).mean(), X + 1),
+}  # fmt: skip
+BY_COLUMN = {
+    "a column": (lambda f, y: F.mse_loss(f[:, 0], y), X[:, 0]),
+    "over classes": (lambda f, y: F.nll_loss(f.log_softmax(1), y), Y),
+    "angles": (lambda f, y: 1 - F.cosine_similarity(f, y).mean(), X + 1),
+}
+
+
+@pytest.mark.parametrize("name", OF_BATCHES | BY_COLUMN)
+def test_a_loss_of_batches_is_refused_with_how_it_is_one_of_one_prediction(name):
+    loss, targets = (OF_BATCHES | BY_COLUMN)[name]
+    model = nn.Linear(3, 3).double()
+    with pytest.raises(LecoreError, match=r"for batches.*give lambda f, y: loss\(f\[None\], y\["):
+        prediction_change(model, X, targets, learning_rate=0.1, loss=loss)
+    found = output_gradient(model, X, targets, loss=lambda f, y: loss(f[None], y[None]))
+    f = model(X).detach().requires_grad_()
+    sum(loss(f[i : i + 1], targets[i : i + 1]) for i in range(4)).backward()
+    torch.testing.assert_close(found, f.grad)
+
+
+def test_a_loss_of_batches_is_seen_by_one_example():
+    loss, targets = OF_BATCHES["over their number"]
+    with pytest.raises(LecoreError, match="for batches"):
+        prediction_change(nn.Linear(3, 3), X[:1], targets[:1], learning_rate=0.1, loss=loss)
+
+
+OF_ONE = {
+    "neighbouring outputs": lambda f, y: F.mse_loss(f, y) + (f[1:] - f[:-1]).abs().sum(),
+    "in a circle": lambda f, y: F.mse_loss(f, y) + (f - f.roll(1, 0)).square().sum(),
+    "sums so far": lambda f, y: (f.cumsum(0) - y.cumsum(0)).abs().sum(),
+    "in order": lambda f, y: (f.sort(0).values - y.sort(0).values).square().sum(),
+    "some outputs": lambda f, y: F.mse_loss(f[:2], y[:2]),
+    "the first output": lambda f, y: (f[0] - y[0]).square() + 0.1 * f.square().sum(),
+    "of probabilities": lambda f, y: -(y * f.log_softmax(0)).sum(),
+    "centred": lambda f, y: ((f - f.mean(0)) * y).sum() + f.square().sum(),
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+def test_a_loss_may_go_along_the_outputs(name):
+    model = nn.Linear(3, 3).double()
+    found = output_gradient(model, X, X + 1, loss=OF_ONE[name])
+    f = model(X).detach().requires_grad_()
+    sum(OF_ONE[name](*pair) for pair in zip(f, X + 1, strict=True)).backward()
+    torch.testing.assert_close(found, f.grad)

@@ -1,5 +1,6 @@
 """Whether a loss is a function of one prediction and one target, and of nothing else."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -31,6 +32,9 @@ NAMED_ROWS = 5
 
 FEW, MANY = 4, 64
 """Targets that any loss is tried on, and predictions for one that may look at them."""
+
+ALONE = "give lambda f, y: loss(f[None], y[None])"
+"""How a loss of batches is one of one prediction."""
 
 LARGE = 2**20
 """Bytes from which the values that a loss holds are taken to stay as they are."""
@@ -106,6 +110,7 @@ def _tried(
             few = trial.gradients(first[rows], rows)
         same = torch.equal(few.nan_to_num(), trial.gradients(first[rows], rows).nan_to_num())
         _check_left(before, held, loss, own, targets, same)  # now, as vmap lets no tensor out
+        trial.refuse_batches(first[0], rows, few[0])
         try:
             every = gradients_at_once(trial.loss, first, own)
             at_once = torch.allclose(every[rows], few, *_tolerances(few), equal_nan=True)
@@ -148,6 +153,45 @@ class _Trial:
         found = zip(predictions, rows.tolist(), strict=True)
         return torch.stack([self._gradient(prediction, row) for prediction, row in found])
 
+    def of_batch(self, predictions: Tensor, targets: Tensor) -> Tensor | None:
+        """∂L/∂f of a batch, or ``None`` if the loss takes none, which it need not."""
+        with warnings.catch_warnings(), suppress(Exception):
+            warnings.simplefilter("ignore")
+            return gradient_by_autograd(self.loss, predictions, targets)[1]
+        return None
+
+    def refuse_batches(self, prediction: Tensor, rows: Tensor, alone: Tensor) -> None:
+        """Refuse a loss of batches, which means something else of one prediction alone.
+
+        Such as ``((f - y) ** 2).sum() / len(f)``, which divides one prediction by its outputs. Of
+        a batch it is the mean, or the sum, of what it is of batches of one.
+
+        Args:
+            prediction: Shape (outputs,).
+            rows: Some targets.
+            alone: The gradient at the prediction and the first of them, shape (outputs,).
+        """
+        targets = self.targets[rows.repeat(2)]  # two at least
+        shrunk = torch.linspace(1, 0.7, len(targets)).to(prediction)
+        predictions = shrunk[:, None] * prediction  # other ones, probabilities among them
+        one = self.of_batch(predictions[:1], targets[:1])
+        near = _tolerances(alone)
+        if one is None or not bool(one.any()) or torch.allclose(one[0], alone, *near):
+            return
+        pairs = zip(predictions[:, None], targets[:, None], strict=True)
+        ones = [self.of_batch(*pair) for pair in pairs]
+        found = [one for one in ones if one is not None]
+        whole = self.of_batch(predictions, targets)
+        if whole is None or len(found) < len(ones):
+            return
+        each = torch.cat(found)
+        if any(torch.allclose(whole * n, each, *near) for n in (1, len(targets))):
+            raise LecoreError(
+                "the loss is written for batches, and gives one prediction alone another gradient "
+                "than a batch of one",
+                f"{ALONE}; for a mean over the outputs take .mean()",
+            )
+
     def _gradient(self, prediction: Tensor, row: int) -> Tensor:
         watch = Callers(self.own)
         try:
@@ -156,9 +200,11 @@ class _Trial:
         except LecoreError:
             raise
         except Exception as error:
+            cure = "it gets one prediction of shape (outputs,) and one target; see lecore.losses"
+            if self.of_batch(prediction[None], self.targets[row][None]) is not None:
+                cure = f"it is written for batches: {ALONE}"
             raise LecoreError(
-                f"the loss fails on the target of {rows_named([row])} ({in_short(error)})",
-                "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
+                f"the loss fails on the target of {rows_named([row])} ({in_short(error)})", cure
             ) from error
         self.has_graph |= value.requires_grad
         self.lowest = lowest_type(value, self.lowest)
