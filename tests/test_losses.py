@@ -136,7 +136,10 @@ OF_NUMBERS = {
     "squared_error": squared_error, "half_squared_error": half_squared_error,
     "a module": nn.MSELoss(), "in a function": lambda f, t: 2 * F.l1_loss(f, t).sqrt(),
     "partial": partial(F.smooth_l1_loss, beta=0.1), "of counts": nn.PoissonNLLLoss(),
-    "of signs": nn.BCEWithLogitsLoss(),
+    "of signs": nn.BCEWithLogitsLoss(), "of labels": nn.MultiLabelSoftMarginLoss(),
+    "by hand": lambda f, t: ((f - t) ** 2).mean(), "by hand, turned": lambda f, t: (t - f).norm(),
+    "in place": lambda f, t: f.sub_(t).square().sum(),
+    "of divergence": lambda f, t: F.kl_div(f.log_softmax(-1), t, reduction="batchmean"),
 }  # fmt: skip
 
 
@@ -173,6 +176,24 @@ def test_whole_numbers_for_each_output_are_numbers():
     change = prediction_change(model, X, hot, learning_rate=0.1, loss=nn.MSELoss())
     right = prediction_change(model, X, hot.double(), learning_rate=0.1, loss=nn.MSELoss())
     torch.testing.assert_close(change, right)
+
+
+def test_classes_may_be_a_distance_apart():
+    model, grid = nn.Linear(3, 3).double(), torch.arange(3)
+    for loss in (
+        lambda f, y: (f.softmax(-1) * (grid - y).abs()).sum(),
+        lambda f, y: ((f.softmax(-1) * grid).sum() - y).square(),
+    ):
+        found = output_gradient(model, X, Y, loss=loss)
+        f = model(X).detach().requires_grad_()
+        sum(loss(*pair) for pair in zip(f, Y, strict=True)).backward()
+        torch.testing.assert_close(found, f.grad)
+
+
+def test_one_output_may_have_several_targets():
+    model, loss = nn.Linear(3, 1).double(), lambda f, y: (f - y).square().mean()
+    found = output_gradient(model, X, X, loss=loss)
+    torch.testing.assert_close(found, 2 * (model(X).detach() - X.mean(1, keepdim=True)))
 
 
 OF_BATCHES = {

@@ -57,7 +57,7 @@ class OneExample:
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss of one prediction."""
         longer = _Longer(torch.float64, self.owners) if self.lifted else nullcontext()
-        with _Unnormalised(), longer:
+        with _Unnormalised(target), longer:
             return self.loss(prediction, target)
 
 
@@ -105,9 +105,15 @@ def _may_write(func: Any) -> bool:
 
 
 class _Unnormalised(TorchFunctionMode):
+    def __init__(self, target: Tensor) -> None:
+        super().__init__()
+        self.target = target
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func not in _OF_CLASSES | _OF_NUMBERS | {F.kl_div}:
+        if func in _DIFFERENCES:
+            self.check_difference(*args[:2])
+        if func not in _OF_CLASSES | _OF_NUMBERS:
             return func(*args, **kwargs)
         given = signature(func).bind(*args, **kwargs)
         input, target = given.arguments["input"], given.arguments["target"]
@@ -128,6 +134,12 @@ class _Unnormalised(TorchFunctionMode):
             given.arguments["reduction"] = "sum" if mean else given.arguments["reduction"]
         return func(*given.args, **given.kwargs)
 
+    def check_difference(self, left: Any, right: Any) -> None:
+        """Check the target in a difference written by hand; one output may have several."""
+        other = right if left is self.target else left if right is self.target else None
+        if isinstance(other, Tensor) and other.requires_grad and other.ndim == 1 < len(other):
+            check_numbers(other, self.target)
+
 
 _OF_CLASSES = {F.cross_entropy, F.nll_loss}
 
@@ -135,7 +147,11 @@ _OF_CLASSES = {F.cross_entropy, F.nll_loss}
 _OF_NUMBERS = {
     F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
     F.binary_cross_entropy_with_logits, F.poisson_nll_loss, F.gaussian_nll_loss,
-    F.soft_margin_loss, F.hinge_embedding_loss,
+    F.soft_margin_loss, F.hinge_embedding_loss, F.kl_div, F.multilabel_soft_margin_loss,
+}  # fmt: skip
+_DIFFERENCES = {
+    torch.sub, torch.subtract, torch.rsub, Tensor.sub, Tensor.subtract, Tensor.sub_,
+    Tensor.__sub__, Tensor.__rsub__, Tensor.__isub__,
 }  # fmt: skip
 
 
