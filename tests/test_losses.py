@@ -178,6 +178,14 @@ def test_whole_numbers_for_each_output_are_numbers():
     torch.testing.assert_close(change, right)
 
 
+@pytest.mark.parametrize("loss", [cross_entropy, nn.CrossEntropyLoss()])
+@pytest.mark.parametrize("targets", [Y * 0, (Y > 0).long(), (Y[:, None] > 0).double()])
+def test_classes_of_one_output_are_refused(loss, targets):
+    """Its softmax is 1, so that no step would move anything."""
+    with pytest.raises(LecoreError, match=r"cross-entropy of one output is 0.*BCEWithLogitsLoss"):
+        prediction_change(nn.Linear(3, 1).double(), X, targets, learning_rate=0.1, loss=loss)
+
+
 def test_classes_may_be_a_distance_apart():
     model, grid = nn.Linear(3, 3).double(), torch.arange(3)
     for loss in (

@@ -15,6 +15,7 @@ from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.one_example import (
     check_numbers,
+    check_several,
     gradient_by_autograd,
     gradients_at_once,
     is_own,
@@ -297,6 +298,7 @@ def _check_shapes(loss: Loss, outputs: int, targets: Tensor) -> None:
 
 
 def _check_classes(outputs: int, targets: Tensor) -> None:
+    check_several(outputs)
     if targets.ndim > 1 and targets.shape[1:] != (outputs,):
         raise LecoreError(
             f"a target of cross_entropy has shape {tuple(targets.shape[1:])} and there are "

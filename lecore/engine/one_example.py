@@ -117,6 +117,8 @@ class _Unnormalised(TorchFunctionMode):
             return func(*args, **kwargs)
         given = signature(func).bind(*args, **kwargs)
         input, target = given.arguments["input"], given.arguments["target"]
+        if func is F.cross_entropy:
+            check_several(input.shape[min(1, input.ndim - 1)])
         if given.arguments.get("reduction") == "batchmean":  # of a batch of one
             given.arguments["reduction"] = "sum"
         for name, value in given.arguments.items():
@@ -177,6 +179,20 @@ def check_numbers(prediction: Tensor, target: Tensor) -> None:
                 f"a target has shape {shape} and the prediction {outputs}",
                 "give one number for each output, in the same shape, or one for all",
             )
+
+
+def check_several(outputs: int) -> None:
+    """Refuse classes of a network with one output.
+
+    Raises:
+        LecoreError: If there is one, whose softmax is 1.
+    """
+    if outputs == 1:
+        raise LecoreError(
+            "the cross-entropy of one output is 0 whatever the network does",
+            "give it an output for each class; for one of two classes take "
+            "loss=torch.nn.BCEWithLogitsLoss()",
+        )
 
 
 def gradients_at_once(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
