@@ -65,12 +65,19 @@ def kept(chosen: Iterable[int] | None, outputs: int) -> tuple[int, ...]:
     if chosen is None:
         return ()
     try:
-        found = tuple(map(index, chosen))
+        found = tuple(map(_number, chosen))
     except TypeError as error:
         raise LecoreError(f"outputs is {chosen!r}", "give numbers such as [3, 7]") from error
-    if not found or min(found) < 0 or max(found) >= outputs:
-        raise LecoreError(f"outputs is {chosen!r}", f"choose some of 0 to {outputs - 1}")
+    if not found or min(found) < 0 or max(found) >= outputs or len(set(found)) < len(found):
+        raise LecoreError(f"outputs is {chosen!r}", f"choose some of 0 to {outputs - 1}, each once")
     return found
+
+
+def _number(value: Any) -> int:
+    """A whole number that is no truth of a mask, which Python would take for 0 or 1."""
+    if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
+        raise TypeError
+    return index(value)
 
 
 def only(values: Tensor, kept: tuple[int, ...]) -> Tensor:
