@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lecore import LecoreError, loss_kernel, output_gradient, prediction_change
+from lecore import LecoreError, Study, loss_kernel, output_gradient, prediction_change
 from lecore.engine.rounding import RoundingWarning
 from lecore.losses import cross_entropy, half_squared_error, squared_error
 from lecore.training import train
@@ -184,6 +184,50 @@ def test_classes_of_one_output_are_refused(loss, targets):
     """Its softmax is 1, so that no step would move anything."""
     with pytest.raises(LecoreError, match=r"cross-entropy of one output is 0.*BCEWithLogitsLoss"):
         prediction_change(nn.Linear(3, 1).double(), X, targets, learning_rate=0.1, loss=loss)
+
+
+OF_PROBABILITIES = {
+    "by hand": lambda f, y: -(y * f.log()).sum(),
+    "of counts": nn.PoissonNLLLoss(log_input=False),
+    "of classes": lambda f, y: -f.log()[y.argmax()] + f.square().sum(),
+}
+
+
+@pytest.mark.parametrize("name", OF_PROBABILITIES)
+@pytest.mark.parametrize("row", [0, 2])
+def test_a_loss_that_is_nan_is_refused(name, row):
+    """Its gradient alone, such as that of log f, may look like any other number."""
+    model, x = nn.Linear(3, 3, bias=False).double(), torch.eye(3).double()
+    model.weight.data = torch.full_like(model.weight, 0.5)
+    model.weight.data[:, row] *= -1
+    with pytest.raises(LecoreError, match="finite"):
+        prediction_change(model, x, x, learning_rate=0.1, loss=OF_PROBABILITIES[name])
+    with pytest.raises(LecoreError, match="finite"):
+        loss_kernel(model, x, x, loss=OF_PROBABILITIES[name])
+
+
+def test_predictions_that_a_loss_does_not_take_are_told_in_one_line():
+    model, targets = nn.Linear(1, 1, bias=False), torch.ones(2, 1)
+    model.weight.data.fill_(0.5)
+    study = Study(model, (torch.tensor([[1.0], [-1.0]]), targets), loss="binary_cross_entropy")
+    with pytest.raises(LecoreError, match=r"the loss fails on some predictions .* between 0 and 1"):
+        study.predicted()
+
+
+@pytest.mark.parametrize("name", ["a mean of rows", "over their number", "classes"])
+def test_networks_are_not_trained_with_a_loss_of_batches(name):
+    loss, targets = OF_BATCHES[name]
+    with pytest.raises(LecoreError, match="for batches"):
+        train(nn.Linear(3, 3).double(), X, targets, loss=loss, learning_rate=0.1, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss"),
+    [(1, cross_entropy), (1, nn.CrossEntropyLoss()), (3, lambda f, y: (f - y).square().sum())],
+)
+def test_networks_are_not_trained_on_classes_that_are_none(outputs, loss):
+    with pytest.raises(LecoreError, match=r"one output is 0|is one whole number"):
+        train(nn.Linear(3, outputs), X.float(), Y * 0, loss=loss, learning_rate=0.1, epochs=1)
 
 
 def test_classes_may_be_a_distance_apart():

@@ -1,6 +1,5 @@
 """Whether a loss is a function of one prediction and one target, and of nothing else."""
 
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,12 +13,16 @@ from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.one_example import (
+    ALONE,
     check_numbers,
     check_several,
     gradient_by_autograd,
+    gradient_of_batch,
     gradients_at_once,
     is_own,
     of_one_example,
+    refuse_batches,
+    tolerances,
 )
 from lecore.engine.rounding import warn_half_precision
 from lecore.errors import LecoreError, in_short
@@ -33,9 +36,6 @@ NAMED_ROWS = 5
 
 FEW, MANY = 4, 64
 """Targets that any loss is tried on, and predictions for one that may look at them."""
-
-ALONE = "give lambda f, y: loss(f[None], y[None])"
-"""How a loss of batches is one of one prediction."""
 
 LARGE = 2**20
 """Bytes from which the values that a loss holds are taken to stay as they are."""
@@ -81,7 +81,12 @@ def check_loss(
     bad = (~torch.isfinite(every).all(1)).nonzero()[:, 0].tolist()
     if bad and targets.is_floating_point():
         missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
-        bad = missing.tolist()
+        first_is_bad, bad = 0 in bad, missing.tolist()
+        if first_is_bad and not bad:
+            raise LecoreError(
+                "the loss or its gradient is not finite at the first prediction and its target",
+                "let the network end in what the loss takes, such as probabilities for a logarithm",
+            )
     if bad:
         raise LecoreError(
             f"the loss has no finite gradient for the targets of {rows_named(bad)}",
@@ -111,10 +116,10 @@ def _tried(
             few = trial.gradients(first[rows], rows)
         same = torch.equal(few.nan_to_num(), trial.gradients(first[rows], rows).nan_to_num())
         _check_left(before, held, loss, own, targets, same)  # now, as vmap lets no tensor out
-        trial.refuse_batches(first[0], rows, few[0])
+        refuse_batches(trial.loss, first[0], own[rows])
         try:
             every = gradients_at_once(trial.loss, first, own)
-            at_once = torch.allclose(every[rows], few, *_tolerances(few), equal_nan=True)
+            at_once = torch.allclose(every[rows], few, *tolerances(few), equal_nan=True)
         except Exception:  # looks at values, say
             at_once = False
         if not at_once:
@@ -154,45 +159,6 @@ class _Trial:
         found = zip(predictions, rows.tolist(), strict=True)
         return torch.stack([self._gradient(prediction, row) for prediction, row in found])
 
-    def of_batch(self, predictions: Tensor, targets: Tensor) -> Tensor | None:
-        """∂L/∂f of a batch, or ``None`` if the loss takes none, which it need not."""
-        with warnings.catch_warnings(), suppress(Exception):
-            warnings.simplefilter("ignore")
-            return gradient_by_autograd(self.loss, predictions, targets)[1]
-        return None
-
-    def refuse_batches(self, prediction: Tensor, rows: Tensor, alone: Tensor) -> None:
-        """Refuse a loss of batches, which means something else of one prediction alone.
-
-        Such as ``((f - y) ** 2).sum() / len(f)``, which divides one prediction by its outputs. Of
-        a batch it is the mean, or the sum, of what it is of batches of one.
-
-        Args:
-            prediction: Shape (outputs,).
-            rows: Some targets.
-            alone: The gradient at the prediction and the first of them, shape (outputs,).
-        """
-        targets = self.targets[rows.repeat(2)]  # two at least
-        shrunk = torch.linspace(1, 0.7, len(targets)).to(prediction)
-        predictions = shrunk[:, None] * prediction  # other ones, probabilities among them
-        one = self.of_batch(predictions[:1], targets[:1])
-        near = _tolerances(alone)
-        if one is None or not bool(one.any()) or torch.allclose(one[0], alone, *near):
-            return
-        pairs = zip(predictions[:, None], targets[:, None], strict=True)
-        ones = [self.of_batch(*pair) for pair in pairs]
-        found = [one for one in ones if one is not None]
-        whole = self.of_batch(predictions, targets)
-        if whole is None or len(found) < len(ones):
-            return
-        each = torch.cat(found)
-        if any(torch.allclose(whole * n, each, *near) for n in (1, len(targets))):
-            raise LecoreError(
-                "the loss is written for batches, and gives one prediction alone another gradient "
-                "than a batch of one",
-                f"{ALONE}; for a mean over the outputs take .mean()",
-            )
-
     def _gradient(self, prediction: Tensor, row: int) -> Tensor:
         watch = Callers(self.own)
         try:
@@ -202,7 +168,7 @@ class _Trial:
             raise
         except Exception as error:
             cure = "it gets one prediction of shape (outputs,) and one target; see lecore.losses"
-            if self.of_batch(prediction[None], self.targets[row][None]) is not None:
+            if gradient_of_batch(self.loss, prediction[None], self.targets[row][None]) is not None:
                 cure = f"it is written for batches: {ALONE}"
             raise LecoreError(
                 f"the loss fails on the target of {rows_named([row])} ({in_short(error)})", cure
@@ -277,12 +243,6 @@ def _check_left(
 def _spread(targets: Tensor, count: int) -> Tensor:
     """Numbers of some of the rows, the first and the last among them."""
     return torch.linspace(0, len(targets) - 1, count).round().long().unique().to(targets.device)
-
-
-def _tolerances(gradient: Tensor) -> tuple[float, float]:
-    """How much two ways of rounding may differ."""
-    unit = torch.finfo(gradient.dtype).eps ** 0.6
-    return unit, unit * float(gradient.nan_to_num().abs().max())
 
 
 def _check_shapes(loss: Loss, outputs: int, targets: Tensor) -> None:
