@@ -186,6 +186,34 @@ def test_classes_of_one_output_are_refused(loss, targets):
         prediction_change(nn.Linear(3, 1).double(), X, targets, learning_rate=0.1, loss=loss)
 
 
+class TruthFirst(nn.Module):
+    def forward(self, target, prediction):
+        return -(target * prediction.log()).sum()
+
+
+def keras(y_true, y_pred):
+    return -(y_true * y_pred.log()).sum()
+
+
+@pytest.mark.parametrize("loss", [TruthFirst(), keras, partial(keras)])
+def test_a_loss_that_takes_the_target_first_is_refused(loss):
+    """It would give numbers, of targets that are probabilities."""
+    model, soft = nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)).double(), X.softmax(1)
+    with pytest.raises(LecoreError, match=r"first, .*; give lambda f, y: loss\(y, f\)"):
+        prediction_change(model, X, soft, learning_rate=0.1, loss=loss)
+    found = output_gradient(model, X, soft, loss=lambda f, y: loss(y, f))
+    torch.testing.assert_close(found, (-soft / model(X)).detach())
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, F.cross_entropy, nn.CrossEntropyLoss()])
+def test_a_softmax_before_that_of_the_cross_entropy_is_told(loss):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)).double()
+    with pytest.warns(UserWarning, match="takes the softmax of them once more"):
+        found = output_gradient(model, X, Y, loss=loss)
+    right = output_gradient(model, X, Y, loss=lambda f, y: F.cross_entropy(f, y))
+    torch.testing.assert_close(found, right)
+
+
 OF_PROBABILITIES = {
     "by hand": lambda f, y: -(y * f.log()).sum(),
     "of counts": nn.PoissonNLLLoss(log_input=False),

@@ -1,11 +1,13 @@
 """Whether a loss is a function of one prediction and one target, and of nothing else."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lecore.engine.network.graphs import leaves_behind, lowest_type
@@ -71,6 +73,7 @@ def check_loss(
             writes, keeps something, or depends on weights.
     """
     _check_shapes(loss, len(prediction), targets)
+    _warn_of_probabilities(loss, prediction)
     first = prediction.expand(len(targets), -1)
     one, every, at_once = loss, None, True
     if is_own(loss) and targets.dtype != torch.bool and not patches():  # what is written here
@@ -255,6 +258,21 @@ def _check_shapes(loss: Loss, outputs: int, targets: Tensor) -> None:
                 "give one number for each output, or one for all",
             )
         check_numbers(targets.new_empty(outputs), targets[0])
+
+
+def _warn_of_probabilities(loss: Loss, prediction: Tensor) -> None:
+    """Say that a cross-entropy takes the softmax of what is one already."""
+    known = any(loss is one for one in (cross_entropy, F.cross_entropy))
+    if not (known or isinstance(loss, nn.CrossEntropyLoss)) or len(prediction) == 1:
+        return
+    near = torch.finfo(prediction.dtype).eps ** 0.5
+    if abs(float(prediction.real.sum()) - 1) <= near and bool((prediction.real >= 0).all()):
+        warnings.warn(
+            "the predictions are probabilities, and cross-entropy takes the softmax of them once "
+            "more; measure logits (and lecore.probabilities.softmax_change), or take "
+            "loss=lambda f, y: torch.nn.functional.nll_loss(f.log(), y)",
+            stacklevel=2,
+        )
 
 
 def _check_classes(outputs: int, targets: Tensor) -> None:
