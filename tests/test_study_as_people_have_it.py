@@ -282,3 +282,22 @@ def test_what_the_model_does_not_take_is_told_by_its_columns(name):
 def test_numbers_of_numpy_are_counts():
     study = Study(nn.Linear(4, 3), (X, Y), **GIVEN)
     assert study.influence(top=np.int64(2)).equals(study.influence(top=2))
+
+
+class Masks(nn.Module):
+    """Takes a second input, or none."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x, mask=None):
+        return self.head(x if mask is None else x * mask)
+
+
+def test_an_input_of_the_test_examples_is_not_taken_for_their_targets():
+    mask = (X > 0).float()
+    with pytest.raises(LecoreError, match=r"train has 2 inputs and test 1; .* for the targets"):
+        Study(Masks(), (X, mask, Y), (X, mask), **GIVEN)
+    found = Study(Masks(), (X, mask, Y), {"x": X, "mask": mask}, **GIVEN).change()
+    assert found.shape == (N, N, 4)
