@@ -98,7 +98,7 @@ def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate
 
     Args:
         change: Prediction change Δ of a network with one output, shape (n, m, 1).
-        output_gradient: ∂L/∂f at the update points, shape (n, 1).
+        output_gradient: ∂L/∂f at the update points, shape (n, 1) or (n,).
         learning_rate: η of the step.
 
     Returns:
@@ -111,7 +111,7 @@ def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate
         raise LecoreError(f"S_ker is defined for one output, this network has {change.shape[2]}")
     if not bool((output_gradient != 0).all()):
         raise LecoreError("the loss gradient is zero at an update point, so its row is undefined")
-    return -change[:, :, 0] / (learning_rate * output_gradient)
+    return -change[:, :, 0] / (learning_rate * output_gradient.reshape(len(change), 1))
 
 
 def normalized_similarity(kernel: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lecore import LecoreError, loss_kernel, output_gradient, prediction_change
+from lecore import LecoreError, Study, loss_kernel, output_gradient, prediction_change
 from lecore.engine.rounding import RoundingWarning
 from lecore.losses import cross_entropy, half_squared_error, squared_error
 from lecore.training import train
@@ -136,7 +136,10 @@ OF_NUMBERS = {
     "squared_error": squared_error, "half_squared_error": half_squared_error,
     "a module": nn.MSELoss(), "in a function": lambda f, t: 2 * F.l1_loss(f, t).sqrt(),
     "partial": partial(F.smooth_l1_loss, beta=0.1), "of counts": nn.PoissonNLLLoss(),
-    "of signs": nn.BCEWithLogitsLoss(),
+    "of signs": nn.BCEWithLogitsLoss(), "of labels": nn.MultiLabelSoftMarginLoss(),
+    "by hand": lambda f, t: ((f - t) ** 2).mean(), "by hand, turned": lambda f, t: (t - f).norm(),
+    "in place": lambda f, t: f.sub_(t).square().sum(),
+    "of divergence": lambda f, t: F.kl_div(f.log_softmax(-1), t, reduction="batchmean"),
 }  # fmt: skip
 
 
@@ -173,3 +176,157 @@ def test_whole_numbers_for_each_output_are_numbers():
     change = prediction_change(model, X, hot, learning_rate=0.1, loss=nn.MSELoss())
     right = prediction_change(model, X, hot.double(), learning_rate=0.1, loss=nn.MSELoss())
     torch.testing.assert_close(change, right)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, nn.CrossEntropyLoss()])
+@pytest.mark.parametrize("targets", [Y * 0, (Y > 0).long(), (Y[:, None] > 0).double()])
+def test_classes_of_one_output_are_refused(loss, targets):
+    """Its softmax is 1, so that no step would move anything."""
+    with pytest.raises(LecoreError, match=r"cross-entropy of one output is 0.*BCEWithLogitsLoss"):
+        prediction_change(nn.Linear(3, 1).double(), X, targets, learning_rate=0.1, loss=loss)
+
+
+class TruthFirst(nn.Module):
+    def forward(self, target, prediction):
+        return -(target * prediction.log()).sum()
+
+
+def keras(y_true, y_pred):
+    return -(y_true * y_pred.log()).sum()
+
+
+@pytest.mark.parametrize("loss", [TruthFirst(), keras, partial(keras)])
+def test_a_loss_that_takes_the_target_first_is_refused(loss):
+    """It would give numbers, of targets that are probabilities."""
+    model, soft = nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)).double(), X.softmax(1)
+    with pytest.raises(LecoreError, match=r"first, .*; give lambda f, y: loss\(y, f\)"):
+        prediction_change(model, X, soft, learning_rate=0.1, loss=loss)
+    found = output_gradient(model, X, soft, loss=lambda f, y: loss(y, f))
+    torch.testing.assert_close(found, (-soft / model(X)).detach())
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, F.cross_entropy, nn.CrossEntropyLoss()])
+def test_a_softmax_before_that_of_the_cross_entropy_is_told(loss):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)).double()
+    with pytest.warns(UserWarning, match="takes the softmax of them once more"):
+        found = output_gradient(model, X, Y, loss=loss)
+    right = output_gradient(model, X, Y, loss=lambda f, y: F.cross_entropy(f, y))
+    torch.testing.assert_close(found, right)
+
+
+OF_PROBABILITIES = {
+    "by hand": lambda f, y: -(y * f.log()).sum(),
+    "of counts": nn.PoissonNLLLoss(log_input=False),
+    "of classes": lambda f, y: -f.log()[y.argmax()] + f.square().sum(),
+}
+
+
+@pytest.mark.parametrize("name", OF_PROBABILITIES)
+@pytest.mark.parametrize("row", [0, 2])
+def test_a_loss_that_is_nan_is_refused(name, row):
+    """Its gradient alone, such as that of log f, may look like any other number."""
+    model, x = nn.Linear(3, 3, bias=False).double(), torch.eye(3).double()
+    model.weight.data = torch.full_like(model.weight, 0.5)
+    model.weight.data[:, row] *= -1
+    with pytest.raises(LecoreError, match="finite"):
+        prediction_change(model, x, x, learning_rate=0.1, loss=OF_PROBABILITIES[name])
+    with pytest.raises(LecoreError, match="finite"):
+        loss_kernel(model, x, x, loss=OF_PROBABILITIES[name])
+
+
+def test_predictions_that_a_loss_does_not_take_are_told_in_one_line():
+    model, targets = nn.Linear(1, 1, bias=False), torch.ones(2, 1)
+    model.weight.data.fill_(0.5)
+    study = Study(model, (torch.tensor([[1.0], [-1.0]]), targets), loss="binary_cross_entropy")
+    with pytest.raises(LecoreError, match=r"the loss fails on some predictions .* between 0 and 1"):
+        study.predicted()
+
+
+@pytest.mark.parametrize("name", ["a mean of rows", "over their number", "classes"])
+def test_networks_are_not_trained_with_a_loss_of_batches(name):
+    loss, targets = OF_BATCHES[name]
+    with pytest.raises(LecoreError, match="for batches"):
+        train(nn.Linear(3, 3).double(), X, targets, loss=loss, learning_rate=0.1, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss"),
+    [(1, cross_entropy), (1, nn.CrossEntropyLoss()), (3, lambda f, y: (f - y).square().sum())],
+)
+def test_networks_are_not_trained_on_classes_that_are_none(outputs, loss):
+    with pytest.raises(LecoreError, match=r"one output is 0|is one whole number"):
+        train(nn.Linear(3, outputs), X.float(), Y * 0, loss=loss, learning_rate=0.1, epochs=1)
+
+
+def test_classes_may_be_a_distance_apart():
+    model, grid = nn.Linear(3, 3).double(), torch.arange(3)
+    for loss in (
+        lambda f, y: (f.softmax(-1) * (grid - y).abs()).sum(),
+        lambda f, y: ((f.softmax(-1) * grid).sum() - y).square(),
+    ):
+        found = output_gradient(model, X, Y, loss=loss)
+        f = model(X).detach().requires_grad_()
+        sum(loss(*pair) for pair in zip(f, Y, strict=True)).backward()
+        torch.testing.assert_close(found, f.grad)
+
+
+def test_one_output_may_have_several_targets():
+    model, loss = nn.Linear(3, 1).double(), lambda f, y: (f - y).square().mean()
+    found = output_gradient(model, X, X, loss=loss)
+    torch.testing.assert_close(found, 2 * (model(X).detach() - X.mean(1, keepdim=True)))
+
+
+OF_BATCHES = {
+    "a mean of rows": (lambda f, y: ((f - y) ** 2).mean(0).sum(), X + 1),
+    "over their number": (lambda f, y: ((f - y) ** 2).sum() / len(f), X + 1),
+    "over that of targets": (
+        lambda f, y: F.mse_loss(f, y, reduction="sum") / y.shape[0], X + 1,
+    ),
+    "classes": (lambda f, y: F.cross_entropy(f, y, reduction="sum") / f.size(0), Y),
+    "soft classes": (lambda f, y: -(y * f.log_softmax(-1)).mean(0).sum(), X.softmax(1)),
+    "reshaped": (lambda f, y: ((f.view(len(y), -1) - y) ** 2).mean(), X + 1),
+}  # fmt: skip
+BY_COLUMN = {
+    "a column": (lambda f, y: F.mse_loss(f[:, 0], y), X[:, 0]),
+    "over classes": (lambda f, y: F.nll_loss(f.log_softmax(1), y), Y),
+    "angles": (lambda f, y: 1 - F.cosine_similarity(f, y).mean(), X + 1),
+}
+
+
+@pytest.mark.parametrize("name", OF_BATCHES | BY_COLUMN)
+def test_a_loss_of_batches_is_refused_with_how_it_is_one_of_one_prediction(name):
+    loss, targets = (OF_BATCHES | BY_COLUMN)[name]
+    model = nn.Linear(3, 3).double()
+    with pytest.raises(LecoreError, match=r"for batches.*give lambda f, y: loss\(f\[None\], y\["):
+        prediction_change(model, X, targets, learning_rate=0.1, loss=loss)
+    found = output_gradient(model, X, targets, loss=lambda f, y: loss(f[None], y[None]))
+    f = model(X).detach().requires_grad_()
+    sum(loss(f[i : i + 1], targets[i : i + 1]) for i in range(4)).backward()
+    torch.testing.assert_close(found, f.grad)
+
+
+def test_a_loss_of_batches_is_seen_by_one_example():
+    loss, targets = OF_BATCHES["over their number"]
+    with pytest.raises(LecoreError, match="for batches"):
+        prediction_change(nn.Linear(3, 3), X[:1], targets[:1], learning_rate=0.1, loss=loss)
+
+
+OF_ONE = {
+    "neighbouring outputs": lambda f, y: F.mse_loss(f, y) + (f[1:] - f[:-1]).abs().sum(),
+    "in a circle": lambda f, y: F.mse_loss(f, y) + (f - f.roll(1, 0)).square().sum(),
+    "sums so far": lambda f, y: (f.cumsum(0) - y.cumsum(0)).abs().sum(),
+    "in order": lambda f, y: (f.sort(0).values - y.sort(0).values).square().sum(),
+    "some outputs": lambda f, y: F.mse_loss(f[:2], y[:2]),
+    "the first output": lambda f, y: (f[0] - y[0]).square() + 0.1 * f.square().sum(),
+    "of probabilities": lambda f, y: -(y * f.log_softmax(0)).sum(),
+    "centred": lambda f, y: ((f - f.mean(0)) * y).sum() + f.square().sum(),
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+def test_a_loss_may_go_along_the_outputs(name):
+    model = nn.Linear(3, 3).double()
+    found = output_gradient(model, X, X + 1, loss=OF_ONE[name])
+    f = model(X).detach().requires_grad_()
+    sum(OF_ONE[name](*pair) for pair in zip(f, X + 1, strict=True)).backward()
+    torch.testing.assert_close(found, f.grad)

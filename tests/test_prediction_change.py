@@ -153,7 +153,8 @@ def test_a_store_knows_its_outputs(tmp_path):
 @pytest.mark.parametrize(
     ("outputs", "words"),
     [([4], "choose some of 0 to 3"), ([-1], "choose"), ([], "choose"), ("3", "give numbers"),
-     (2, "give numbers"), ([1.5], "give numbers")],
+     (2, "give numbers"), ([1.5], "give numbers"), ([True, False, True, True], "give numbers"),
+     (torch.arange(4) > 1, "give numbers"), ([1, 1], "each once")],
 )  # fmt: skip
 def test_what_are_no_outputs_is_refused(outputs, words):
     for measure in (prediction_change, linearized_change):

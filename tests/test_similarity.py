@@ -120,6 +120,12 @@ def test_linear_model_in_closed_form():
     torch.testing.assert_close(relative_similarity(change), expected)
 
 
+def test_a_loss_gradient_of_shape_n_is_that_of_the_rows():
+    change, gradient = torch.arange(1.0, 10).reshape(3, 3, 1), torch.tensor([1.0, 2.0, 4.0])
+    found = kernelized_similarity(change, gradient, 0.5)
+    torch.testing.assert_close(found, kernelized_similarity(change, gradient[:, None], 0.5))
+
+
 def test_kernelized_similarity_tends_to_the_kernel():
     model, x, y = models.two_layer(3, 32), torch.randn(5, 3, dtype=torch.float64), torch.rand(5, 1)
     gradient = output_gradient(model, x, y)

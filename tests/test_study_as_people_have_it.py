@@ -1,5 +1,6 @@
 """Data and outputs as people have them: read as they are, or refused in one line."""
 
+from collections import UserDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,16 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    RandomSampler,
     SequentialSampler,
     SubsetRandomSampler,
     TensorDataset,
+    default_collate,
 )
 
 from lecore import LecoreError, Study
 from lecore.study.examples import examples
+from tests.oracle import seed
 from tests.test_study_attacked import GIVEN, N, X, Y
 
 
@@ -92,6 +96,112 @@ def test_a_sampler_of_whole_batches_counts():
     for sampler in (BatchSampler(SequentialSampler(every), 2, drop_last=False), [1, 0]):
         with pytest.raises(LecoreError, match="the loader draws its data by a"):
             examples(DataLoader(every, batch_size=None, sampler=sampler))
+
+
+class Doubles(DataLoader):
+    """Changes its batches itself."""
+
+    def __iter__(self):
+        yield from ((2 * x, y) for x, y in super().__iter__())
+
+
+class Evens(RandomSampler):
+    """Draws only some."""
+
+    def __iter__(self):
+        return iter(range(0, N, 2))
+
+
+def longest_first(items):
+    return default_collate(sorted(items, key=lambda item: -float(item[0].abs().sum())))
+
+
+def without_zeros(items):
+    return default_collate([item for item in items if item[1] > 0])
+
+
+LOADERS = {
+    "a class with its own batches": (
+        lambda data: Doubles(data, 2), "the loader is a Doubles, which makes batches in its own",
+    ),
+    "a sampler of fewer": (
+        lambda data: DataLoader(data, 2, sampler=SequentialSampler(range(4))), "by a Sequential",
+    ),
+    "a sampler of its own": (
+        lambda data: DataLoader(data, 2, sampler=Evens(data)), "draws its data by a Evens",
+    ),
+    "batches in order of length": (
+        lambda data: DataLoader(data, 3, collate_fn=longest_first), "in an order of its own",
+    ),
+    "batches without some": (
+        lambda data: DataLoader(data, 3, collate_fn=without_zeros), "leaves examples out",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_loader_whose_rows_are_not_those_of_its_data_is_refused(name):
+    build, words = LOADERS[name]
+    with pytest.raises(LecoreError, match=words) as caught:
+        examples(build(TensorDataset(X, torch.arange(N))))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sampler_in_batches_counts():
+    batches = BatchSampler(SubsetRandomSampler([4, 0, 3]), 2, drop_last=True)
+    sizes = []
+    collate = lambda items: (sizes.append(len(items)), default_collate(items))[1]  # noqa: E731
+    found = examples(DataLoader(TensorDataset(X, Y), batch_sampler=batches, collate_fn=collate))
+    assert torch.equal(found.tables[0], X[[4, 0, 3]])
+    assert set(sizes) == {2, 1}
+
+
+def takes_labels_out(items):
+    labels = torch.tensor([item.pop("labels") for item in items])
+    weights = torch.arange(len(items))  # the same in each batch
+    return UserDict(default_collate(items)) | {"labels": labels, "weights": weights}
+
+
+def noisy(items):
+    batch = default_collate(items)
+    return [batch[0] + torch.rand(len(items), 1), batch[1]]
+
+
+def in_the_order_of_the_data(items):
+    assert not torch.equal(items[-1][0], X[0])
+    return default_collate(items)
+
+
+KEEP = {
+    "takes parts out": (
+        [{"x": x, "labels": int(y)} for x, y in zip(X, Y, strict=True)], takes_labels_out,
+    ),
+    "draws": (TensorDataset(X, Y), noisy),
+    "wants an order": (TensorDataset(X, Y), in_the_order_of_the_data),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEEP)
+def test_a_collate_fn_that_keeps_rows_is_taken(name):
+    data, collate = KEEP[name]
+    found = examples(DataLoader(data, 3, collate_fn=collate))
+    assert torch.equal(found.targets, Y)
+
+
+class Flips(Dataset):
+    """Turns half of its examples around, as they are asked for."""
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        return X[i] * (1 if torch.rand(()) < 0.5 else -1), Y[i]
+
+
+@pytest.mark.parametrize("form", [Flips, lambda: DataLoader(Flips(), 2)])
+def test_a_data_set_that_draws_is_told(form):
+    with seed(3), pytest.warns(UserWarning, match="another example each time"):
+        examples(form())
 
 
 UNFIT = {
@@ -172,3 +282,22 @@ def test_what_the_model_does_not_take_is_told_by_its_columns(name):
 def test_numbers_of_numpy_are_counts():
     study = Study(nn.Linear(4, 3), (X, Y), **GIVEN)
     assert study.influence(top=np.int64(2)).equals(study.influence(top=2))
+
+
+class Masks(nn.Module):
+    """Takes a second input, or none."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x, mask=None):
+        return self.head(x if mask is None else x * mask)
+
+
+def test_an_input_of_the_test_examples_is_not_taken_for_their_targets():
+    mask = (X > 0).float()
+    with pytest.raises(LecoreError, match=r"train has 2 inputs and test 1; .* for the targets"):
+        Study(Masks(), (X, mask, Y), (X, mask), **GIVEN)
+    found = Study(Masks(), (X, mask, Y), {"x": X, "mask": mask}, **GIVEN).change()
+    assert found.shape == (N, N, 4)

@@ -1,11 +1,13 @@
 """Whether a loss is a function of one prediction and one target, and of nothing else."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lecore.engine.network.graphs import leaves_behind, lowest_type
@@ -13,11 +15,16 @@ from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import Callers
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.one_example import (
+    ALONE,
     check_numbers,
+    check_several,
     gradient_by_autograd,
+    gradient_of_batch,
     gradients_at_once,
     is_own,
     of_one_example,
+    refuse_batches,
+    tolerances,
 )
 from lecore.engine.rounding import warn_half_precision
 from lecore.errors import LecoreError, in_short
@@ -66,6 +73,7 @@ def check_loss(
             writes, keeps something, or depends on weights.
     """
     _check_shapes(loss, len(prediction), targets)
+    _warn_of_probabilities(loss, prediction)
     first = prediction.expand(len(targets), -1)
     one, every, at_once = loss, None, True
     if is_own(loss) and targets.dtype != torch.bool and not patches():  # what is written here
@@ -76,7 +84,12 @@ def check_loss(
     bad = (~torch.isfinite(every).all(1)).nonzero()[:, 0].tolist()
     if bad and targets.is_floating_point():
         missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
-        bad = missing.tolist()
+        first_is_bad, bad = 0 in bad, missing.tolist()
+        if first_is_bad and not bad:
+            raise LecoreError(
+                "the loss or its gradient is not finite at the first prediction and its target",
+                "let the network end in what the loss takes, such as probabilities for a logarithm",
+            )
     if bad:
         raise LecoreError(
             f"the loss has no finite gradient for the targets of {rows_named(bad)}",
@@ -106,9 +119,10 @@ def _tried(
             few = trial.gradients(first[rows], rows)
         same = torch.equal(few.nan_to_num(), trial.gradients(first[rows], rows).nan_to_num())
         _check_left(before, held, loss, own, targets, same)  # now, as vmap lets no tensor out
+        refuse_batches(trial.loss, first[0], own[rows])
         try:
             every = gradients_at_once(trial.loss, first, own)
-            at_once = torch.allclose(every[rows], few, *_tolerances(few), equal_nan=True)
+            at_once = torch.allclose(every[rows], few, *tolerances(few), equal_nan=True)
         except Exception:  # looks at values, say
             at_once = False
         if not at_once:
@@ -156,9 +170,11 @@ class _Trial:
         except LecoreError:
             raise
         except Exception as error:
+            cure = "it gets one prediction of shape (outputs,) and one target; see lecore.losses"
+            if gradient_of_batch(self.loss, prediction[None], self.targets[row][None]) is not None:
+                cure = f"it is written for batches: {ALONE}"
             raise LecoreError(
-                f"the loss fails on the target of {rows_named([row])} ({in_short(error)})",
-                "it gets one prediction of shape (outputs,) and one target; see lecore.losses",
+                f"the loss fails on the target of {rows_named([row])} ({in_short(error)})", cure
             ) from error
         self.has_graph |= value.requires_grad
         self.lowest = lowest_type(value, self.lowest)
@@ -232,12 +248,6 @@ def _spread(targets: Tensor, count: int) -> Tensor:
     return torch.linspace(0, len(targets) - 1, count).round().long().unique().to(targets.device)
 
 
-def _tolerances(gradient: Tensor) -> tuple[float, float]:
-    """How much two ways of rounding may differ."""
-    unit = torch.finfo(gradient.dtype).eps ** 0.6
-    return unit, unit * float(gradient.nan_to_num().abs().max())
-
-
 def _check_shapes(loss: Loss, outputs: int, targets: Tensor) -> None:
     if loss is cross_entropy:
         _check_classes(outputs, targets)
@@ -250,7 +260,23 @@ def _check_shapes(loss: Loss, outputs: int, targets: Tensor) -> None:
         check_numbers(targets.new_empty(outputs), targets[0])
 
 
+def _warn_of_probabilities(loss: Loss, prediction: Tensor) -> None:
+    """Say that a cross-entropy takes the softmax of what is one already."""
+    known = any(loss is one for one in (cross_entropy, F.cross_entropy))
+    if not (known or isinstance(loss, nn.CrossEntropyLoss)) or len(prediction) == 1:
+        return
+    near = torch.finfo(prediction.dtype).eps ** 0.5
+    if abs(float(prediction.real.sum()) - 1) <= near and bool((prediction.real >= 0).all()):
+        warnings.warn(
+            "the predictions are probabilities, and cross-entropy takes the softmax of them once "
+            "more; measure logits (and lecore.probabilities.softmax_change), or take "
+            "loss=lambda f, y: torch.nn.functional.nll_loss(f.log(), y)",
+            stacklevel=2,
+        )
+
+
 def _check_classes(outputs: int, targets: Tensor) -> None:
+    check_several(outputs)
     if targets.ndim > 1 and targets.shape[1:] != (outputs,):
         raise LecoreError(
             f"a target of cross_entropy has shape {tuple(targets.shape[1:])} and there are "

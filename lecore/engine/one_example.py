@@ -1,5 +1,6 @@
 """Losses, of torch and of people, as losses of one example and of a batch."""
 
+import warnings
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from inspect import signature
@@ -16,6 +17,9 @@ from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import leaves_of
 from lecore.errors import LecoreError
 from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy
+
+ALONE = "give lambda f, y: loss(f[None], y[None])"
+"""How a loss of batches is one of one prediction."""
 
 
 def of_one_example(loss: Loss, lifted: bool = False, owners: torch.dtype | None = None) -> Loss:
@@ -57,8 +61,12 @@ class OneExample:
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss of one prediction."""
         longer = _Longer(torch.float64, self.owners) if self.lifted else nullcontext()
-        with _Unnormalised(), longer:
-            return self.loss(prediction, target)
+        with _Unnormalised(target), longer:
+            value = self.loss(prediction, target)
+        if not isinstance(value, Tensor):
+            return value
+        # of a loss that is NaN, by the logarithm of a negative number say, the gradient is, too
+        return value * torch.where(value.isnan(), value.detach(), torch.ones_like(value))
 
 
 class _Longer(InPrecision):
@@ -105,12 +113,20 @@ def _may_write(func: Any) -> bool:
 
 
 class _Unnormalised(TorchFunctionMode):
+    def __init__(self, target: Tensor) -> None:
+        super().__init__()
+        self.target = target
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func not in _OF_CLASSES | _OF_NUMBERS | {F.kl_div}:
+        if func in _DIFFERENCES:
+            self.check_difference(*args[:2])
+        if func not in _OF_CLASSES | _OF_NUMBERS:
             return func(*args, **kwargs)
         given = signature(func).bind(*args, **kwargs)
         input, target = given.arguments["input"], given.arguments["target"]
+        if func is F.cross_entropy and input.ndim:
+            check_several(input.shape[min(1, input.ndim - 1)])
         if given.arguments.get("reduction") == "batchmean":  # of a batch of one
             given.arguments["reduction"] = "sum"
         for name, value in given.arguments.items():
@@ -128,6 +144,12 @@ class _Unnormalised(TorchFunctionMode):
             given.arguments["reduction"] = "sum" if mean else given.arguments["reduction"]
         return func(*given.args, **given.kwargs)
 
+    def check_difference(self, left: Any, right: Any) -> None:
+        """Check the target in a difference written by hand; one output may have several."""
+        other = right if left is self.target else left if right is self.target else None
+        if isinstance(other, Tensor) and other.requires_grad and other.ndim == 1 < len(other):
+            check_numbers(other, self.target)
+
 
 _OF_CLASSES = {F.cross_entropy, F.nll_loss}
 
@@ -135,7 +157,11 @@ _OF_CLASSES = {F.cross_entropy, F.nll_loss}
 _OF_NUMBERS = {
     F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
     F.binary_cross_entropy_with_logits, F.poisson_nll_loss, F.gaussian_nll_loss,
-    F.soft_margin_loss, F.hinge_embedding_loss,
+    F.soft_margin_loss, F.hinge_embedding_loss, F.kl_div, F.multilabel_soft_margin_loss,
+}  # fmt: skip
+_DIFFERENCES = {
+    torch.sub, torch.subtract, torch.rsub, Tensor.sub, Tensor.subtract, Tensor.sub_,
+    Tensor.__sub__, Tensor.__rsub__, Tensor.__isub__,
 }  # fmt: skip
 
 
@@ -161,6 +187,20 @@ def check_numbers(prediction: Tensor, target: Tensor) -> None:
                 f"a target has shape {shape} and the prediction {outputs}",
                 "give one number for each output, in the same shape, or one for all",
             )
+
+
+def check_several(outputs: int) -> None:
+    """Refuse classes of a network with one output.
+
+    Raises:
+        LecoreError: If there is one, whose softmax is 1.
+    """
+    if outputs == 1:
+        raise LecoreError(
+            "the cross-entropy of one output is 0 whatever the network does",
+            "give it an output for each class; for one of two classes take "
+            "loss=torch.nn.BCEWithLogitsLoss()",
+        )
 
 
 def gradients_at_once(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -200,6 +240,57 @@ def gradient_by_autograd(loss: Loss, prediction: Tensor, target: Tensor) -> tupl
     return value, torch.zeros_like(prediction) if gradient is None else gradient.detach()
 
 
+def gradient_of_batch(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor | None:
+    """∂L/∂f of a batch, or ``None`` if the loss takes none, which it need not."""
+    with warnings.catch_warnings(), suppress(Exception):
+        warnings.simplefilter("ignore")
+        return gradient_by_autograd(loss, predictions, targets)[1]
+    return None
+
+
+def refuse_batches(loss: Loss, prediction: Tensor, targets: Tensor) -> None:
+    """Refuse a loss of batches, which means something else of one prediction alone.
+
+    Such as ``((f - y) ** 2).sum() / len(f)``, which divides one prediction by its outputs. Of a
+    batch it is the mean, or the sum, of what it is of batches of one.
+
+    Args:
+        loss: Of one example.
+        prediction: Shape (outputs,).
+        targets: Some of them, shape (n, …).
+
+    Raises:
+        LecoreError: If it is.
+    """
+    targets = torch.cat([targets, targets])  # two at least
+    shrunk = torch.linspace(1, 0.7, len(targets)).to(prediction)
+    predictions = shrunk[:, None] * prediction  # other ones, probabilities among them
+    _, alone = gradient_by_autograd(loss, prediction, targets[0])
+    near = tolerances(alone)
+    one = gradient_of_batch(loss, predictions[:1], targets[:1])
+    if one is None or not bool(one.any()) or torch.allclose(one[0], alone, *near):
+        return
+    pairs = zip(predictions[:, None], targets[:, None], strict=True)
+    ones = [gradient_of_batch(loss, *pair) for pair in pairs]
+    found = [one for one in ones if one is not None]
+    whole = gradient_of_batch(loss, predictions, targets)
+    if whole is None or len(found) < len(ones):
+        return
+    each = torch.cat(found)
+    if any(torch.allclose(whole * n, each, *near) for n in (1, len(targets))):
+        raise LecoreError(
+            "the loss is written for batches, and gives one prediction alone another gradient "
+            "than a batch of one",
+            f"{ALONE}; for a mean over the outputs take .mean()",
+        )
+
+
+def tolerances(gradient: Tensor) -> tuple[float, float]:
+    """How much two ways of rounding may differ."""
+    unit = torch.finfo(gradient.dtype).eps ** 0.6
+    return unit, unit * float(gradient.nan_to_num().abs().max())
+
+
 def batch_loss(loss: Loss) -> Loss:
     """The mean of a loss over a batch: predictions (n, outputs) and n targets to a scalar."""
     if any(loss is known for known in NUMBER_LOSSES):  # sums already
@@ -210,4 +301,10 @@ def batch_loss(loss: Loss) -> Loss:
 
         return mean
     each = vmap(of_one_example(loss))
-    return lambda prediction, target: each(prediction, target).mean()
+
+    def mean_of_each(prediction: Tensor, target: Tensor) -> Tensor:
+        if loss is cross_entropy:
+            check_several(prediction.shape[1])
+        return each(prediction, target).mean()
+
+    return mean_of_each

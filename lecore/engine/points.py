@@ -1,6 +1,8 @@
 """Points and labels as a network can take them."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from inspect import signature
 from operator import index
 from typing import Any, NamedTuple
 
@@ -15,6 +17,9 @@ from lecore.engine.surroundings import check_surroundings
 from lecore.errors import LecoreError
 from lecore.finite import all_finite
 from lecore.losses import Loss, squared_error
+
+TRUTHS = ("y_true", "true", "truth", "ground_truth", "target", "targets", "label", "labels")
+"""What nobody calls a prediction."""
 
 
 class Side(NamedTuple):
@@ -65,12 +70,19 @@ def kept(chosen: Iterable[int] | None, outputs: int) -> tuple[int, ...]:
     if chosen is None:
         return ()
     try:
-        found = tuple(map(index, chosen))
+        found = tuple(map(_number, chosen))
     except TypeError as error:
         raise LecoreError(f"outputs is {chosen!r}", "give numbers such as [3, 7]") from error
-    if not found or min(found) < 0 or max(found) >= outputs:
-        raise LecoreError(f"outputs is {chosen!r}", f"choose some of 0 to {outputs - 1}")
+    if not found or min(found) < 0 or max(found) >= outputs or len(set(found)) < len(found):
+        raise LecoreError(f"outputs is {chosen!r}", f"choose some of 0 to {outputs - 1}, each once")
     return found
+
+
+def _number(value: Any) -> int:
+    """A whole number that is no truth of a mask, which Python would take for 0 or 1."""
+    if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
+        raise TypeError
+    return index(value)
 
 
 def only(values: Tensor, kept: tuple[int, ...]) -> Tensor:
@@ -192,6 +204,14 @@ def _chosen(loss: Loss | None, targets: Tensor) -> Loss:
         raise LecoreError(
             f"the loss is a {type(loss).__name__}",
             "give a function of one prediction and one target, see lecore.losses",
+        )
+    first = ""
+    with suppress(TypeError, ValueError):  # of what is compiled nothing may be known
+        first = next(iter(signature(getattr(loss, "forward", loss)).parameters), "")
+    if first in TRUTHS:
+        raise LecoreError(
+            f"the loss takes {first!r} first, and is called with the prediction and the target",
+            "give lambda f, y: loss(y, f)",
         )
     if isinstance(loss, nn.Module):
         return unwrapped(loss)

@@ -7,9 +7,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lecore.engine.one_example import batch_loss
+from lecore.engine.network.random_states import generators_left_alone
+from lecore.engine.one_example import batch_loss, is_own, of_one_example, refuse_batches
 from lecore.errors import DivergenceError, LecoreError, in_short
 from lecore.losses import Loss, cross_entropy
+
+FEW = 4
+"""Targets that a loss is tried on."""
 
 
 def batches(
@@ -126,7 +130,8 @@ class AutogradSteps(Steps):
         loss: Loss,
     ) -> None:
         self.model, self.inputs, self.targets = model, inputs, targets
-        self.update, self.loss = update, batch_loss(loss)
+        self.update, self.loss, self.unseen = update, batch_loss(loss), not is_own(loss)
+        self.of_one = of_one_example(loss)
         self.classifies = loss is cross_entropy
 
     def evaluate(self, rows: Tensor) -> float:
@@ -135,6 +140,10 @@ class AutogradSteps(Steps):
         self.update.zero_grad()
         try:
             prediction = self.model(batch)
+            if self.unseen:
+                self.unseen = False
+                with generators_left_alone():
+                    refuse_batches(self.of_one, prediction[0].detach(), targets[:FEW])
             loss = self.loss(prediction, targets)
             loss.backward()
         except LecoreError:

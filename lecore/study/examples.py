@@ -8,20 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-    SubsetRandomSampler,
-    default_collate,
-)
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from lecore.engine.network.random_states import generators_left_alone
 from lecore.errors import LecoreError, in_short
 from lecore.finite import all_finite
+from lecore.study.loaders import in_order, warn_if_random
 
 TARGETS = ("labels", "label")
 """Columns that hold the targets of a mapping if nothing else is said."""
@@ -64,7 +56,11 @@ def examples(data: Any, target: str | int | bool | None = None) -> Examples:
 
     Raises:
         LecoreError: If the data hold nothing, something else than numbers, numbers that are not
-            finite, or columns of different lengths; or if a data set fails on one of them.
+            finite, or columns of different lengths; if a data set fails on one of them; or if a
+            loader does not keep them all in their order.
+
+    Warns:
+        UserWarning: If a data set draws its examples.
     """
     with generators_left_alone():  # a loader draws a seed
         parts = [_parted(_as_tensors(batch), target) for batch in _read(_batches(data))]
@@ -85,11 +81,8 @@ def examples(data: Any, target: str | int | bool | None = None) -> Examples:
 
 def _batches(data: Any) -> Iterable[Any]:
     if isinstance(data, DataLoader):
-        whole = data.batch_sampler is None  # the data set gives whole batches
-        return DataLoader(  # the same in the order of the data, so that rows are theirs
-            _drawn_from(data), batch_size=None if whole else data.batch_size or 1,
-            collate_fn=data.collate_fn,
-        )  # fmt: skip
+        warn_if_random(data.dataset)
+        return in_order(data)
     if hasattr(data, "to_numpy"):
         return [data]  # a table, which is refused with the cure
     if isinstance(data, list) and data and all(isinstance(d, Mapping | tuple) for d in data):
@@ -97,6 +90,7 @@ def _batches(data: Any) -> Iterable[Any]:
     if isinstance(data, Tensor | np.ndarray | Mapping | Sequence):
         return [data]
     if isinstance(data, IterableDataset) or _has_rows(data):
+        warn_if_random(data)
         rows = data if isinstance(data, IterableDataset) else (data[i] for i in range(len(data)))
         items = [_with_tensors(item) for item in _read(rows)]
         return [_collated(items)] if items else []
@@ -130,31 +124,6 @@ def _read(items: Iterable[Any]) -> Iterable[Any]:
             ) from error
         number += 1
         yield item
-
-
-def _drawn_from(loader: DataLoader[Any]) -> Any:
-    """The data that a loader gives: all, or those of a fixed subset.
-
-    Raises:
-        LecoreError: If it draws them in another way.
-    """
-    batches, sampler = loader.batch_sampler, loader.sampler
-    plain = batches is None or type(batches) is BatchSampler
-    if isinstance(loader.dataset, IterableDataset):
-        return loader.dataset
-    if plain and isinstance(sampler, SubsetRandomSampler):
-        return Subset(loader.dataset, list(sampler.indices))
-    whole = isinstance(sampler, SequentialSampler) or (
-        isinstance(sampler, RandomSampler)
-        and not sampler.replacement
-        and sampler.num_samples == len(loader.dataset)  # type: ignore[arg-type]
-    )
-    if plain and whole:
-        return loader.dataset
-    raise LecoreError(
-        f"the loader draws its data by a {type(batches if whole else sampler).__name__}",
-        "give the data set, or a torch.utils.data.Subset of it",
-    )
 
 
 def _with_tensors(item: Any) -> Any:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from lecore.engine.checks.predictions import check_batch
-from lecore.engine.network.failures import of_some
+from lecore.engine.network.failures import of_some, told
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import check_points, opened
 from lecore.engine.points import labelled
@@ -54,9 +54,10 @@ def predicted(
         if moved is not None:
             predictions = predictions + moved.to(predictions)
         of_one: Any = side.loss
-        if side.vectorizes:
-            losses = vmap(of_one)(predictions, side.targets)
-        else:
-            pairs = zip(predictions, side.targets, strict=True)  # type: ignore[arg-type]
-            losses = torch.stack([of_one(*pair) for pair in pairs])
+        with told("the loss fails on some predictions", "see whether it takes each of them alone"):
+            if side.vectorizes:
+                losses = vmap(of_one)(predictions, side.targets)
+            else:
+                pairs = zip(predictions, side.targets, strict=True)  # type: ignore[arg-type]
+                losses = torch.stack([of_one(*pair) for pair in pairs])
         return Predicted(predictions.cpu(), losses.detach().cpu())

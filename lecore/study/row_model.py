@@ -76,7 +76,8 @@ def over_rows(
     That is the model itself where it takes one tensor and gives one, else a :class:`RowModel`.
 
     Raises:
-        LecoreError: If the model does not take the first examples, or ``output`` takes nothing out.
+        LecoreError: If the model does not take the first examples, those of ``test`` have another
+            number of inputs, or ``output`` takes nothing out.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     first = _given(model, train.tables[0], device)
@@ -91,6 +92,7 @@ def over_rows(
                 f"output= fails on a {type(first).__name__} ({in_short(error)})", _offered(first)
             ) from error
     if test is not train:
+        _check_places(train.tables[0], test.tables[0])
         _given(model, test.tables[0], device)
     tables = train.tables if test is train else joined([*train.tables, *test.tables])
     seen: set[int] = set()
@@ -99,6 +101,16 @@ def over_rows(
     rows = torch.arange(len(train), device=device)
     columns = rows if test is train else len(train) + torch.arange(len(test), device=device)
     return network, rows, columns
+
+
+def _check_places(train: Any, test: Any) -> None:
+    """Refuse tuples of another length: an input may have been taken for the targets."""
+    here, there = (len(t) if isinstance(t, tuple) else 1 for t in (train, test))
+    if here != there and not isinstance(train, dict) and not isinstance(test, dict):
+        raise LecoreError(
+            f"beside their targets train has {here} inputs and test {there}",
+            "give both the same; the last of a tuple is taken for the targets",
+        )
 
 
 def _one_tensor(side: Examples) -> bool:
