@@ -4,6 +4,7 @@ import warnings
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from inspect import signature
+from threading import RLock
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import leaves_of
 from lecore.errors import LecoreError
 from lecore.losses import NUMBER_LOSSES, Loss, cross_entropy
+
+_QUIET = RLock()
 
 ALONE = "give lambda f, y: loss(f[None], y[None])"
 """How a loss of batches is one of one prediction."""
@@ -242,8 +245,8 @@ def gradient_by_autograd(loss: Loss, prediction: Tensor, target: Tensor) -> tupl
 
 def gradient_of_batch(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor | None:
     """∂L/∂f of a batch, or ``None`` if the loss takes none, which it need not."""
-    with warnings.catch_warnings(), suppress(Exception):
-        warnings.simplefilter("ignore")
+    with _QUIET, warnings.catch_warnings(), suppress(Exception):  # of two threads one would leave
+        warnings.simplefilter("ignore")  # the other's filters behind
         return gradient_by_autograd(loss, predictions, targets)[1]
     return None
 
