@@ -259,7 +259,7 @@ def refuse_batches(loss: Loss, prediction: Tensor, targets: Tensor) -> None:
 
     Args:
         loss: Of one example.
-        prediction: Shape (outputs,).
+        prediction: Shape (outputs,), or any other in training.
         targets: Some of them, shape (n, …).
 
     Raises:
@@ -267,7 +267,8 @@ def refuse_batches(loss: Loss, prediction: Tensor, targets: Tensor) -> None:
     """
     targets = torch.cat([targets, targets])  # two at least
     shrunk = torch.linspace(1, 0.7, len(targets)).to(prediction)
-    predictions = shrunk[:, None] * prediction  # other ones, probabilities among them
+    # other ones, probabilities among them
+    predictions = shrunk.view(-1, *[1] * prediction.ndim) * prediction
     _, alone = gradient_by_autograd(loss, prediction, targets[0])
     near = tolerances(alone)
     one = gradient_of_batch(loss, predictions[:1], targets[:1])
