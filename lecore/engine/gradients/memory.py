@@ -19,7 +19,9 @@ CHUNK_BYTES = 2**24
 def chunk_size(network: Snapshot, structure: Structure, loss: Loss | None) -> int:
     """Examples whose activations are held at a time."""
     signals = 1 if loss else structure.outputs
-    limit = at_once(CHUNK_BYTES, network.device)
+    # each chunk reads all weights: more at a time where these are large
+    wanted = min(max(CHUNK_BYTES, 4 * network.parameter_bytes), 4 * CHUNK_BYTES)
+    limit = at_once(wanted, network.device)
     if structure.route == "plain":
         return max(1, limit // (network.parameter_bytes * signals))
     taps = structure.activations * network.dtype.itemsize * (1 + signals)
