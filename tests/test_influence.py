@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lecore import linearized_change, linearized_change_by_layer, loss_kernel, models
+from lecore import Tiles, linearized_change, linearized_change_by_layer, loss_kernel, models
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy, squared_error
 from lecore.study.influence import loss_kernel_by_layer, self_influence
@@ -66,6 +66,15 @@ def test_more_points_than_are_held_at_a_time(monkeypatch):
     monkeypatch.setattr("lecore.study.influence.chunk_size", lambda *_: 2)
     influence = self_influence(network(), X, Y, loss=cross_entropy)
     torch.testing.assert_close(influence, slopes(network()).square().sum(1))
+
+
+@pytest.mark.parametrize("tiles", [Tiles(), Tiles(shape=(3, 2)), Tiles(shape=(3, 9), jobs=2)])
+def test_rows_in_chunks_meet_all_columns(monkeypatch, tiles):
+    """The last tile has fewer rows, and is computed by factors of its own."""
+    monkeypatch.setattr("lecore.engine.gradients.per_example.chunk_size", lambda *_: 2)
+    kernel = loss_kernel(network(), X, Y, X[:2], Y[:2], loss=cross_entropy, tiles=tiles)
+    rows = slopes(network())
+    torch.testing.assert_close(torch.as_tensor(kernel), rows @ rows[:2].T)
 
 
 def test_layers_with_many_positions_are_written_out():
