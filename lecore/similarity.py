@@ -36,7 +36,8 @@ def relative_similarity(change: Any, own_change: Any = None) -> Tensor:
         change: Prediction change Δ, shape (n, m, outputs): a tensor, an array, or a matrix on disk,
             of which some rows are held at a time.
         own_change: Change at the update points themselves, shape (n, outputs); by default the
-            diagonal of ``change``, which then must be square.
+            diagonal of ``change``, which is theirs if the test points are the update points. As
+            many others cannot be told from them: there give it.
 
     Returns:
         Shape (n, m), ≥ 0, with ones on the diagonal of a square matrix. The row of an update
