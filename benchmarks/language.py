@@ -1,6 +1,6 @@
 """Influence between sentences, of an encoder and a decoder with random weights.
 
-Of their linear layers, which all peers know. Both have the size of BERT-mini.
+Of their linear layers, which all peers know. Their blocks have the size of BERT-mini's.
 """
 
 import functools

@@ -32,7 +32,7 @@ from lecore.identity.finished_work import identify
 Form = Literal["full", "trace", "diagonal"]
 
 
-class _LastRows(threading.local):
+class _Kept(threading.local):
     """A thread's own copy of the network, and factors that it will need again.
 
     Attributes:
@@ -50,7 +50,7 @@ class _LastRows(threading.local):
     of: tuple[Form, tuple[Extent, Extent]] | None = None
 
     def __reduce__(self) -> Any:
-        return _LastRows, ()
+        return _Kept, ()
 
 
 @dataclass
@@ -68,7 +68,7 @@ class StructuredRoute:
     structures: tuple[Structure, Structure]
     rows: Side
     columns: Side
-    _last: _LastRows = field(default_factory=_LastRows, init=False, repr=False, compare=False)
+    _last: _Kept = field(default_factory=_Kept, init=False, repr=False, compare=False)
 
     @property
     def outputs(self) -> int:
@@ -148,6 +148,7 @@ class StructuredRoute:
 
     def _all_columns(self, columns: slice, form: Form, extents: tuple[Extent, Extent]) -> Factors:
         if self._last.columns is None or self._last.of != (form, extents):
+            self._last.columns = None  # no room for both
             self._last.columns = self._factors(1, columns, form, extents)
             self._last.of = form, extents
         return self._last.columns
