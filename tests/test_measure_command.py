@@ -1,5 +1,6 @@
 """``lecore measure`` as a user types it."""
 
+import re
 import sys
 
 import pytest
@@ -69,6 +70,86 @@ def test_influences_are_kept_where_they_are_asked_for(typed, tmp_path):
         status, _ = typed("somebodys_project:study", "--out", "it.html", "--store", "runs/1")
         assert status == 0
     assert (tmp_path / "runs" / "1" / "influence" / "zarr.json").exists()
+
+
+CLASSES = """
+import torch
+from torch import nn
+from lecore import Study
+
+torch.manual_seed(0)
+y = torch.tensor([0, 1, 2, 0, 1, 2])
+study = Study(nn.Linear(3, 3), (torch.randn(6, 3), y), loss="cross_entropy", learning_rate=0.1)
+names = ["<cat>", "dog", "frog"]
+texts = [f"first {i}" for i in range(6)], [f"second {i}" for i in range(6)]
+pictures = torch.rand(6, 4, 4), torch.rand(6, 4, 4)
+"""
+
+LANGUAGE = """
+import torch
+from torch import nn
+from lecore import Study
+
+torch.manual_seed(0)
+class Bigrams(nn.Embedding):
+    def forward(self, input_ids):
+        return super().forward(input_ids)
+
+rows = {"input_ids": torch.arange(12).reshape(3, 4) % 5}
+study = Study(Bigrams(5, 5), rows, loss="next token", learning_rate=0.1)
+
+def spelled(ids):
+    return " ".join(f"word{i}" for i in ids)
+"""
+
+
+@pytest.mark.parametrize("points", [(), ("--points", "3")])
+def test_what_else_is_shown_is_named_by_its_place(typed, tmp_path, points):
+    (tmp_path / "somebodys_project.py").write_text(CLASSES)
+    also = [
+        part
+        for option, name in {
+            "class-names": "names",
+            "texts": "texts",
+            "thumbnails": "pictures",
+        }.items()
+        for part in (f"--{option}", f"somebodys_project:{name}")
+    ]
+    status, said = typed("somebodys_project:study", "--out", "it.html", *also, *points)
+    assert status == 0, said.err
+    page = (tmp_path / "it.html").read_text()
+    assert "&lt;cat&gt;" in page
+    shown = {int(number) for number in re.findall(r"first (\d)", page)}
+    assert shown == ({0, 2, 5} if points else set(range(6)))
+    assert "data:image/png" in page
+
+
+def test_the_tokens_of_a_sentence_are_read_by_the_named_tokenizer(typed, tmp_path):
+    (tmp_path / "somebodys_project.py").write_text(LANGUAGE)
+    given = "--tokenizer", "somebodys_project:spelled"
+    status, said = typed("somebodys_project:study", "--out", "it.html", *given)
+    assert status == 0, said.err
+    assert "word3" in (tmp_path / "it.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--class-names somebodys_project:other", "somebodys_project:other is nothing; give the"),
+        ("--class-names names", "'names' names no object; give module:object"),
+        ("--class-names somebodys_project:texts", "there are 2 class_names for 3 outputs"),
+        ("--texts somebodys_project:names", "texts are no pair"),
+        ("--thumbnails somebodys_project:study", "thumbnails are no pair"),
+        ("--tokenizer somebodys_project:names", "tokenizer"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_one_line(typed, tmp_path, option, words):
+    (tmp_path / "somebodys_project.py").write_text(CLASSES)
+    status, said = typed("somebodys_project:study", *option.split())
+    assert status == 2
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize(

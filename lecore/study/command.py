@@ -3,9 +3,10 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -17,7 +18,16 @@ from lecore.study.study import Study
 HELP = """Write the report of a study as one HTML file.
 
 PLACE names a lecore.Study in a module of this folder or of an installed package, as in
-my_project:study; it may be a function that makes one."""
+my_project:study; it may be a function that makes one. Other options with a PLACE name
+what else is shown."""
+
+NAMED = {
+    "class_names": "a list with the name of each class",
+    "texts": "texts of all training and all test examples, as two lists",
+    "thumbnails": "pictures of them, as two arrays",
+    "tokenizer": "what reads the tokens of a language model",
+}
+"""Arguments of :meth:`lecore.Study.report` that options name by their place."""
 
 
 def measure(arguments: Sequence[str]) -> None:
@@ -42,6 +52,8 @@ def measure(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--store", type=Path, metavar="FOLDER", help="keep influences here, to go on if stopped"
     )
+    for name, what in NAMED.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="PLACE", help=what)
     given = parser.parse_args(arguments)
     try:
         check_place(given.out)  # before the module runs, which may take hours
@@ -50,12 +62,23 @@ def measure(arguments: Sequence[str]) -> None:
             study = sampled(study, given.points)
         study.report(
             given.out, top=given.top, shown=given.shown, checkpoints=given.checkpoints,
-            store=given.store,
+            store=given.store, **_shown_too(vars(given)),
         )  # fmt: skip
     except KeyboardInterrupt:
         print("lecore: stopped; with --store the same command goes on", file=sys.stderr)
         sys.exit(130)
     print(f"The report is ready: open {given.out.resolve().as_uri()}")
+
+
+def _shown_too(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What options name, by the names of the report's arguments."""
+    objects = {}
+    for name in NAMED:
+        if (place := given[name]) is not None:
+            objects[name] = _named(place)
+            if objects[name] is None:
+                raise LecoreError(f"{place} is nothing", f"give the name of {name}")
+    return objects
 
 
 def found(place: str) -> Study:
@@ -64,6 +87,15 @@ def found(place: str) -> Study:
     Raises:
         LecoreError: If there is none.
     """
+    study = _named(place, made=True)
+    if not isinstance(study, Study):
+        kind = "nothing" if study is None else f"of type {type(study).__name__}"
+        raise LecoreError(f"{place} is {kind}", "give the name of a lecore.Study")
+    return study
+
+
+def _named(place: str, made: bool = False) -> Any:
+    """The object of a name in a module, or what a function of that name made, or ``None``."""
     module, colon, name = place.partition(":")
     if not (module and colon and name):
         raise LecoreError(
@@ -76,9 +108,9 @@ def found(place: str) -> Study:
         )
     try:
         with _at_home():
-            study = getattr(importlib.import_module(module), name, None)
-            if callable(study) and not isinstance(study, type | nn.Module):
-                study = study()
+            it = getattr(importlib.import_module(module), name, None)
+            if made and callable(it) and not isinstance(it, type | nn.Module):
+                it = it()
     except LecoreError:
         raise
     except (Exception, SystemExit) as error:
@@ -88,10 +120,7 @@ def found(place: str) -> Study:
                 "run this in the folder that holds it, or install it",
             ) from error
         raise LecoreError(f"{place} does not run ({in_short(error)})", "mend it first") from error
-    if not isinstance(study, Study):
-        kind = "nothing" if study is None else f"of type {type(study).__name__}"
-        raise LecoreError(f"{place} is {kind}", "give the name of a lecore.Study")
-    return study
+    return it
 
 
 @contextmanager

@@ -39,6 +39,18 @@ class Examples:
     def __len__(self) -> int:
         return sum(_count(table) for table in self.tables)
 
+    @property
+    def total(self) -> int:
+        """How many examples the whole data have."""
+        return len(self) if self.whole is None else self.whole
+
+    def of_whole(self, given: Any) -> Any:
+        """Of an array or list with an entry for each example of the whole data, those of these."""
+        if self.numbers is None:
+            return given
+        rows = self.numbers.tolist()
+        return [given[row] for row in rows] if isinstance(given, list) else given[rows]
+
 
 def examples(data: Any, target: str | int | bool | None = None) -> Examples:
     """Read data once, in its own order.

@@ -136,11 +136,14 @@ def _shelves(
     sides, seen = (study.train, study.test), study.predicted()
     kept(study.outputs, seen[0].predictions.shape[1])  # are refused, though a page shows all
     names = names_of(study.loss, *sides, seen, class_names)
-    words: Sequence[Sequence[str] | None] = both("texts", texts)
+    words: Sequence[Sequence[str] | None] = [
+        None if text is None else side.of_whole(shown_texts(text, side.total))
+        for side, text in zip(sides, both("texts", texts), strict=True)
+    ]
     if read is not None and texts is None:
         words = [["".join(sentence(side, row, read)) for row in range(len(side))] for side in sides]
     return tuple(  # type: ignore[return-value]
-        Shelf(side, said, images, None if text is None else shown_texts(text, len(side)), names)
+        Shelf(side, said, images, text, names)
         for side, said, images, text in zip(
             sides, seen, pictures(*sides, thumbnails), words, strict=True
         )
@@ -270,9 +273,8 @@ def _settings(study: "Study") -> dict[str, str]:
 
 
 def _count(side: Examples) -> str:
-    if side.whole is None:
-        return f"{len(side):,}"
-    return f"{len(side):,} of {side.whole:,}, evenly spread"
+    sample = f"{len(side):,} of {side.total:,}, evenly spread"
+    return f"{side.total:,}" if side.whole is None else sample
 
 
 def _code(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def sampled(study: "Study", points: int) -> "Study":
     """The same study of at most so many training and as many test examples.
 
-    They are evenly spread from the first to the last, and a report gives the rows that they have in
-    the whole data.
+    They are evenly spread from the first to the last. A report gives the rows that they have in the
+    whole data, of which it takes texts and thumbnails.
 
     Args:
         study: The study, which stays as it is.
@@ -51,8 +51,7 @@ def _some(side: Examples, points: int) -> Examples:
             tables.append(tree_map(lambda leaf, here=here: leaf[here.to(leaf.device)], table))
         start += size
     numbers = rows if side.numbers is None else side.numbers[rows]
-    whole = len(side) if side.whole is None else side.whole
-    return Examples(tuple(tables), _of(side.targets, rows), numbers, whole)
+    return Examples(tuple(tables), _of(side.targets, rows), numbers, side.total)
 
 
 def _of(targets: Tensor | None, rows: Tensor) -> Tensor | None:
