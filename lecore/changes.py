@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.finite import check_finite
 from lecore.engine.change_matrix import ChangeMatrix
 from lecore.engine.checks.predictions import check_batch
 from lecore.engine.choosing import (
@@ -35,7 +36,6 @@ from lecore.engine.points import Side, kept, labelled
 from lecore.engine.real_steps import real_step
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
-from lecore.finite import check_finite
 from lecore.losses import Loss
 
 
@@ -92,7 +92,8 @@ def prediction_change(
         rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
         step = _step(measured, learning_rate, optimizer, linear=False)
-        route = step_route(measured, rows, columns, step, learning_rate, check)
+        rate = None if learning_rate is None else checked_rate(learning_rate)
+        route = step_route(measured, rows, columns, step, rate, check)
         count = measured[1].manners.outputs
         return ChangeMatrix(route, kept(outputs, count)).compute(count, step, tiles)
 
@@ -134,7 +135,7 @@ def linearized_change(
                 if forward is not None:
                     return ChangeMatrix(forward, only).compute(count, step, tiles)
         route = kernel_route(measured, rows, Side(columns), check)
-        return KernelMatrix(route, scale=-learning_rate, kept=only).compute(tiles)
+        return KernelMatrix(route, scale=-checked_rate(learning_rate), kept=only).compute(tiles)
 
 
 def linearized_change_by_layer(
@@ -170,9 +171,9 @@ def linearized_change_by_layer(
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = labelled(measured, inputs, targets, loss)
         measured, columns = with_columns(measured, test_inputs, rows.inputs)
-        _step(measured, learning_rate, None, linear=True)
+        rate = checked_rate(learning_rate)
         shares = layer_shares(measured, rows, Side(columns), check)
-        return {name: -learning_rate * share[:, :, 0] for name, share in shares.items()}
+        return {name: -rate * share[:, :, 0] for name, share in shares.items()}
 
 
 def output_gradient(

@@ -6,16 +6,18 @@ map (n, …) to (n, outputs).
 
 import itertools
 import math
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lecore.arguments.names import Choices, check_name
+from lecore.arguments.settings import flag, whole
 from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError
-from lecore.names import Choices, check_name
 from lecore.seeding import seeded
 
 Parameterization = Literal["standard", "ntk"]
@@ -75,8 +77,9 @@ def fully_connected(
     """
     check_name("activation", activation, ACTIVATIONS)
     check_name("parameterization", parameterization, ("standard", "ntk"))
-    if min(inputs, width, outputs) < 1 or hidden_layers < 0:
-        raise LecoreError("inputs, width and outputs must be positive, hidden_layers not negative")
+    _check_sizes(inputs=inputs, width=width, outputs=outputs)
+    hidden_layers = whole("hidden_layers", hidden_layers, 0)
+    flag("probability", probability)
     layer = nn.Linear if parameterization == "standard" else NTKLinear
     sizes = [inputs] + hidden_layers * [width]
     with seeded(seed):
@@ -132,6 +135,7 @@ def three_layer_resnet(
     inputs: int, width: int = 4096, *, outputs: int = 1, seed: int = 0
 ) -> nn.Sequential:
     """He & Su's "ResNet": three layers with one skip connection, out = W₃(h₁ + h₂)."""
+    _check_sizes(inputs=inputs, width=width, outputs=outputs)
     with seeded(seed):
         return nn.Sequential(
             nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), SkipSum(width),
@@ -141,6 +145,7 @@ def three_layer_resnet(
 
 def mnist_cnn(*, outputs: int = 1, seed: int = 0) -> nn.Sequential:
     """He & Su's CNN for 28 × 28 grey images: two 5 × 5 convolutions and two linear layers."""
+    _check_sizes(outputs=outputs)
     with seeded(seed):
         return nn.Sequential(
             nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
@@ -163,7 +168,10 @@ def image_cnn(
     Raises:
         LecoreError: If an image has fewer than 8 rows or columns.
     """
-    channels, height, columns = shape
+    _check_sizes(width=width, outputs=outputs)
+    if not isinstance(shape, Sequence) or len(shape) != 3:
+        raise LecoreError(f"shape is {reprlib.repr(shape)}", "give (channels, height, width)")
+    channels, height, columns = (whole("a side of shape", side) for side in shape)
     if min(height, columns) < 8:
         raise LecoreError(f"images of {height} × {columns} are too small", "need 8 × 8 or more")
     sizes = [channels, width, 2 * width, 4 * width]
@@ -180,9 +188,16 @@ def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:
 
     Convolutions have no biases and are drawn from Kaiming's normal distribution (fan out).
     """
+    _check_sizes(outputs=outputs)
     torchvision = import_torchvision()
     with seeded(seed):
         network: nn.Module = torchvision.models.resnet18(
             norm_layer=nn.Identity, num_classes=outputs
         )
     return network
+
+
+def _check_sizes(**sizes: int) -> None:
+    """Refuse a size that is no whole number above 0."""
+    for name, size in sizes.items():
+        whole(name, size)

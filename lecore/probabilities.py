@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from lecore.arguments.finite import check_finite
+from lecore.arguments.settings import numbers
 from lecore.errors import LecoreError
-from lecore.finite import check_finite
 
 
 def softmax_change(logits: Tensor, change: Tensor) -> Tensor:
@@ -55,7 +56,9 @@ def prediction_divergence(logits: Tensor, change: Tensor) -> Tensor:
 
 def _log_probabilities(logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """The pair log p (m, classes) and log p⁺ − log p (n, m, classes), exact for small changes."""
-    if logits.ndim != 2 or change.ndim != 3 or change.shape[1:] != logits.shape:
+    logits = numbers("logits", logits, "m", "classes")
+    change = numbers("change", change, "n", "m", "classes")
+    if change.shape[1:] != logits.shape:
         raise LecoreError(
             "need logits (m, classes) and their change (n, m, classes), got "
             f"{tuple(logits.shape)} and {tuple(change.shape)}"

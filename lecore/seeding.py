@@ -1,6 +1,5 @@
 """One helper for every random number."""
 
-import operator
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from lecore.errors import LecoreError
+from lecore.arguments.settings import SEEDS, whole
 
 
 @contextmanager
@@ -28,12 +27,7 @@ def seeded(seed: int) -> Iterator[np.random.Generator]:
     Raises:
         LecoreError: If the seed is anything else.
     """
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = -1
-    if not 0 <= number < 2**64:
-        raise LecoreError(f"seed must be an integer from 0 to 2**64 - 1, not {seed!r}")
+    number = whole("seed", seed, 0, SEEDS)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():

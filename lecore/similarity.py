@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from lecore.arguments.finite import check_finite
+from lecore.arguments.names import check_name
+from lecore.arguments.settings import flag, numbers
+from lecore.engine.optimizer_steps import checked_rate
 from lecore.errors import LecoreError
-from lecore.finite import check_finite
-from lecore.names import check_name
 
 Array = NDArray[np.float64]
 
@@ -50,12 +52,11 @@ def relative_similarity(change: Any, own_change: Any = None) -> Tensor:
     Warns:
         UndefinedRowsWarning: If some rows are undefined.
     """
-    if change.ndim != 3:
-        raise LecoreError(f"change must be (n, m, outputs), got shape {tuple(change.shape)}")
-    if own_change is not None and tuple(own_change.shape) != tuple(change.shape[::2]):
-        raise LecoreError(f"own_change must be (n, outputs), got {tuple(own_change.shape)}")
-    size = _sizes(change, "change")
-    own = _diagonal(size) if own_change is None else _sizes(own_change, "own_change").to(size)
+    size = _sizes(change, "change", "n", "m", "outputs")
+    own = _sizes(own_change, "own_change", "n", "outputs") if own_change is not None else _own(size)
+    if len(own) != len(size):
+        raise LecoreError(f"own_change has {len(own)} rows, and change {len(size)}")
+    own = own.to(size)
     ratio = size / own[:, None]
     undefined = (own == 0) | ~torch.isfinite(ratio).all(dim=1)
     still = int(undefined.sum())
@@ -108,11 +109,18 @@ def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate
     Raises:
         LecoreError: If the network has several outputs, or a gradient is exactly zero.
     """
+    learning_rate = checked_rate(learning_rate)
+    change = numbers("change", change, "n", "m", "outputs")
     if change.shape[2] != 1:
         raise LecoreError(f"S_ker is defined for one output, this network has {change.shape[2]}")
-    if not bool((output_gradient != 0).all()):
+    gradient = numbers("output_gradient", output_gradient).to(change.device)
+    if gradient.shape not in ((len(change),), (len(change), 1)):
+        raise LecoreError(f"output_gradient must be (n,) or (n, 1), not {tuple(gradient.shape)}")
+    check_finite(change, "change")
+    check_finite(gradient, "output_gradient")
+    if not bool((gradient != 0).all()):
         raise LecoreError("the loss gradient is zero at an update point, so its row is undefined")
-    return -change[:, :, 0] / (learning_rate * output_gradient.reshape(len(change), 1))
+    return -change[:, :, 0] / (learning_rate * gradient.reshape(-1, 1))
 
 
 def normalized_similarity(kernel: Tensor) -> Tensor:
@@ -121,7 +129,8 @@ def normalized_similarity(kernel: Tensor) -> Tensor:
     Raises:
         LecoreError: If the matrix is not square, or its diagonal is not positive.
     """
-    diagonal = _diagonal(kernel)
+    kernel = numbers("kernel", kernel, "n", "n")
+    diagonal = kernel.diagonal()
     if not bool((diagonal > 0).all()):
         raise LecoreError("the diagonal of the kernel must be positive")
     return kernel / (diagonal[:, None] * diagonal).sqrt()
@@ -129,7 +138,7 @@ def normalized_similarity(kernel: Tensor) -> Tensor:
 
 def symmetrized(similarity: Tensor) -> Tensor:
     """½(S + Sᵀ), the last step of He & Su's Algorithm 1 before clustering."""
-    _diagonal(similarity)
+    similarity = numbers("similarity", similarity, "n", "n")
     return (similarity + similarity.T) / 2
 
 
@@ -158,8 +167,11 @@ def correlation_with_distance(
     Raises:
         LecoreError: If the shapes differ, a number is infinite, or either side is constant.
     """
-    similarity = np.asarray(similarity, dtype=np.float64)
-    if similarity.shape != distance.shape or similarity.shape[0] != similarity.shape[1]:
+    check_name("method", method, ("pearson", "spearman"))
+    flag("self_pairs", self_pairs)
+    similarity = numbers("similarity", similarity, "n", "n").double().numpy(force=True)
+    distance = numbers("distance", distance, "n", "n").double().numpy(force=True)
+    if similarity.shape != distance.shape:
         raise LecoreError(f"shapes differ: {similarity.shape} and {distance.shape}")
     if not np.isfinite(distance).all() or np.isinf(similarity).any():
         raise LecoreError("distances and similarities must be finite; choose points of one class")
@@ -169,22 +181,22 @@ def correlation_with_distance(
     s, d = similarity[pairs], distance[pairs]
     if len(s) == 0 or np.ptp(s) == 0 or np.ptp(d) == 0:
         raise LecoreError("the correlation of a constant is undefined")
-    check_name("method", method, ("pearson", "spearman"))
     correlation = stats.pearsonr if method == "pearson" else stats.spearmanr
     return float(correlation(s, d).statistic)
 
 
-def _diagonal(matrix: Tensor) -> Tensor:
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise LecoreError(f"need a square matrix, got shape {tuple(matrix.shape)}")
-    return matrix.diagonal()
+def _own(size: Tensor) -> Tensor:
+    if size.shape[0] != size.shape[1]:
+        raise LecoreError(f"change is of {len(size)} and {size.shape[1]} points", "give own_change")
+    return size.diagonal()
 
 
-def _sizes(change: Any, name: str) -> Tensor:
+def _sizes(change: Any, name: str, *axes: str) -> Tensor:
     """:func:`size_of` a tensor or, some rows at a time, an array."""
-    if isinstance(change, Tensor):
+    if getattr(change, "ndim", 0) != len(axes) or isinstance(change, Tensor):
+        change = numbers(name, change, *axes)
         check_finite(change, name)
         return size_of(change)
     rows = range(0, change.shape[0], max(1, HELD // math.prod(change.shape[1:])))
     parts = (torch.tensor(np.asarray(change[i : i + rows.step])) for i in rows)
-    return torch.cat([_sizes(part, name) for part in parts])
+    return torch.cat([_sizes(part, name, *axes) for part in parts])

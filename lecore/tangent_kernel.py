@@ -1,11 +1,12 @@
 """The empirical tangent kernel of any network, exactly, from structured gradients."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
 
+from lecore.arguments.names import check_name
 from lecore.engine.choosing import kernel_route
 from lecore.engine.kernel_matrix import Form, KernelMatrix
 from lecore.engine.kernel_products import kernel_products
@@ -14,7 +15,6 @@ from lecore.engine.network.flags import Precision
 from lecore.engine.opening import opened, with_columns
 from lecore.engine.points import Side
 from lecore.engine.tiling.tiles import Tiles
-from lecore.errors import LecoreError
 
 
 def empirical_ntk(
@@ -52,8 +52,7 @@ def empirical_ntk(
     Raises:
         LecoreError: If the model, the inputs or the result are unfit; see the message.
     """
-    if form not in ("full", "trace", "diagonal"):
-        raise LecoreError(f"form must be 'full', 'trace' or 'diagonal', not {form!r}")
+    check_name("form", form, get_args(Form))
     with opened(model, inputs, dtype) as (measured, inputs):
         rows = columns = Side(inputs)
         if test_inputs is not None:

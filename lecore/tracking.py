@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lecore.arguments.settings import function, path_of, whole
 from lecore.changes import linearized_change
 from lecore.engine.network.modes import eval_mode
 from lecore.errors import LecoreError
@@ -55,12 +56,14 @@ class Tracker:
         file: str | os.PathLike[str] | None = None,
         key: str = "",
     ) -> None:
-        if every < 1 or not measures:
-            raise LecoreError("need at least one measure, and every must be 1 or larger")
-        if any(":" in name for name in measures):
-            raise LecoreError("the name of a measure must not contain a colon")
-        self.measures, self.every = dict(measures), every
-        self.file, self.key = None if file is None else Path(file), key
+        if not isinstance(measures, Mapping) or not measures:
+            raise LecoreError("need at least one measure", "give {name: function of the network}")
+        for name, measure in measures.items():
+            function(f"measure {name!r}", measure)
+            if ":" in str(name):
+                raise LecoreError("the name of a measure must not contain a colon")
+        self.measures, self.every = dict(measures), whole("every", every)
+        self.file, self.key = None if file is None else path_of("file", file), key
         self._identities: dict[str, Identity] = {}
         self._model_is_known = False
         self._matrices: dict[tuple[int, str], NDArray[np.float64]] = {}
@@ -179,6 +182,8 @@ def probe_similarity(
             default float32 and, for the linearised change, learning rate 1, which relative
             similarities do not depend on.
     """
+    function("similarity", similarity)
+    function("change", change)
     settings.setdefault("dtype", torch.float32)
     if change is linearized_change and "optimizer" not in settings:
         settings.setdefault("learning_rate", 1.0)

@@ -1,19 +1,23 @@
 """Training loops: SGD or Adam, with callbacks, checkpoints and an early stop for divergence."""
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
+from math import inf
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.names import check_name
+from lecore.arguments.settings import SEEDS, flag, function, number, whole
+from lecore.engine.checkpoints import Checkpoint
+from lecore.engine.optimizer_steps import checked_rate
 from lecore.engine.points import training_data
 from lecore.engine.routes.two_layer_sgd import two_layer_sgd
 from lecore.engine.training_steps import AutogradSteps, Steps, batches, take_steps
 from lecore.errors import LecoreError
-from lecore.files import whole_file
-from lecore.identity.finished_work import Identity, identify, refuse_another, shapes
+from lecore.identity.finished_work import identify, shapes
 from lecore.losses import Loss
 
 Callback = Callable[[int, nn.Module], None]
@@ -59,8 +63,8 @@ def train(
     seed: int = 0,
     callback: Callback | None = None,
     callback_steps: Collection[int] | None = None,
-    loss_limit: float = float("inf"),
-    checkpoint: Path | None = None,
+    loss_limit: float = inf,
+    checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1000,
     key: str = "",
     progress: bool = False,
@@ -103,29 +107,29 @@ def train(
             epochs, or damaged.
     """
     inputs, targets, loss = training_data(model, inputs, targets, loss)
-    if not 0 < learning_rate < float("inf") or epochs < 0:
-        raise LecoreError(
-            "learning_rate must be positive and epochs 0 or larger, not "
-            f"{learning_rate} and {epochs}"
-        )
-    if optimizer not in OPTIMIZERS or shuffle not in ("once", "each epoch"):
-        raise LecoreError(
-            f"optimizer {optimizer!r} or shuffle {shuffle!r} is unknown",
-            "take 'sgd' or 'adam', and 'once' or 'each epoch'",
-        )
-    batch_size = len(inputs) if batch_size is None else batch_size
-    if batch_size < 1:
-        raise LecoreError(f"batch_size must be 1 or larger, not {batch_size}")
+    learning_rate, seed = checked_rate(learning_rate), whole("seed", seed, 0, SEEDS)
+    weight_decay = number("weight_decay", weight_decay, lambda w: 0 <= w < inf, "0 or larger")
+    loss_limit = number("loss_limit", loss_limit, lambda limit: limit > -inf, "above -inf")
+    batch_size = len(inputs) if batch_size is None else whole("batch_size", batch_size)
+    epochs, every = whole("epochs", epochs, 0), whole("checkpoint_every", checkpoint_every)
+    check_name("optimizer", optimizer, OPTIMIZERS)
+    check_name("shuffle", shuffle, ("once", "each epoch"))
+    flag("drop_last", drop_last)
+    flag("progress", progress)
+    if callback is not None:
+        function("callback", callback)
     if drop_last and batch_size > len(inputs):
         raise LecoreError(f"a batch of {batch_size} is more than all {len(inputs)} examples")
     trainable = [p for p in model.parameters() if p.requires_grad]
     update = OPTIMIZERS[optimizer](trainable, lr=learning_rate, weight_decay=weight_decay)
+    kept = None
     if checkpoint is not None:
         identity = identify(
             by=__name__, key=key, model=model, **shapes(model), loss=loss, data=(inputs, targets),
             learning_rate=learning_rate, batch_size=batch_size, drop_last=drop_last, seed=seed,
             optimizer=optimizer, weight_decay=weight_decay, shuffle=shuffle,
         )  # fmt: skip
+        kept = Checkpoint(checkpoint, model, update, identity)
 
     def chosen() -> Steps:
         written_out = None
@@ -136,10 +140,8 @@ def train(
         return written_out or AutogradSteps(model, inputs, targets, update, loss)
 
     epoch_batches = len(inputs) // batch_size if drop_last else -(-len(inputs) // batch_size)
-    wanted = range(epochs * len(inputs) + 1) if callback_steps is None else set(callback_steps)
-    history = History()
-    if checkpoint is not None and checkpoint.exists():
-        history = _resume(checkpoint, model, update, identity, epochs * epoch_batches)
+    wanted = range(epochs * len(inputs) + 1) if callback_steps is None else _steps(callback_steps)
+    history = History(*kept.resume(epochs * epoch_batches)) if kept else History()
     if callback and history.steps == 0 and 0 in wanted:
         callback(0, model)
     steps = chosen()
@@ -164,49 +166,18 @@ def train(
             callback(history.steps, model)
             if steps.fingerprint() != before:
                 steps = chosen()
-        if checkpoint is not None and history.steps % checkpoint_every == 0:
+        if kept and history.steps % every == 0:
             steps.write_back()
-            _save(checkpoint, model, update, identity, history)
+            kept.save(history.losses, history.accuracies)
     steps.write_back()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    if kept:
+        kept.remove()
     return history
 
 
-def _save(
-    path: Path,
-    model: nn.Module,
-    update: torch.optim.Optimizer,
-    identity: Identity,
-    history: History,
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": update.state_dict(),
-        "identity": identity,
-        "losses": history.losses,
-        "accuracies": history.accuracies,
-    }
-    with whole_file(path) as stream:
-        torch.save(state, stream)
-
-
-def _resume(
-    path: Path, model: nn.Module, update: torch.optim.Optimizer, identity: Identity, steps: int
-) -> History:
-    what, device = f"checkpoint {path}", next(model.parameters()).device
+def _steps(chosen: Collection[int]) -> set[int]:
     try:
-        state = torch.load(path, weights_only=True, map_location=device)
-        known = dict(state["identity"])
-        history = History(list(state["losses"]), list(state["accuracies"]))
-    except Exception as error:  # damaged files raise errors of many kinds
-        raise LecoreError(f"{what} is damaged, or no checkpoint", "delete it") from error
-    refuse_another(known, identity, what, "delete it, or take another file")
-    if history.steps > steps:
-        raise LecoreError(
-            f"{what} holds {history.steps} steps, and only {steps} are wanted",
-            "take at least as many epochs, or delete it",
-        )
-    model.load_state_dict(state["model"])
-    update.load_state_dict(state["optimizer"])
-    return history
+        return {whole("a step of callback_steps", step, 0) for step in chosen}
+    except TypeError as error:
+        kind = type(chosen).__name__
+        raise LecoreError(f"callback_steps is of type {kind}", "give a list") from error

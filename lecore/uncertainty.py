@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lecore.arguments.settings import function, number, numbers, whole
 from lecore.errors import LecoreError
 
 FEWEST = 3
@@ -55,7 +56,7 @@ def over_runs(
     if len(runs) < FEWEST:
         return Interval(mean, math.nan, math.nan, len(runs))
     half = float(_quantile(confidence, len(runs) - 1) * stats.sem(runs))
-    low, high = bounds or (-np.inf, np.inf)
+    low, high = (-np.inf, np.inf) if bounds is None else _pair(bounds)
     return Interval(mean, max(mean - half, low), min(mean + half, high), len(runs))
 
 
@@ -92,11 +93,14 @@ def proportion(successes: int, n: int, confidence: float = 0.95) -> Interval:
     Raises:
         LecoreError: If there are no trials, or there are more successes.
     """
-    found = stats.binomtest(int(successes), int(n))
+    n, successes = whole("n", n), whole("successes", successes, 0)
+    if successes > n:
+        raise LecoreError(f"there are {successes} successes in {n} trials")
     if n < FEWEST:
-        return Interval(float(found.statistic), math.nan, math.nan, int(n))
-    low, high = found.proportion_ci(confidence)
-    return Interval(float(found.statistic), float(low), float(high), int(n))
+        return Interval(successes / n, math.nan, math.nan, n)
+    found = stats.binomtest(successes, n)
+    low, high = found.proportion_ci(_chance(confidence))
+    return Interval(float(found.statistic), float(low), float(high), n)
 
 
 def median_range(values: ArrayLike) -> Interval:
@@ -132,24 +136,41 @@ def over_points(
     Raises:
         LecoreError: If the matrices are not of one square shape, of 6 points or more.
     """
-    n = len(matrices[0])
+    function("statistic", statistic)
+    try:
+        matrices = [numbers("a matrix", m, "n", "n").numpy(force=True) for m in matrices]
+    except TypeError as reason:
+        kind = type(matrices).__name__
+        raise LecoreError(f"matrices are of type {kind}", "give a list of them") from reason
+    n = len(matrices[0]) if matrices else 0
     if n < 6 or any(m.shape != (n, n) for m in matrices):
         raise LecoreError("need square matrices of one shape, of at least 6 points")
-    whole = float(statistic(*matrices))
+    value = float(statistic(*matrices))
     kept = [np.flatnonzero(np.arange(n) != i) for i in range(n)]
     left_out = [statistic(*(m[np.ix_(rows, rows)] for m in matrices)) for rows in kept]
     error = math.sqrt((n - 1) * np.var(left_out))
     half = _quantile(confidence, n - 1) * error
-    return Interval(whole, whole - half, whole + half, n)
+    return Interval(value, value - half, value + half, n)
 
 
 def _runs(values: ArrayLike) -> NDArray[np.float64]:
-    runs = np.asarray(values, dtype=np.float64)
-    if runs.ndim != 1 or len(runs) == 0 or not np.isfinite(runs).all():
+    runs = numbers("values", values, "runs").double().numpy(force=True)
+    if len(runs) == 0 or not np.isfinite(runs).all():
         raise LecoreError(f"need one finite number a run, got {values!r}")
     return runs
 
 
 def _quantile(confidence: float, freedom: int) -> float:
     """Of Student's t, for an interval with two ends."""
-    return float(stats.t.ppf((1 + confidence) / 2, freedom))
+    return float(stats.t.ppf((1 + _chance(confidence)) / 2, freedom))
+
+
+def _chance(confidence: float) -> float:
+    return number("confidence", confidence, lambda chance: 0 < chance < 1, "between 0 and 1")
+
+
+def _pair(bounds: tuple[float, float]) -> tuple[float, float]:
+    ends = numbers("bounds", bounds, "ends").tolist()
+    if len(ends) != 2 or not ends[0] <= ends[1]:
+        raise LecoreError(f"bounds must be (lowest, highest), not {bounds!r}")
+    return ends[0], ends[1]

@@ -1,6 +1,7 @@
 """Clustering against exhaustive search, K-means, and the slow reading of Algorithm 1."""
 
 import copy
+import inspect
 import textwrap
 from functools import partial
 from itertools import permutations
@@ -162,7 +163,7 @@ def test_far_blobs_are_told_apart_by_kernelized_similarity():
 
 
 def test_a_search_scores_the_clusters_of_all_points():
-    lines = (ElasticityClustering.__doc__ or "").partition("::\n")[2].partition("    Args:")[0]
+    lines = inspect.getdoc(ElasticityClustering).partition("::\n")[2].partition("Args:")[0]
     names = {
         "numpy": np, "GridSearchCV": GridSearchCV, "adjusted_rand_score": adjusted_rand_score,
         "ElasticityClustering": partial(ElasticityClustering, epochs=2), "X": X, "y": Y,

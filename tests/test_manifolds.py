@@ -111,7 +111,7 @@ def test_curves_with_closed_forms():
 
 
 def test_too_few_points():
-    with pytest.raises(ValueError, match="at least 4"):
+    with pytest.raises(ValueError, match="size must be a whole number from 4 on"):
         torus(3)
 
 

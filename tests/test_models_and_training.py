@@ -86,7 +86,7 @@ def test_bad_networks():
         models.two_layer(2, 8, "swoosh")
     with pytest.raises(ValueError, match="parameterization"):
         models.two_layer(2, 8, parameterization="mup")
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="whole number"):
         models.two_layer(2, 0)
 
 
@@ -296,7 +296,7 @@ def test_classifiers_leave_the_accuracy_of_each_batch_and_may_drop_the_last(tmp_
 def test_bad_training_arguments(wrong):
     arguments = {"inputs": X, "targets": Y, "learning_rate": 0.1, "epochs": 1} | wrong
     with pytest.raises(
-        ValueError, match=r"must be positive|as many|batch_size|a batch of 1000|is unknown"
+        ValueError, match=r"must be|as many|a batch of 1000|no optimizer|no shuffle"
     ):
         train(models.two_layer(2, 8), **arguments)
 

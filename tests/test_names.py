@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from lecore.arguments.names import Choices
 from lecore.clustering.algorithm_one import cluster_similarity
 from lecore.clustering.estimator import ElasticityClustering
 from lecore.data.manifolds import MANIFOLDS
 from lecore.errors import LecoreError
 from lecore.models import ACTIVATIONS, fully_connected
-from lecore.names import Choices
 from lecore.similarity import correlation_with_distance
 from lecore.studies.dan.classification_measures import steps_of
 from lecore.studies.dan.preference import class_means

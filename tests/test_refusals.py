@@ -3,6 +3,7 @@
 import random
 import re
 import warnings
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -777,6 +778,13 @@ def test_a_rate_that_is_none_is_refused(rate):
     )
 
 
+@pytest.mark.parametrize("rate", [np.float32(0.5), np.float16(0.5), Fraction(1, 2)])
+def test_any_real_number_is_a_rate(rate):
+    given = mlp(1), torch.randn(3, 5).double(), torch.randn(3, 1).double()
+    found, right = (prediction_change(*given, learning_rate=r) for r in (rate, 0.5))
+    assert torch.equal(found, right)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -785,7 +793,7 @@ def test_a_rate_that_is_none_is_refused(rate):
     ],
 )  # fmt: skip
 def test_tiles_of_another_kind_are_refused(settings):
-    refused(lambda: Tiles(**settings), next(iter(settings)).replace("shape", "a tile"))
+    refused(lambda: Tiles(**settings), next(iter(settings)).replace("shape", "shape|a tile"))
 
 
 def test_of_an_exported_network_the_one_it_came_from_is_asked_for():

@@ -166,7 +166,7 @@ def test_saturated_probes_do_not_end_the_training(tmp_path, loss, words):
 
 def test_bad_input(tmp_path):
     _, x, y = setting()
-    with pytest.raises(ValueError, match="every must be 1"):
+    with pytest.raises(ValueError, match="every must be a whole number above 0"):
         Tracker(tracker_of(x, y), every=0)
     with pytest.raises(ValueError, match="colon"):
         Tracker({"a:b": relative_similarity}, every=1)

@@ -1,11 +1,13 @@
 """Intervals against textbook values, and refusals; their coverage is in test_coverage."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from lecore.errors import LecoreError
 from lecore.studies.he_su.comparisons import total_of_shares
 from lecore.uncertainty import (
     median_range,
@@ -36,11 +38,36 @@ def test_fewer_than_three_runs_have_no_interval(few):
     assert few.n in (1, 2)
 
 
-@pytest.mark.parametrize("values", [[], [np.nan], [[1.0]]])
+@pytest.mark.parametrize("values", [[], [np.nan], [[1.0]], "x", None, [[1.0], [1.0, 2.0]]])
 @pytest.mark.parametrize("interval", [over_runs, over_ratios, median_range])
 def test_nonsense_is_refused(interval, values):
-    with pytest.raises(ValueError, match="one finite number a run"):
+    with pytest.raises(LecoreError, match=r"one finite number a run|^values"):
         interval(values)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, -0.5, np.nan, True, "0.95", None])
+@pytest.mark.parametrize(
+    "interval",
+    [
+        partial(over_runs, [1.0, 2.0, 3.0]), partial(over_ratios, [1.0, 2.0, 3.0]),
+        partial(proportion, 2, 5), partial(over_points, np.mean, [np.eye(7)]),
+    ],
+)  # fmt: skip
+def test_a_confidence_that_is_no_chance_is_refused(interval, confidence):
+    with pytest.raises(LecoreError, match=r"^confidence "):
+        interval(confidence=confidence)
+
+
+@pytest.mark.parametrize("bounds", [(1, 0), (0, np.nan), (0,), (0, 1, 2), 1.0, "01", []])
+def test_bounds_that_are_no_range_are_refused(bounds):
+    with pytest.raises(LecoreError, match=r"^bounds "):
+        over_runs([1.0, 2.0, 3.0], bounds=bounds)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(3, 2), (-1, 2), (0, 0), (1.5, 3), (1, "3")])
+def test_counts_that_are_none_are_refused(successes, n):
+    with pytest.raises(LecoreError):
+        proportion(successes, n)
 
 
 def test_a_ratio_and_its_inverse_have_inverse_intervals():
@@ -89,7 +116,7 @@ def test_the_jackknife_of_a_mean_of_sums_is_twice_that_of_the_points():
 
 @pytest.mark.parametrize("shape", [(12, 5), (5, 5)])
 def test_other_matrices_are_refused(shape):
-    with pytest.raises(ValueError, match="square matrices of one shape"):
+    with pytest.raises(ValueError, match=r"square matrices of one shape|\(n, n\)"):
         over_points(np.mean, [np.ones(shape)])
 
 

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from lecore.arguments.names import check_name
+from lecore.arguments.settings import numbers
 from lecore.changes import output_gradient, prediction_change
 from lecore.clustering.kernel_kmeans import KernelKMeans
 from lecore.losses import Loss, squared_error
-from lecore.names import check_name
 from lecore.seeding import seeded
 from lecore.similarity import kernelized_similarity, relative_similarity, symmetrized
 
@@ -34,6 +35,7 @@ def similarities_from_kernel(kernel: Tensor) -> Similarities:
     Args:
         kernel: Θ of a network with one output, shape (n, n).
     """
+    kernel = numbers("kernel", kernel, "n", "n")
     relative = relative_similarity(kernel[..., None])
     return Similarities(symmetrized(relative), symmetrized(kernel))
 

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import validate_data
 
+from lecore.arguments.names import check_name
+from lecore.arguments.settings import whole
 from lecore.clustering.algorithm_one import (
     Option,
     cluster_similarity,
@@ -16,7 +18,6 @@ from lecore.clustering.algorithm_one import (
 )
 from lecore.errors import LecoreError
 from lecore.models import two_layer
-from lecore.names import check_name
 from lecore.seeding import seeded
 from lecore.tangent_kernel import empirical_ntk, stability_limit
 from lecore.training import train
@@ -112,11 +113,12 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
         points: Array = validate_data(self, X, dtype=np.float64, copy=True)
         check_name("similarity", self.similarity, get_args(Option))
         check_name("algorithm", self.algorithm, ("as coded", "as printed"))
-        if len(points) < self.n_clusters:
+        if len(points) < whole("n_clusters", self.n_clusters):
             raise LecoreError(
                 f"n_samples={len(points)} should be at least n_clusters={self.n_clusters}"
             )
-        seed = 0 if self.random_state is None else int(self.random_state)
+        seed = 0 if self.random_state is None else whole("random_state", self.random_state, 0)
+        whole("n_init", self.n_init)  # before it trains
         if auxiliary is None:
             with seeded(seed) as rng:
                 auxiliary = rng.permuted(points, axis=0)

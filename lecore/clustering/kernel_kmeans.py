@@ -9,6 +9,7 @@ from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from lecore.arguments.settings import number, whole
 from lecore.errors import LecoreError
 
 Array = NDArray[np.float64]
@@ -71,12 +72,12 @@ class KernelKMeans(ClusterMixin, BaseEstimator):
         n = len(kernel)
         if kernel.shape != (n, n):
             raise LecoreError(f"a precomputed kernel must be square, got shape {kernel.shape}")
-        if not 1 <= self.n_clusters <= n:
+        if whole("n_clusters", self.n_clusters) > n:
             raise LecoreError(f"n_clusters={self.n_clusters} must lie between 1 and {n} points")
+        n_init, _ = whole("n_init", self.n_init), whole("max_iter", self.max_iter)
+        number("tol", self.tol, lambda share: share >= 0, "0 or larger")
         rng = check_random_state(self.random_state)
-        starts = [
-            self._lloyd(kernel, rng.randint(self.n_clusters, size=n)) for _ in range(self.n_init)
-        ]
+        starts = [self._lloyd(kernel, rng.randint(self.n_clusters, size=n)) for _ in range(n_init)]
         self.inertia_, self.n_iter_, self.labels_ = min(starts, key=lambda start: start[0])
         return self
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from lecore.arguments.names import check_name
 from lecore.companion.documents import (
     CLAIM,
     PROFILE,
@@ -25,7 +26,6 @@ from lecore.companion.documents import (
 )
 from lecore.companion.parameters import check_parameters, parameters
 from lecore.errors import LecoreError
-from lecore.names import check_name
 
 
 @dataclass(frozen=True)

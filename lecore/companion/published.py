@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from lecore.arguments.names import Choices, check_name
 from lecore.companion.documents import PUBLISHED, TABLES, checked, read_json
 from lecore.companion.project import load_claims, project_root
 from lecore.companion.records import glue
-from lecore.names import Choices, check_name
 
 
 def published(claim_id: str) -> Any:

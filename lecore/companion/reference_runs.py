@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lecore.arguments.names import check_name
 from lecore.companion.documents import RUN, read_json
 from lecore.companion.project import chapters, project_root, reference_paths
 from lecore.companion.records import glue_record
-from lecore.names import check_name
 
 
 def reference(chapter: str, data: str | None = None) -> dict[str, dict[str, Any]]:

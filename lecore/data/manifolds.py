@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.integrate import cumulative_simpson
 from scipy.stats import special_ortho_group
 
-from lecore.errors import LecoreError
-from lecore.names import Choices
+from lecore.arguments.names import Choices
+from lecore.arguments.settings import number, whole
 from lecore.seeding import seeded
 
 Array = NDArray[np.float64]
@@ -49,9 +49,9 @@ def torus(size: int = 100, seed: int = 0) -> Manifold:
     the curve's speed along the shorter way round.
     """
     radius, winding = 8.0, 4
+    labels = _alternating(size)
     with seeded(seed) as rng:
         angle = rng.uniform(-np.pi, np.pi, size)
-    labels = _alternating(size)
     side = np.where(labels == 1, 1.0, -1.0)
     tube = radius + side * np.sin(winding * angle)
     points = np.stack(
@@ -106,9 +106,9 @@ def boxes(size: int = 100, seed: int = 0) -> Manifold:
 def helix(size: int = 100, seed: int = 0) -> Manifold:
     """A double helix; distance is the difference of the angles, arc length √(1 + k²) times it."""
     winding = 1.5
+    labels = _alternating(size)
     with seeded(seed) as rng:
         angle = rng.uniform(-np.pi / 2, np.pi / 2, size)
-    labels = _alternating(size)
     side = np.where(labels == 1, 1.0, -1.0)
     points = np.stack(
         [side * np.cos(winding * angle), side * np.sin(winding * angle), angle], axis=1
@@ -120,9 +120,9 @@ def helix(size: int = 100, seed: int = 0) -> Manifold:
 
 def cosines(size: int = 100, seed: int = 0) -> Manifold:
     """Two cosine curves, one above the other; distance is along the axis, not along the curve."""
+    labels = _alternating(size)
     with seeded(seed) as rng:
         x = rng.uniform(-0.6 * np.pi, 0.6 * np.pi, size)
-    labels = _alternating(size)
     points = np.stack([x, np.cos(x) + np.where(labels == 1, 0.2, -0.2)], axis=1)
     along, _ = _length_along(lambda t: np.hypot(1.0, np.sin(t)), x, -0.6 * np.pi, 0.6 * np.pi)
     distance, length = np.abs(x[:, None] - x), np.abs(along[:, None] - along)
@@ -134,9 +134,9 @@ def spheres(size: int = 100, seed: int = 0) -> Manifold:
 
     Both angles are drawn uniformly, as in He & Su's code, so points crowd at the poles.
     """
+    labels = _alternating(size)
     with seeded(seed) as rng:
         polar, azimuth = rng.uniform(0, np.pi, size), rng.uniform(0, 2 * np.pi, size)
-    labels = _alternating(size)
     unit = np.stack(
         [np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], axis=1
     )
@@ -150,9 +150,9 @@ def spheres(size: int = 100, seed: int = 0) -> Manifold:
 
 def cycles(size: int = 100, seed: int = 0) -> Manifold:
     """Two concentric circles; distance is the angle, arc length the radius times it."""
+    labels = _alternating(size)
     with seeded(seed) as rng:
         angle = rng.uniform(-np.pi, np.pi, size)
-    labels = _alternating(size)
     radius = np.where(labels == 1, 10.0, 50.0)
     points = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     distance = _around(angle, 2 * np.pi)
@@ -188,8 +188,10 @@ def placed(
     Raises:
         LecoreError: If the scale is not positive.
     """
-    if not scale > 0:
-        raise LecoreError(f"scale must be positive, not {scale}")
+    scale = number("scale", scale, lambda s: 0 < s < np.inf, "positive")
+    shift = number("shift", shift, np.isfinite, "finite")
+    if turn is not None:
+        turn = whole("turn", turn, 0, 2**32 - 1)
     points, d = manifold.points, manifold.points.shape[1]
     if turn is not None:
         points = points @ special_ortho_group(d, seed=turn).rvs().T
@@ -198,9 +200,7 @@ def placed(
 
 
 def _alternating(size: int) -> NDArray[np.int64]:
-    if size < 4:
-        raise LecoreError(f"size must be at least 4, two points a class, not {size}")
-    return (np.arange(size) + 1) % 2
+    return (np.arange(whole("size", size, 4)) + 1) % 2  # two points a class
 
 
 def _around(position: Array, total: float) -> Array:

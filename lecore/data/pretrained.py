@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lecore.arguments.names import Choices
 from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError, extra
-from lecore.names import Choices
 from lecore.seeding import seeded
 
 

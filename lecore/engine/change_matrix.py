@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.changed_weights import ChangedWeights
 from lecore.engine.checks.tolerances import peak
 from lecore.engine.network.failures import of_rows
@@ -20,7 +21,6 @@ from lecore.engine.routes.two_layer import TwoLayer, two_layer_change, two_layer
 from lecore.engine.tiling.cuts import TileCost
 from lecore.engine.tiling.tiles import Tiles, check_tiles, compute_tiles
 from lecore.errors import LecoreError
-from lecore.finite import all_finite
 from lecore.identity.finished_work import identify
 
 SAMPLED_ROWS = 64

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.gradients.factors import Factors
 from lecore.engine.gradients.layer_kernels import (
     Extent,
@@ -26,7 +27,6 @@ from lecore.engine.routes.two_layer import TwoLayer, two_layer_kernel, two_layer
 from lecore.engine.tiling.cuts import TileCost
 from lecore.engine.tiling.tiles import Tiles, check_tiles, compute_tiles
 from lecore.errors import LecoreError
-from lecore.finite import all_finite
 from lecore.identity.finished_work import identify
 
 Form = Literal["full", "trace", "diagonal"]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lecore.arguments.finite import check_finite
 from lecore.engine.checks.gradients import combination, combined_gradients
 from lecore.engine.checks.predictions import check_batch
 from lecore.engine.checks.tolerances import tolerance
@@ -25,7 +26,6 @@ from lecore.engine.network.random_states import generators_left_alone
 from lecore.engine.network.snapshot import Parameters, Snapshot
 from lecore.engine.opening import Measured, check_points, pair
 from lecore.engine.surroundings import check_surroundings
-from lecore.finite import check_finite
 
 PASS_BYTES = 2**28
 """Memory that the activations of the points in one pass may take, about."""

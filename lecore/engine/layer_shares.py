@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
+from lecore.arguments.finite import check_finite
 from lecore.engine.choosing import structures
 from lecore.engine.gradients.layer_kernels import layer_kernel
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.opening import Measured, check_points
 from lecore.engine.points import Side
-from lecore.finite import check_finite
 
 
 def layer_shares(measured: Measured, rows: Side, columns: Side, check: bool) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.settings import flag
 from lecore.engine.checks.predictions import check_predictions
 from lecore.engine.network.flags import Precision
 from lecore.engine.network.model_copy import unwrapped
@@ -82,6 +83,7 @@ def _looked_at(model: nn.Module, network: Snapshot, side: Tensor) -> Snapshot:
 
 def check_points(measured: Measured, rows: Tensor, columns: Tensor, check: bool) -> None:
     """Whether predictions at some of the points depend on these points alone."""
+    flag("check", check)
     if not check:
         return
     model, network = measured

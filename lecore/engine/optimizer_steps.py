@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from lecore.arguments.settings import number
 from lecore.engine.network.snapshot import Parameters
 from lecore.errors import LecoreError
 
@@ -34,12 +35,7 @@ def checked_rate(learning_rate: Any) -> float:
     Raises:
         LecoreError: If it is no positive number.
     """
-    if isinstance(learning_rate, bool) or not isinstance(learning_rate, int | float):
-        kind = type(learning_rate).__name__
-        raise LecoreError(f"learning_rate is of type {kind}", "give a number above 0")
-    if not 0 < learning_rate < MAX:
-        raise LecoreError(f"learning_rate must be positive, not {str(learning_rate)[:20]}")
-    return float(learning_rate)
+    return number("learning_rate", learning_rate, lambda rate: 0 < rate < MAX, "positive")
 
 
 def sgd_change(learning_rate: float) -> WeightChange:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.loss_checks import check_loss, rows_named
 from lecore.engine.network.model_copy import unwrapped
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.one_example import gradients_at_once, gradients_by_autograd
 from lecore.engine.surroundings import check_surroundings
 from lecore.errors import LecoreError
-from lecore.finite import all_finite
 from lecore.losses import Loss, squared_error
 
 TRUTHS = ("y_true", "true", "truth", "ground_truth", "target", "targets", "label", "labels")

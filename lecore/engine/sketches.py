@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lecore.arguments.finite import check_finite
+from lecore.arguments.settings import SEEDS, numbers, whole
 from lecore.engine.choosing import structures
 from lecore.engine.gradients.factors import Factors
 from lecore.engine.gradients.layer_kernels import dense_gradient
@@ -23,7 +25,6 @@ from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.opening import check_points, opened
 from lecore.engine.points import Side, labelled
 from lecore.errors import LecoreError
-from lecore.finite import check_finite
 from lecore.losses import Loss
 
 
@@ -78,8 +79,8 @@ def gradient_sketch(
     """
     if targets is None and loss is not None:
         raise LecoreError("a loss was given without targets", "give both, or neither")
-    if features < 1 or chunk_size < 1:
-        raise LecoreError("features and chunk_size must be 1 or larger")
+    features, chunk_size = whole("features", features), whole("chunk_size", chunk_size)
+    seed = whole("seed", seed, 0, SEEDS)
     sketches = []
     with opened(model, inputs, dtype) as (measured, inputs), torch.no_grad():
         points = Side(inputs) if targets is None else labelled(measured, inputs, targets, loss)
@@ -112,7 +113,11 @@ def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketc
         test_features: Of the column points, shape (m, outputs, features); the row points if left
             out.
     """
+    features = numbers("features", features, "n", "outputs", "features")
     test_features = features if test_features is None else test_features
+    test_features = numbers("test_features", test_features, "m", "outputs", "features").to(features)
+    if test_features.shape[2] != features.shape[2]:
+        raise LecoreError("the sketches have other numbers of features", "take the same")
     kernel = torch.einsum("icf,jkf->ijck", features, test_features)
     own, test_own = features.square().sum(2), test_features.square().sum(2)
     product = own[:, None, :, None] * test_own[None, :, None, :]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.network.model_copy import private_copy, unwrapped
 from lecore.engine.opening import opened
 from lecore.errors import LecoreError, extra, in_short
-from lecore.finite import all_finite
 from lecore.study.row_model import over_rows
 
 if TYPE_CHECKING:

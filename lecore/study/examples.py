@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.network.random_states import generators_left_alone
 from lecore.errors import LecoreError, in_short
-from lecore.finite import all_finite
 from lecore.study.loaders import in_order, warn_if_random
 
 TARGETS = ("labels", "label")
@@ -216,6 +216,8 @@ def _no_numbers(kind: str, column: str) -> LecoreError:
 def _parted(batch: Any, target: str | int | bool | None) -> tuple[Any, Tensor | None]:
     """Inputs and targets of a batch."""
     place: Any = target
+    if target is not None and not isinstance(target, str | int):
+        raise LecoreError(f"target is of type {type(target).__name__}", "give a name or a place")
     if target is None and isinstance(batch, dict):
         place = next((name for name in TARGETS if name in batch), False)
     elif target is None or target is True:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.finite import check_finite
 from lecore.engine.choosing import kernel_route, structures
 from lecore.engine.gradients.layer_kernels import squared_norms
 from lecore.engine.gradients.memory import chunk_size
@@ -18,7 +19,6 @@ from lecore.engine.opening import Measured, check_points, opened, with_columns
 from lecore.engine.points import Side, labelled
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
-from lecore.finite import check_finite
 from lecore.losses import Loss
 
 

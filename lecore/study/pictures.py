@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lecore.arguments.finite import all_finite
 from lecore.errors import LecoreError, extra, in_short
-from lecore.finite import all_finite
 
 SIDE = 56
 """Pixels that the shorter side of a picture has at least."""
@@ -108,9 +109,10 @@ def in_a_row(what: str, given: Any) -> list[str]:
     Raises:
         LecoreError: If it is a word itself, or has no order.
     """
-    if isinstance(given, str | bytes | Mapping | Set) or not isinstance(given, Iterable):
-        raise LecoreError(f"{what} are of type {type(given).__name__}", "give a list in order")
-    return [str(word) for word in given]
+    with suppress(TypeError):  # what has no order, or is a single number
+        if not isinstance(given, str | bytes | Mapping | Set):
+            return [str(word) for word in given]
+    raise LecoreError(f"{what} are of type {type(given).__name__}", "give a list in order")
 
 
 def both(what: str, given: Any) -> tuple[Any, Any]:

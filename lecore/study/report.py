@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 
+from lecore.arguments.settings import path_of, whole
 from lecore.engine.points import kept
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError, extra, in_short
@@ -60,12 +60,10 @@ def write_report(
 ) -> None:
     """Write :meth:`lecore.study.study.Study.report`, whose arguments these are."""
     template = _template()
-    for name, number in (("top", top), ("shown", shown)):
-        if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
-            raise LecoreError(f"{name} must be a whole number above 0, not {number!r}")
+    top, shown = whole("top", top), whole("shown", shown)
     check_place(path)
-    if store is not None and not isinstance(store, str | os.PathLike):
-        raise LecoreError(f"store is of type {type(store).__name__}", "give a path")
+    if store is not None:
+        store = path_of("store", store)
     began = time.perf_counter()
     read = None if tokenizer is None else reader(study, tokenizer)
     shelves = _shelves(study, thumbnails, texts, class_names, read)

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lecore.arguments.names import check_name
 from lecore.changes import linearized_change_by_layer
 from lecore.engine.points import kept
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError, extra
-from lecore.names import check_name
 from lecore.similarity import UndefinedRowsWarning, size_of
 from lecore.study import findings
 from lecore.study.checkpoints import Checkpoints

@@ -1,13 +1,12 @@
 """A study of some of its examples, for a first look at many."""
 
 import copy
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from lecore.errors import LecoreError
+from lecore.arguments.settings import whole
 from lecore.study.examples import Examples
 from lecore.study.findings import spread
 from lecore.study.row_model import over_rows
@@ -29,8 +28,7 @@ def sampled(study: "Study", points: int) -> "Study":
     Raises:
         LecoreError: If that is no number of examples.
     """
-    if isinstance(points, bool) or not isinstance(points, Integral) or points < 1:
-        raise LecoreError(f"points must be a whole number above 0, not {points!r}")
+    points = whole("points", points)
     then = copy.copy(study)
     then.train = _some(study.train, points)
     then.test = then.train if study.test is study.train else _some(study.test, points)

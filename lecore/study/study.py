@@ -3,20 +3,21 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from numbers import Integral
 from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.names import Choices, check_name
+from lecore.arguments.settings import MOST, whole
 from lecore.changes import linearized_change, prediction_change
 from lecore.engine.network.flags import Precision
 from lecore.engine.optimizer_steps import checked_rate, has_rule, own_names
+from lecore.engine.points import kept
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError
 from lecore.losses import LOSSES, Loss, cross_entropy
-from lecore.names import Choices, check_name
 from lecore.similarity import relative_similarity
 from lecore.study import findings, language
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
@@ -85,7 +86,9 @@ class Study:
                 raise LecoreError("give either learning_rate (a plain SGD step) or optimizer")
         if optimizer is not None:
             own_names(optimizer, model, ())
-        speaks = loss == language.NEXT_TOKEN
+        if outputs is not None:
+            outputs = list(kept(outputs, MOST))  # how many there are the first answer tells
+        speaks = isinstance(loss, str) and loss == language.NEXT_TOKEN
         given = [train] if test is None else [train, test]
         sides = [examples(data, False if speaks else target) for data in given]
         if speaks:
@@ -186,8 +189,7 @@ class Study:
             A line a pair, with ``test``, ``train`` and ``influence``. Of each test example the
             helpers come first, from the strongest on, then the harmers up to the strongest.
         """
-        if isinstance(top, bool) or not isinstance(top, Integral) or top < 1:
-            raise LecoreError(f"top must be a whole number above 0, not {top!r}")
+        top = whole("top", top)
         strongest = Strongest(len(self.test), int(top))
         for start, block in self.influences():
             strongest.add(block, start)

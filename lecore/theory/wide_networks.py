@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lecore.names import check_name
+from lecore.arguments.names import check_name
 
 Array = NDArray[np.float64]
 

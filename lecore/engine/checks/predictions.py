@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.checks.diagnosis import mixing_layer, random_layer
 from lecore.engine.checks.tolerances import close, peak, tolerance, unit
 from lecore.engine.network.failures import of_some
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Snapshot
 from lecore.errors import LecoreError
-from lecore.finite import all_finite
 from lecore.seeding import seed_all
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.network.calling import called
 from lecore.engine.network.failures import layer_of
 from lecore.engine.network.graphs import has_own_backward, leaves_behind, lowest_type
@@ -18,7 +19,6 @@ from lecore.engine.network.model_copy import converted
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.network.snapshot import Manners, Snapshot
 from lecore.errors import LecoreError, in_short
-from lecore.finite import all_finite
 
 _READS = {
     torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select,

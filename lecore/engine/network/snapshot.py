@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.network.calling import called
 from lecore.engine.network.failures import joined
 from lecore.engine.network.flags import Precision, Products, fixed_flags
@@ -28,7 +29,6 @@ from lecore.engine.network.model_copy import private_copy, unwrapped
 from lecore.engine.network.random_states import generators_left_alone, random_states
 from lecore.engine.routes.chains import chain
 from lecore.errors import LecoreError
-from lecore.finite import all_finite
 
 Parameters = dict[str, Tensor]
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
+from lecore.arguments.settings import path_of
 from lecore.engine.tiling.cuts import TileCost, cuts_of, largest_tile, mirrored
 from lecore.engine.tiling.store_files import (
     create_files,
@@ -134,7 +135,7 @@ def open_matrix(path: str | os.PathLike[str]) -> Any:
     Raises:
         LecoreError: If there is none, or it is not finished.
     """
-    path = Path(path).absolute()
+    path = path_of("path", path).absolute()
     tiles = _tiles(path)
     left = len(tiles - _finished(path))
     if left:

@@ -3,17 +3,19 @@
 import contextlib
 import math
 import os
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import get_ident
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lecore.arguments.names import check_name
+from lecore.arguments.settings import flag, path_of, whole
 from lecore.engine.tiling.budgets import budget_of, tile_bytes, tile_shape
 from lecore.engine.tiling.cuts import Cut, TileCost, cuts_of, mirrored
 from lecore.engine.tiling.plans import Plan, Planned, is_asked
@@ -60,21 +62,18 @@ class Tiles:
     key: str = ""
 
     def __post_init__(self) -> None:
-        if not _counts(self.jobs) or self.backend not in ("threads", "processes"):
-            raise LecoreError("jobs must be 1 or larger and backend 'threads' or 'processes'")
-        if self.memory is not None and not _counts(self.memory):
-            raise LecoreError(f"memory must be a positive number of bytes, not {self.memory!r}")
-        if self.shape is not None and not (
-            isinstance(self.shape, tuple | list)
-            and len(self.shape) == 2
-            and all(map(_counts, self.shape))
-        ):
-            raise LecoreError(
-                f"a tile needs at least one row and one column, not {self.shape!r}",
-                "give shape=(rows, columns)",
-            )
-        if self.store is not None and not isinstance(self.store, str | os.PathLike):
-            raise LecoreError(f"store is of type {type(self.store).__name__}", "give a path")
+        whole("jobs", self.jobs)
+        check_name("backend", self.backend, ("threads", "processes"))
+        flag("progress", self.progress)
+        if self.memory is not None:
+            whole("memory, in bytes,", self.memory)
+        if self.shape is not None:
+            if not isinstance(self.shape, tuple | list) or len(self.shape) != 2:
+                raise LecoreError(f"shape is {reprlib.repr(self.shape)}", "give (rows, columns)")
+            for size in self.shape:
+                whole("a side of a tile", size)
+        if self.store is not None:
+            path_of("store", self.store)
         if self.client is not None and not hasattr(self.client, "scheduler_info"):
             kind = type(self.client).__name__
             raise LecoreError(f"client is of type {kind}", "give a dask.distributed.Client")
@@ -83,12 +82,6 @@ class Tiles:
     def workers(self) -> int:
         """Tiles at a time."""
         return self.jobs if self.client is None else max(1, threads_of(self.client))
-
-
-def _counts(number: Any) -> bool:
-    """Whether it is a whole number above 0."""
-    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    return whole and bool(number > 0)
 
 
 def check_tiles(tiles: Any, draws: bool) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lecore.names import check_name
+from lecore.arguments.names import check_name
 from lecore.probabilities import prediction_divergence, softmax_change
 from lecore.similarity import normalized_similarity, own_change, relative_similarity
 from lecore.studies.dan.definitions import (

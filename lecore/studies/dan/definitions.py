@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from lecore.arguments.finite import check_finite
 from lecore.errors import LecoreError
-from lecore.finite import check_finite
 from lecore.probabilities import prediction_divergence, softmax_change
 from lecore.similarity import own_change as change_of_update_points
 from lecore.similarity import relative_similarity, size_of

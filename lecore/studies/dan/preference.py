@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lecore.arguments.names import check_name
 from lecore.errors import LecoreError
-from lecore.names import check_name
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lecore.arguments.names import Choices, check_name
 from lecore.data.images import Pixels, load
 from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError
-from lecore.names import Choices, check_name
 from lecore.seeding import seeded
 
 MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

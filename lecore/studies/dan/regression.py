@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
+from lecore.arguments.names import check_name
 from lecore.errors import LecoreError
 from lecore.losses import half_squared_error
 from lecore.models import ACTIVATIONS, fully_connected
-from lecore.names import check_name
 from lecore.seeding import seeded
 from lecore.similarity import own_change, relative_similarity
 from lecore.tangent_kernel import empirical_ntk, stability_limit

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lecore.arguments.finite import check_finite
+from lecore.arguments.names import check_name
 from lecore.clustering.algorithm_one import Similarities
-from lecore.finite import check_finite
 from lecore.losses import binary_cross_entropy, squared_error
-from lecore.names import check_name
 from lecore.similarity import kernelized_similarity, symmetrized
 
 

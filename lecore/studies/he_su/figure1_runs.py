@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lecore.arguments.names import check_name
 from lecore.changes import prediction_change
 from lecore.data.manifolds import MANIFOLDS, Manifold, placed
 from lecore.models import ACTIVATIONS, three_layer, two_layer
-from lecore.names import check_name
 from lecore.similarity import relative_similarity
 from lecore.tangent_kernel import empirical_ntk, stability_limit
 from lecore.training import train

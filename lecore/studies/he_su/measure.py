@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lecore import models
+from lecore.arguments.names import Choices
 from lecore.clustering.scores import (
     feature_scores,
     official_score,
@@ -21,7 +22,6 @@ from lecore.data.images import Images, load, scaled
 from lecore.data.pretrained import PRETRAINED
 from lecore.errors import DivergenceError, LecoreError
 from lecore.losses import Loss, binary_cross_entropy, squared_error
-from lecore.names import Choices
 from lecore.studies.he_su import features
 from lecore.studies.he_su.linear_networks import LinearNetwork, linear_network, train_linear
 from lecore.studies.he_su.problems import he_su_sample

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lecore.arguments.names import Choices
 from lecore.data.images import Images, Pixels
 from lecore.errors import LecoreError
-from lecore.names import Choices
 from lecore.seeding import seeded
 
 Pair = tuple[tuple[int, int], tuple[int, ...]]

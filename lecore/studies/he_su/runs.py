@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from lecore.arguments.names import check_name
 from lecore.data.images import Normalized
 from lecore.models import ACTIVATIONS
-from lecore.names import check_name
 from lecore.studies.he_su.problems import Pair
 
 Network = Literal["two-layer", "cnn", "skip"]

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lecore.arguments.names import Choices
 from lecore.clustering.algorithm_one import Option
-from lecore.names import Choices
 from lecore.similarity import normalized_similarity, relative_similarity, symmetrized
 from lecore.studies.he_su.as_coded import similarities_by_tripling
 from lecore.studies.he_su.linear_networks import LinearNetwork

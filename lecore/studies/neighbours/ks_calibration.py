@@ -13,8 +13,8 @@ from scipy import optimize
 from scipy.interpolate import CubicSpline
 from scipy.special import softmax
 
+from lecore.arguments.names import Choices
 from lecore.errors import LecoreError
-from lecore.names import Choices
 from lecore.studies.neighbours.calibration_error import (
     Array,
     Scores,

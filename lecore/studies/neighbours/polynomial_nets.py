@@ -13,8 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.names import check_name
 from lecore.errors import LecoreError
-from lecore.names import check_name
 from lecore.seeding import seeded
 
 KINDS = ("CCP", "NCP", "NCP-skip")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.names import check_name
 from lecore.data.images import data_folder
 from lecore.errors import LecoreError
-from lecore.names import check_name
 from lecore.seeding import seeded
 from lecore.studies.own.llama import Llama, Shape, read_bytes, read_llama
 from lecore.studies.own.story_tokens import StoryTokens

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lecore.arguments.names import check_name
 from lecore.data.images import data_folder
 from lecore.data.photographs import folder_images
 from lecore.data.pretrained import PRETRAINED, pretrained, without_weights
 from lecore.errors import LecoreError
-from lecore.names import check_name
 from lecore.studies.own.pretrained_measures import batch_divergences, divergences
 
 Array = NDArray[np.float64]

@@ -1,5 +1,6 @@
 """Names that choose something: an unknown one is refused, with the known ones listed."""
 
+import reprlib
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ def check_name(what: str, name: object, known: Collection[str]) -> None:
         LecoreError: With the known names.
     """
     if not isinstance(name, str) or name not in known:
-        raise LecoreError(f"no {what} {name!r}", f"choose from {', '.join(known)}")
+        raise LecoreError(f"no {what} {reprlib.repr(name)}", f"choose from {', '.join(known)}")
 
 
 class Choices(dict[str, T]):
