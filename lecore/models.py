@@ -6,8 +6,7 @@ map (n, …) to (n, outputs).
 
 import itertools
 import math
-import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -77,7 +76,7 @@ def fully_connected(
     """
     check_name("activation", activation, ACTIVATIONS)
     check_name("parameterization", parameterization, ("standard", "ntk"))
-    _check_sizes(inputs=inputs, width=width, outputs=outputs)
+    inputs, width, outputs = _sizes(inputs=inputs, width=width, outputs=outputs)
     hidden_layers = whole("hidden_layers", hidden_layers, 0)
     flag("probability", probability)
     layer = nn.Linear if parameterization == "standard" else NTKLinear
@@ -135,7 +134,7 @@ def three_layer_resnet(
     inputs: int, width: int = 4096, *, outputs: int = 1, seed: int = 0
 ) -> nn.Sequential:
     """He & Su's "ResNet": three layers with one skip connection, out = W₃(h₁ + h₂)."""
-    _check_sizes(inputs=inputs, width=width, outputs=outputs)
+    inputs, width, outputs = _sizes(inputs=inputs, width=width, outputs=outputs)
     with seeded(seed):
         return nn.Sequential(
             nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), SkipSum(width),
@@ -145,7 +144,7 @@ def three_layer_resnet(
 
 def mnist_cnn(*, outputs: int = 1, seed: int = 0) -> nn.Sequential:
     """He & Su's CNN for 28 × 28 grey images: two 5 × 5 convolutions and two linear layers."""
-    _check_sizes(outputs=outputs)
+    (outputs,) = _sizes(outputs=outputs)
     with seeded(seed):
         return nn.Sequential(
             nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
@@ -168,10 +167,13 @@ def image_cnn(
     Raises:
         LecoreError: If an image has fewer than 8 rows or columns.
     """
-    _check_sizes(width=width, outputs=outputs)
-    if not isinstance(shape, Sequence) or len(shape) != 3:
-        raise LecoreError(f"shape is {reprlib.repr(shape)}", "give (channels, height, width)")
-    channels, height, columns = (whole("a side of shape", side) for side in shape)
+    width, outputs = _sizes(width=width, outputs=outputs)
+    try:
+        channels, height, columns = (whole("a side of shape", side) for side in shape)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, LecoreError):
+            raise
+        raise LecoreError("shape is no triple", "give (channels, height, width)") from error
     if min(height, columns) < 8:
         raise LecoreError(f"images of {height} × {columns} are too small", "need 8 × 8 or more")
     sizes = [channels, width, 2 * width, 4 * width]
@@ -188,7 +190,7 @@ def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:
 
     Convolutions have no biases and are drawn from Kaiming's normal distribution (fan out).
     """
-    _check_sizes(outputs=outputs)
+    (outputs,) = _sizes(outputs=outputs)
     torchvision = import_torchvision()
     with seeded(seed):
         network: nn.Module = torchvision.models.resnet18(
@@ -197,7 +199,6 @@ def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:
     return network
 
 
-def _check_sizes(**sizes: int) -> None:
-    """Refuse a size that is no whole number above 0."""
-    for name, size in sizes.items():
-        whole(name, size)
+def _sizes(**sizes: int) -> list[int]:
+    """Sizes as whole numbers above 0."""
+    return [whole(name, size) for name, size in sizes.items()]

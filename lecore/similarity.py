@@ -52,11 +52,13 @@ def relative_similarity(change: Any, own_change: Any = None) -> Tensor:
     Warns:
         UndefinedRowsWarning: If some rows are undefined.
     """
-    size = _sizes(change, "change", "n", "m", "outputs")
-    own = _sizes(own_change, "own_change", "n", "outputs") if own_change is not None else _own(size)
-    if len(own) != len(size):
-        raise LecoreError(f"own_change has {len(own)} rows, and change {len(size)}")
-    own = own.to(size)
+    change = _as_array("change", change, "n", "m", "outputs")
+    if own_change is not None:
+        own_change = _as_array("own_change", own_change, "n", "outputs")
+        if tuple(own_change.shape) != tuple(change.shape[::2]):
+            raise LecoreError(f"own_change must be (n, outputs), not {tuple(own_change.shape)}")
+    size = _sizes(change, "change")
+    own = _diagonal(size) if own_change is None else _sizes(own_change, "own_change").to(size)
     ratio = size / own[:, None]
     undefined = (own == 0) | ~torch.isfinite(ratio).all(dim=1)
     still = int(undefined.sum())
@@ -107,7 +109,8 @@ def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate
         Shape (n, m).
 
     Raises:
-        LecoreError: If the network has several outputs, or a gradient is exactly zero.
+        LecoreError: If the network has several outputs, shapes do not fit, a number is not finite,
+            or a gradient is exactly zero.
     """
     learning_rate = checked_rate(learning_rate)
     change = numbers("change", change, "n", "m", "outputs")
@@ -137,7 +140,11 @@ def normalized_similarity(kernel: Tensor) -> Tensor:
 
 
 def symmetrized(similarity: Tensor) -> Tensor:
-    """½(S + Sᵀ), the last step of He & Su's Algorithm 1 before clustering."""
+    """½(S + Sᵀ), the last step of He & Su's Algorithm 1 before clustering.
+
+    Raises:
+        LecoreError: If the matrix is not square.
+    """
     similarity = numbers("similarity", similarity, "n", "n")
     return (similarity + similarity.T) / 2
 
@@ -185,18 +192,27 @@ def correlation_with_distance(
     return float(correlation(s, d).statistic)
 
 
-def _own(size: Tensor) -> Tensor:
+def _diagonal(size: Tensor) -> Tensor:
     if size.shape[0] != size.shape[1]:
-        raise LecoreError(f"change is of {len(size)} and {size.shape[1]} points", "give own_change")
+        raise LecoreError(
+            f"change is that of {size.shape[1]} points by steps on {len(size)} points",
+            "give own_change, that at the update points themselves",
+        )
     return size.diagonal()
 
 
-def _sizes(change: Any, name: str, *axes: str) -> Tensor:
+def _as_array(name: str, change: Any, *axes: str) -> Any:
+    """A tensor, or what is not a tensor and may lie on a disk."""
+    apart = not isinstance(change, Tensor) and hasattr(change, "shape")
+    fits = apart and len(change.shape) == len(axes) and 0 not in change.shape
+    return change if fits else numbers(name, change, *axes)
+
+
+def _sizes(change: Any, name: str) -> Tensor:
     """:func:`size_of` a tensor or, some rows at a time, an array."""
-    if getattr(change, "ndim", 0) != len(axes) or isinstance(change, Tensor):
-        change = numbers(name, change, *axes)
+    if isinstance(change, Tensor):
         check_finite(change, name)
         return size_of(change)
     rows = range(0, change.shape[0], max(1, HELD // math.prod(change.shape[1:])))
-    parts = (torch.tensor(np.asarray(change[i : i + rows.step])) for i in rows)
-    return torch.cat([_sizes(part, name, *axes) for part in parts])
+    parts = (numbers(name, change[i : i + rows.step]) for i in rows)
+    return torch.cat([_sizes(part, name) for part in parts])

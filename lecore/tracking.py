@@ -56,13 +56,17 @@ class Tracker:
         file: str | os.PathLike[str] | None = None,
         key: str = "",
     ) -> None:
-        if not isinstance(measures, Mapping) or not measures:
+        try:
+            self.measures = dict(measures)
+        except (TypeError, ValueError):
+            self.measures = {}
+        if not self.measures:
             raise LecoreError("need at least one measure", "give {name: function of the network}")
-        for name, measure in measures.items():
-            function(f"measure {name!r}", measure)
-            if ":" in str(name):
-                raise LecoreError("the name of a measure must not contain a colon")
-        self.measures, self.every = dict(measures), whole("every", every)
+        for name, measure in self.measures.items():
+            if not isinstance(name, str) or ":" in name:
+                raise LecoreError("the name of a measure must be a word without a colon")
+            function(f"measure {name}", measure)
+        self.every = whole("every", every)
         self.file, self.key = None if file is None else path_of("file", file), key
         self._identities: dict[str, Identity] = {}
         self._model_is_known = False

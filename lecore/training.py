@@ -3,14 +3,14 @@
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isinf
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lecore.arguments.names import check_name
-from lecore.arguments.settings import SEEDS, flag, function, number, whole
+from lecore.arguments.settings import MOST, SEEDS, flag, function, number, whole
 from lecore.engine.checkpoints import Checkpoint
 from lecore.engine.optimizer_steps import checked_rate
 from lecore.engine.points import training_data
@@ -107,8 +107,8 @@ def train(
             epochs, or damaged.
     """
     inputs, targets, loss = training_data(model, inputs, targets, loss)
-    learning_rate, seed = checked_rate(learning_rate), whole("seed", seed, 0, SEEDS)
-    weight_decay = number("weight_decay", weight_decay, lambda w: 0 <= w < inf, "0 or larger")
+    learning_rate, seed = checked_rate(learning_rate), whole("seed", seed, -MOST, SEEDS)
+    weight_decay = number("weight_decay", weight_decay, lambda w: 0 <= w < inf, "finite and ≥ 0")
     loss_limit = number("loss_limit", loss_limit, lambda limit: limit > -inf, "above -inf")
     batch_size = len(inputs) if batch_size is None else whole("batch_size", batch_size)
     epochs, every = whole("epochs", epochs, 0), whole("checkpoint_every", checkpoint_every)
@@ -175,9 +175,14 @@ def train(
     return history
 
 
-def _steps(chosen: Collection[int]) -> set[int]:
+def _steps(chosen: Collection[int]) -> Collection[float]:
+    """The chosen steps; those that never come do no harm."""
+    if isinstance(chosen, range):
+        return chosen
     try:
-        return {whole("a step of callback_steps", step, 0) for step in chosen}
+        steps = list(chosen.tolist() if isinstance(chosen, Tensor) else chosen)
     except TypeError as error:
         kind = type(chosen).__name__
         raise LecoreError(f"callback_steps is of type {kind}", "give a list") from error
+    name, fits = "a step of callback_steps", lambda step: isinf(step) or step.is_integer()
+    return {number(name, step, fits, "a whole number") for step in steps}

@@ -5,6 +5,7 @@ runs have no interval: its ends are NaN.
 """
 
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from lecore.arguments.settings import function, number, numbers, whole
+from lecore.arguments.settings import function, number, numbers
 from lecore.errors import LecoreError
 
 FEWEST = 3
@@ -49,14 +50,15 @@ def over_runs(
         bounds: Range of the quantity, to which the interval is cut, such as (0, 100) for per cent.
 
     Raises:
-        LecoreError: If there are no runs, or a value is not finite.
+        LecoreError: If there are no runs, a value is not finite, the confidence is no chance, or
+            the bounds are no range.
     """
-    runs = _runs(values)
+    runs, chance = _runs(values), _chance(confidence)
+    low, high = (-np.inf, np.inf) if bounds is None else _pair(bounds)
     mean = float(runs.mean())
     if len(runs) < FEWEST:
         return Interval(mean, math.nan, math.nan, len(runs))
-    half = float(_quantile(confidence, len(runs) - 1) * stats.sem(runs))
-    low, high = (-np.inf, np.inf) if bounds is None else _pair(bounds)
+    half = float(_quantile(chance, len(runs) - 1) * stats.sem(runs))
     return Interval(mean, max(mean - half, low), min(mean + half, high), len(runs))
 
 
@@ -74,7 +76,7 @@ def over_ratios(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """
     runs = _runs(values)
     if not (runs > 0).all():
-        raise LecoreError(f"need positive numbers, got {values!r}")
+        raise LecoreError(f"need positive numbers, got {reprlib.repr(values)}")
     *logarithms, n = over_runs(np.log(runs), confidence)
     value, low, high = np.exp(np.clip(logarithms, -700.0, 700.0)).tolist()  # finite
     return Interval(value, low, high, n)
@@ -93,13 +95,15 @@ def proportion(successes: int, n: int, confidence: float = 0.95) -> Interval:
     Raises:
         LecoreError: If there are no trials, or there are more successes.
     """
-    n, successes = whole("n", n), whole("successes", successes, 0)
-    if successes > n:
-        raise LecoreError(f"there are {successes} successes in {n} trials")
+    chance = _chance(confidence)
+    n = int(number("n", n, lambda k: k >= 1 and k.is_integer(), "a whole number above 0"))
+    wanted = f"a whole number from 0 to {n}"
+    fits = lambda k: 0 <= k <= n and k.is_integer()  # noqa: E731
+    successes = int(number("successes", successes, fits, wanted))
     if n < FEWEST:
         return Interval(successes / n, math.nan, math.nan, n)
     found = stats.binomtest(successes, n)
-    low, high = found.proportion_ci(_chance(confidence))
+    low, high = found.proportion_ci(chance)
     return Interval(float(found.statistic), float(low), float(high), n)
 
 
@@ -134,35 +138,36 @@ def over_points(
         confidence: Coverage in (0, 1).
 
     Raises:
-        LecoreError: If the matrices are not of one square shape, of 6 points or more.
+        LecoreError: If the matrices are not of one square shape, of 6 points or more, or the
+            confidence is no chance.
     """
     function("statistic", statistic)
+    chance = _chance(confidence)
     try:
-        matrices = [numbers("a matrix", m, "n", "n").numpy(force=True) for m in matrices]
-    except TypeError as reason:
-        kind = type(matrices).__name__
-        raise LecoreError(f"matrices are of type {kind}", "give a list of them") from reason
-    n = len(matrices[0]) if matrices else 0
-    if n < 6 or any(m.shape != (n, n) for m in matrices):
+        shapes = {tuple(m.shape) for m in matrices}
+    except (TypeError, AttributeError) as reason:
+        raise LecoreError("matrices are no arrays", "give a list of square ones") from reason
+    n = len(matrices[0]) if shapes else 0
+    if n < 6 or shapes != {(n, n)}:
         raise LecoreError("need square matrices of one shape, of at least 6 points")
     value = float(statistic(*matrices))
     kept = [np.flatnonzero(np.arange(n) != i) for i in range(n)]
     left_out = [statistic(*(m[np.ix_(rows, rows)] for m in matrices)) for rows in kept]
     error = math.sqrt((n - 1) * np.var(left_out))
-    half = _quantile(confidence, n - 1) * error
+    half = _quantile(chance, n - 1) * error
     return Interval(value, value - half, value + half, n)
 
 
 def _runs(values: ArrayLike) -> NDArray[np.float64]:
     runs = numbers("values", values, "runs").double().numpy(force=True)
     if len(runs) == 0 or not np.isfinite(runs).all():
-        raise LecoreError(f"need one finite number a run, got {values!r}")
+        raise LecoreError(f"need one finite number a run, got {reprlib.repr(values)}")
     return runs
 
 
 def _quantile(confidence: float, freedom: int) -> float:
     """Of Student's t, for an interval with two ends."""
-    return float(stats.t.ppf((1 + _chance(confidence)) / 2, freedom))
+    return float(stats.t.ppf((1 + confidence) / 2, freedom))
 
 
 def _chance(confidence: float) -> float:
@@ -172,5 +177,5 @@ def _chance(confidence: float) -> float:
 def _pair(bounds: tuple[float, float]) -> tuple[float, float]:
     ends = numbers("bounds", bounds, "ends").tolist()
     if len(ends) != 2 or not ends[0] <= ends[1]:
-        raise LecoreError(f"bounds must be (lowest, highest), not {bounds!r}")
+        raise LecoreError(f"bounds must be (lowest, highest), not {reprlib.repr(bounds)}")
     return ends[0], ends[1]

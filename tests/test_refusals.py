@@ -770,7 +770,7 @@ def test_a_prediction_between_the_first_and_the_last_that_is_not_finite_is_calle
     refused(lambda: prediction_change(model, x, torch.randn(3, 1), **STEP), "prediction is not")
 
 
-@pytest.mark.parametrize("rate", [10**400, torch.tensor(0.1), "fast", -1.0, float("nan"), True])
+@pytest.mark.parametrize("rate", [10**400, torch.tensor([0.1]), "fast", -1.0, float("nan"), True])
 def test_a_rate_that_is_none_is_refused(rate):
     refused(
         lambda: prediction_change(mlp(1), torch.randn(3, 5), torch.randn(3, 1), learning_rate=rate),

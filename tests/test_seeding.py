@@ -34,7 +34,7 @@ def test_every_generator_is_seeded_and_put_back(seed):
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.0, 0.5, "1", None, float("nan")])
 def test_what_is_no_seed_is_refused_and_changes_nothing(seed):
     before = states()
-    with pytest.raises(LecoreError, match=r"from 0 to 18446744073709551615, not"), seeded(seed):
+    with pytest.raises(LecoreError, match="seed must be a whole number"), seeded(seed):
         pass
     assert_same(before, states())
 

@@ -499,11 +499,11 @@ def test_bad_input():
     still = torch.zeros(2, 2, 1)
     with pytest.raises(ValueError, match="2 of 2 update points did not move"):
         relative_similarity(still)
-    with pytest.raises(ValueError, match="2 and 3 points; give own_change"):
+    with pytest.raises(ValueError, match="give own_change"):
         relative_similarity(torch.ones(2, 3, 1))
     with pytest.raises(ValueError, match=r"\(n, m, outputs\)"):
         relative_similarity(torch.ones(2, 2))
-    with pytest.raises(ValueError, match="own_change has 3 rows, and change 2"):
+    with pytest.raises(ValueError, match=r"own_change must be \(n, outputs\)"):
         relative_similarity(torch.ones(2, 3, 1), torch.ones(3, 1))
     spoiled = torch.ones(2, 2, 3)
     spoiled[0, 0, :2] = torch.tensor([math.nan, math.inf])

@@ -280,7 +280,7 @@ BAD = {
     "nothing": ({"train": None}, "the data are a NoneType"),
     "nothing to learn": ({"train": None, "test": (X, Y)}, "the data are a NoneType"),
     "output": ({"output": 1}, "output is 1; give a name or a function"),
-    "rate": ({"learning_rate": 0}, "must be positive, not 0"),
+    "rate": ({"learning_rate": 0}, "must be positive and finite, not 0"),
     "truth as rate": ({"learning_rate": True}, "learning_rate is of type bool"),
     "rate in words": ({"learning_rate": "0.1"}, "learning_rate is of type str"),
     "number as pattern": ({"parameters": 3}, "chosen by name"),

@@ -4,7 +4,8 @@ import math
 import os
 import reprlib
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Real
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,24 @@ MOST = 2**63 - 1
 """Largest whole number that torch counts with."""
 
 SEEDS = 2**64 - 1
-"""Largest seed that it takes."""
+"""Largest seed that torch takes."""
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
-    """A whole number in a range.
+    """A whole number in a range, of Python, NumPy or torch.
 
     Raises:
         LecoreError: If it is none.
     """
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not is_whole or not least <= value <= most:
+    try:
+        given = -math.inf if _is_truth(value) else index(value)
+    except TypeError:
+        given = -math.inf
+    if not least <= given <= most:
         wanted = "above 0" if least == 1 else f"from {least} on"
-        wanted = wanted if most == MOST else f"from {least} to {most}"
-        raise LecoreError(f"{name} must be a whole number {wanted}, not {reprlib.repr(value)}")
-    return int(value)
+        wanted = f"of at most {most}" if given > most else wanted
+        raise LecoreError(f"{name} must be a whole number {wanted}, not {_shown(value)}")
+    return int(given)
 
 
 def number(name: str, value: Any, fits: Callable[[Any], bool], wanted: str) -> float:
@@ -47,15 +51,16 @@ def number(name: str, value: Any, fits: Callable[[Any], bool], wanted: str) -> f
     Raises:
         LecoreError: If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
+    one = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
+    if _is_truth(one) or not isinstance(one, Real):
         kind = type(value).__name__
         raise LecoreError(f"{name} is of type {kind}", f"give a number that is {wanted}")
     try:
-        real = float(value)
+        real = float(one)
     except OverflowError:
-        real = math.nan  # which no range holds
-    if not fits(real):
-        raise LecoreError(f"{name} must be {wanted}, not {reprlib.repr(value)}")
+        real = math.nan
+    if math.isnan(real) or not fits(real):
+        raise LecoreError(f"{name} must be {wanted}, not {_shown(value)}")
     return real
 
 
@@ -63,17 +68,17 @@ def flag(name: str, value: Any) -> None:
     """Refuse what is neither ``True`` nor ``False``.
 
     Raises:
-        LecoreError: If it is so.
+        LecoreError: If it is something else.
     """
     if not isinstance(value, bool | np.bool_):
-        raise LecoreError(f"{name} must be True or False, not {reprlib.repr(value)}")
+        raise LecoreError(f"{name} must be True or False, not {_shown(value)}")
 
 
 def function(name: str, value: Any) -> None:
     """Refuse what cannot be called.
 
     Raises:
-        LecoreError: If it is so.
+        LecoreError: If it cannot.
     """
     if not callable(value):
         raise LecoreError(f"{name} is of type {type(value).__name__}", "give a function")
@@ -87,29 +92,55 @@ def path_of(name: str, value: Any) -> Path:
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or "\0" in path:
-        what = reprlib.repr(path) if path else f"of type {type(value).__name__}"
+        what = _shown(path) if path else f"of type {type(value).__name__}"
         raise LecoreError(f"{name} is {what}", "give a path")
     return Path(path)
 
 
 def numbers(name: str, value: Any, *axes: str) -> Tensor:
-    """A tensor with these axes, of a tensor, an array or lists of numbers.
+    """A tensor of real numbers with these axes, of a tensor, an array or lists.
 
     Args:
         name: Of the argument.
         value: What was given.
         *axes: Of the same name if they have the same size; of any shape if left out.
 
+    Returns:
+        In its own precision; whole numbers and truths as float64.
+
     Raises:
         LecoreError: If it is none.
     """
     try:
-        tensor = value if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
-    except (TypeError, ValueError, RuntimeError) as error:
+        tensor = value if isinstance(value, Tensor) else _from_array(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         what = f"{name} of type {type(value).__name__} holds no numbers"
         raise LecoreError(what, "give a tensor or an array") from error
+    if tensor.is_complex():
+        raise LecoreError(f"{name} holds complex numbers", "give real ones")
     sizes = dict(zip(axes, tensor.shape, strict=False))
     if axes and tensor.shape != tuple(map(sizes.get, axes)):
-        shape = ", ".join(axes)
+        shape = ", ".join(axes) + "," * (len(axes) == 1)
         raise LecoreError(f"{name} must have shape ({shape}), not {tuple(tensor.shape)}")
-    return tensor
+    return tensor if tensor.is_floating_point() else tensor.double()
+
+
+def _from_array(value: Any) -> Tensor:
+    """Without a copy, if it lies in memory as torch wants it."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("numbers that are masked would count again")
+    array = np.asarray(value)
+    exact = array.dtype.kind == "O" or (array.dtype.itemsize > 8 and array.dtype.kind == "f")
+    own = np.dtype(np.float64) if exact else array.dtype.newbyteorder("=")
+    return torch.as_tensor(np.require(array, own, ["C", "W"]))
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or getattr(value, "dtype", None) in (torch.bool, np.bool_)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # of a number with thousands of digits
+        return f"a number of type {type(value).__name__}"

@@ -117,7 +117,8 @@ class ElasticityClustering(ClusterMixin, BaseEstimator):
             raise LecoreError(
                 f"n_samples={len(points)} should be at least n_clusters={self.n_clusters}"
             )
-        seed = 0 if self.random_state is None else whole("random_state", self.random_state, 0)
+        given = 0 if self.random_state is None else self.random_state
+        seed = whole("random_state", given, 0, 2**32 - 1)
         whole("n_init", self.n_init)  # before it trains
         if auxiliary is None:
             with seeded(seed) as rng:

@@ -188,7 +188,7 @@ def placed(
     Raises:
         LecoreError: If the scale is not positive.
     """
-    scale = number("scale", scale, lambda s: 0 < s < np.inf, "positive")
+    scale = number("scale", scale, lambda s: 0 < s < np.inf, "positive and finite")
     shift = number("shift", shift, np.isfinite, "finite")
     if turn is not None:
         turn = whole("turn", turn, 0, 2**32 - 1)

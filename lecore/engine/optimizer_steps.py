@@ -35,7 +35,9 @@ def checked_rate(learning_rate: Any) -> float:
     Raises:
         LecoreError: If it is no positive number.
     """
-    return number("learning_rate", learning_rate, lambda rate: 0 < rate < MAX, "positive")
+    return number(
+        "learning_rate", learning_rate, lambda rate: 0 < rate < MAX, "positive and finite"
+    )
 
 
 def sgd_change(learning_rate: float) -> WeightChange:

@@ -112,10 +112,15 @@ def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketc
         features: Of the row points, shape (n, outputs, features).
         test_features: Of the column points, shape (m, outputs, features); the row points if left
             out.
+
+    Raises:
+        LecoreError: If they are no sketches, or of other numbers of features.
     """
     features = numbers("features", features, "n", "outputs", "features")
     test_features = features if test_features is None else test_features
-    test_features = numbers("test_features", test_features, "m", "outputs", "features").to(features)
+    test_features = numbers("test_features", test_features, "m", "outputs", "features")
+    kind = torch.promote_types(features.dtype, test_features.dtype)
+    features, test_features = features.to(kind), test_features.to(features.device, kind)
     if test_features.shape[2] != features.shape[2]:
         raise LecoreError("the sketches have other numbers of features", "take the same")
     kernel = torch.einsum("icf,jkf->ijck", features, test_features)

@@ -119,7 +119,9 @@ def pictures(
     found: list[NDArray[np.uint8] | None] = []
     for own, side in zip(both("thumbnails", given), (train, test), strict=True):
         if given is not None:
-            found.append(None if own is None else side.of_whole(as_images(own, side.total)))
+            found.append(
+                None if own is None else as_images(side.of_whole("thumbnails", own), len(side))
+            )
             continue
         (table, *others) = side.tables
         plain = isinstance(table, Tensor) and not table.is_complex() and not others

@@ -24,10 +24,10 @@ what else is shown."""
 NAMED = {
     "class_names": "a list with the name of each class",
     "texts": "texts of all training and all test examples, as two lists",
-    "thumbnails": "pictures of them, as two arrays",
+    "thumbnails": "pictures of all training and all test examples, as two arrays",
     "tokenizer": "what reads the tokens of a language model",
 }
-"""Arguments of :meth:`lecore.Study.report` that options name by their place."""
+"""Arguments of :meth:`lecore.study.study.Study.report` that options name by their place."""
 
 
 def measure(arguments: Sequence[str]) -> None:
@@ -57,6 +57,8 @@ def measure(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     try:
         check_place(given.out)  # before the module runs, which may take hours
+        for named in filter(None, map(vars(given).get, ("place", *NAMED))):
+            _parts(named)
         study = found(given.place)
         if given.points is not None:
             study = sampled(study, given.points)
@@ -77,7 +79,7 @@ def _shown_too(given: Mapping[str, Any]) -> dict[str, Any]:
         if (place := given[name]) is not None:
             objects[name] = _named(place)
             if objects[name] is None:
-                raise LecoreError(f"{place} is nothing", f"give the name of {name}")
+                raise LecoreError(f"{place} is nothing", "give the name of an object there")
     return objects
 
 
@@ -96,16 +98,7 @@ def found(place: str) -> Study:
 
 def _named(place: str, made: bool = False) -> Any:
     """The object of a name in a module, or what a function of that name made, or ``None``."""
-    module, colon, name = place.partition(":")
-    if not (module and colon and name):
-        raise LecoreError(
-            f"{place!r} names no object", "give module:object, as in my_project:study"
-        )
-    if "/" in module or module.startswith(".") or Path(module).is_file():
-        inside = Path(module).name.removesuffix(".py").lstrip(".")
-        raise LecoreError(
-            f"{module!r} names a file, no module", f"run this in its folder, as {inside}:{name}"
-        )
+    module, name = _parts(place)
     try:
         with _at_home():
             it = getattr(importlib.import_module(module), name, None)
@@ -121,6 +114,25 @@ def _named(place: str, made: bool = False) -> Any:
             ) from error
         raise LecoreError(f"{place} does not run ({in_short(error)})", "mend it first") from error
     return it
+
+
+def _parts(place: str) -> tuple[str, str]:
+    """Module and name of an object.
+
+    Raises:
+        LecoreError: If that is not what was given.
+    """
+    module, colon, name = place.partition(":")
+    if not (module and colon and name):
+        raise LecoreError(
+            f"{place!r} names no object", "give module:object, as in my_project:study"
+        )
+    if "/" in module or module.startswith(".") or Path(module).is_file():
+        inside = Path(module).name.removesuffix(".py").lstrip(".")
+        raise LecoreError(
+            f"{module!r} names a file, no module", f"run this in its folder, as {inside}:{name}"
+        )
+    return module, name
 
 
 @contextmanager

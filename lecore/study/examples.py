@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -44,10 +45,17 @@ class Examples:
         """How many examples the whole data have."""
         return len(self) if self.whole is None else self.whole
 
-    def of_whole(self, given: Any) -> Any:
-        """Of an array or list with an entry for each example of the whole data, those of these."""
-        if self.numbers is None:
+    def of_whole(self, what: str, given: Any) -> Any:
+        """Of an array or list with an entry for each example of the whole data, those of these.
+
+        Raises:
+            LecoreError: If these are a sample, and there are more entries, or fewer.
+        """
+        if self.numbers is None or not hasattr(given, "__len__"):
             return given
+        if len(given) != self.total:
+            told = f"there are {len(given)} {what} for {self.total} examples"
+            raise LecoreError(told, "give one each, of the whole data")
         rows = self.numbers.tolist()
         return [given[row] for row in rows] if isinstance(given, list) else given[rows]
 
@@ -216,8 +224,8 @@ def _no_numbers(kind: str, column: str) -> LecoreError:
 def _parted(batch: Any, target: str | int | bool | None) -> tuple[Any, Tensor | None]:
     """Inputs and targets of a batch."""
     place: Any = target
-    if target is not None and not isinstance(target, str | int):
-        raise LecoreError(f"target is of type {type(target).__name__}", "give a name or a place")
+    if not isinstance(place, str | Integral | None):
+        raise LecoreError(f"target is of type {type(place).__name__}", "give a name or a place")
     if target is None and isinstance(batch, dict):
         place = next((name for name in TARGETS if name in batch), False)
     elif target is None or target is True:

@@ -135,7 +135,7 @@ def _shelves(
     kept(study.outputs, seen[0].predictions.shape[1])  # are refused, though a page shows all
     names = names_of(study.loss, *sides, seen, class_names)
     words: Sequence[Sequence[str] | None] = [
-        None if text is None else side.of_whole(shown_texts(text, side.total))
+        None if text is None else shown_texts(side.of_whole("texts", text), len(side))
         for side, text in zip(sides, both("texts", texts), strict=True)
     ]
     if read is not None and texts is None:

@@ -285,7 +285,7 @@ class Study:
             shown: Test examples that are shown, those with the largest loss.
             thumbnails: Images of both sides, see :func:`lecore.study.pictures.as_images`; inputs
                 that look like images are shown anyway.
-            texts: Texts of both.
+            texts: Texts of both; of a sample, those of the whole data, and so with thumbnails.
             class_names: Names of the classes.
             tokenizer: Reads the tokens of a language model, which are coloured by what moved.
             checkpoints: Files with weights of earlier in training, see :meth:`follow`.
