@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from lecore.errors import LecoreError
 
 OUTCOMES = ("right", "right, with a notice", "refused", "wrong")
 """All that :func:`outcome` gives."""
+
+WIDTH = 79
+"""Columns of a page, beyond which nobody reads."""
 
 
 def outcome(call: Callable[[], Any], right: float | None = None) -> str:
@@ -31,8 +35,8 @@ def outcome(call: Callable[[], Any], right: float | None = None) -> str:
             close = right is not None and abs(got - right) <= 1e-9 * abs(right)
             found = "right" if close else "wrong"
         except LecoreError as error:
-            print(f"refused: {error}")
+            print(fill(f"refused: {error}", WIDTH, subsequent_indent="  "))
             found = "refused"
     for warning in said:
-        print(f"notice: {warning.message}")
+        print(fill(f"notice: {warning.message}", WIDTH, subsequent_indent="  "))
     return "right, with a notice" if said and found == "right" else found

@@ -43,3 +43,15 @@ def test_outcomes(call, right, word, said, capsys):
 def test_other_errors_are_faults():
     with pytest.raises(ZeroDivisionError):
         outcome(lambda: 1 / 0)
+
+
+def test_a_long_reason_is_broken_into_lines(capsys):
+    def refusing():
+        raise LecoreError("it is random " * 20, "call eval()")
+
+    outcome(refusing)
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first.startswith("refused: it is")
+    assert more
+    assert all(len(line) <= 79 for line in (first, *more))
+    assert all(line.startswith("  ") for line in more)
