@@ -262,12 +262,15 @@ def test_steps_of_a_callback_may_be_any_whole_numbers(steps):
     assert seen == [0, 1, 2]
 
 
-@pytest.mark.parametrize("number", [torch.tensor(3), np.array(3), np.uint8(3)])
+@pytest.mark.parametrize("number", [torch.tensor(3), np.array(3), np.int64(3)])
 def test_single_numbers_of_torch_and_numpy_are_taken(number):
     with lecore.seeded(number) as given, lecore.seeded(3) as three:
         assert given.random() == three.random()
     assert Tracker({"S_rel": torch.sum}, every=number).every == 3
     assert models.image_cnn((1, 8, 8), width=number)[0].out_channels == 3
+    tiles = Tiles(jobs=number, memory=10**6 * number, shape=(number, number))
+    assert (tiles.jobs, tiles.memory, tiles.shape) == (3, 3 * 10**6, (3, 3))
+    assert {type(size) for size in (tiles.jobs, tiles.memory, *tiles.shape)} == {int}
     rate = number / number / 10
     assert lecore.train(model(), X, Y, learning_rate=rate, epochs=number).steps == 3
 
@@ -341,3 +344,12 @@ def test_a_seed_is_not_rounded(seed):
 def test_a_set_stays_in_space(place):
     with pytest.raises(LecoreError, match=next(iter(place))):
         manifolds.placed(manifolds.torus(8), **place)
+
+
+def test_small_kinds_of_whole_numbers_do_not_wrap():
+    network = models.image_cnn((1, 8, 8), width=np.uint8(100))
+    assert [layer.out_channels for layer in network if isinstance(layer, nn.Conv2d)] == [
+        100, 200, 400,
+    ]  # fmt: skip
+    with lecore.seeded(np.uint8(3)) as given, lecore.seeded(3) as three:
+        assert given.random() == three.random()

@@ -74,7 +74,8 @@ class KernelKMeans(ClusterMixin, BaseEstimator):
             raise LecoreError(f"a precomputed kernel must be square, got shape {kernel.shape}")
         if whole("n_clusters", self.n_clusters) > n:
             raise LecoreError(f"n_clusters={self.n_clusters} must lie between 1 and {n} points")
-        n_init, _ = whole("n_init", self.n_init), whole("max_iter", self.max_iter)
+        n_init = whole("n_init", self.n_init)
+        whole("max_iter", self.max_iter)
         number("tol", self.tol, lambda share: share >= 0, "0 or larger")
         rng = check_random_state(self.random_state)
         starts = [self._lloyd(kernel, rng.randint(self.n_clusters, size=n)) for _ in range(n_init)]

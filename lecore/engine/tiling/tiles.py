@@ -62,21 +62,22 @@ class Tiles:
     key: str = ""
 
     def __post_init__(self) -> None:
-        whole("jobs", self.jobs)
+        plain: dict[str, Any] = {"jobs": whole("jobs", self.jobs)}
         check_name("backend", self.backend, ("threads", "processes"))
         flag("progress", self.progress)
         if self.memory is not None:
-            whole("memory, in bytes,", self.memory)
+            plain["memory"] = whole("memory, in bytes,", self.memory)
         if self.shape is not None:
             if not isinstance(self.shape, tuple | list) or len(self.shape) != 2:
                 raise LecoreError(f"shape is {reprlib.repr(self.shape)}", "give (rows, columns)")
-            for size in self.shape:
-                whole("a side of a tile", size)
+            plain["shape"] = tuple(whole("a side of a tile", size) for size in self.shape)
         if self.store is not None:
             path_of("store", self.store)
         if self.client is not None and not hasattr(self.client, "scheduler_info"):
             kind = type(self.client).__name__
             raise LecoreError(f"client is of type {kind}", "give a dask.distributed.Client")
+        for name, value in plain.items():  # frozen from here on
+            object.__setattr__(self, name, value)
 
     @property
     def workers(self) -> int:
