@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from lecore.arguments.finite import check_finite
+from lecore.arguments.finite import all_finite, check_finite
 from lecore.arguments.names import check_name
 from lecore.arguments.settings import flag, numbers
 from lecore.engine.optimizer_steps import checked_rate
@@ -110,7 +110,7 @@ def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate
 
     Raises:
         LecoreError: If the network has several outputs, shapes do not fit, a number is not finite,
-            or a gradient is exactly zero.
+            a gradient is exactly zero, or the result overflows.
     """
     learning_rate = checked_rate(learning_rate)
     change = numbers("change", change, "n", "m", "outputs")
@@ -123,20 +123,23 @@ def kernelized_similarity(change: Tensor, output_gradient: Tensor, learning_rate
     check_finite(gradient, "output_gradient")
     if not bool((gradient != 0).all()):
         raise LecoreError("the loss gradient is zero at an update point, so its row is undefined")
-    return -change[:, :, 0] / (learning_rate * gradient.reshape(-1, 1))
+    # one after the other, for their product underflows where a sigmoid saturates
+    return _finite(-change[:, :, 0] / gradient.reshape(-1, 1) / learning_rate, "S_ker")
 
 
 def normalized_similarity(kernel: Tensor) -> Tensor:
     """K[i, j] / √(K[i, i] K[j, j]) of a square kernelized similarity (He & Su, appendix).
 
     Raises:
-        LecoreError: If the matrix is not square, or its diagonal is not positive.
+        LecoreError: If the matrix is not square, an entry is not finite, or its diagonal is not
+            positive.
     """
     kernel = numbers("kernel", kernel, "n", "n")
-    diagonal = kernel.diagonal()
-    if not bool((diagonal > 0).all()):
+    check_finite(kernel, "kernel")
+    size = kernel.diagonal().sqrt()
+    if not bool((size > 0).all()):
         raise LecoreError("the diagonal of the kernel must be positive")
-    return kernel / (diagonal[:, None] * diagonal).sqrt()
+    return _finite(kernel / size[:, None] / size, "the normalized kernel")
 
 
 def symmetrized(similarity: Tensor) -> Tensor:
@@ -190,6 +193,14 @@ def correlation_with_distance(
         raise LecoreError("the correlation of a constant is undefined")
     correlation = stats.pearsonr if method == "pearson" else stats.spearmanr
     return float(correlation(s, d).statistic)
+
+
+def _finite(result: Tensor, name: str) -> Tensor:
+    """Refuse a quotient of finite numbers that their precision cannot hold."""
+    if not all_finite(result):
+        what = f"{name} has entries beyond what {str(result.dtype).removeprefix('torch.')} holds"
+        raise LecoreError(what, "compute in float64")
+    return result
 
 
 def _diagonal(size: Tensor) -> Tensor:

@@ -126,6 +126,31 @@ def test_a_loss_gradient_of_shape_n_is_that_of_the_rows():
     torch.testing.assert_close(found, kernelized_similarity(change, gradient[:, None], 0.5))
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e25])
+def test_neither_small_nor_large_numbers_of_single_precision_are_lost(size):
+    kernel = size * torch.tensor([[4.0, 1.0], [1.0, 1.0]])
+    expected = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
+    torch.testing.assert_close(normalized_similarity(kernel), expected)
+
+
+def test_a_product_of_rate_and_gradient_that_underflows_does_no_harm():
+    expected = 1e6 * torch.tensor([[4.0, 1.0], [1.0, 1.0]])
+    gradient = torch.tensor([1e-36, -1e-36])
+    change = -1e-10 * (gradient[:, None] * expected)
+    found = kernelized_similarity(change[:, :, None], gradient, 1e-10)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+
+
+def test_what_a_precision_cannot_hold_is_refused():
+    tiny, one = torch.tensor([1e-40]), torch.ones(1, 1, 1)
+    with pytest.raises(ValueError, match="S_ker has entries beyond what float32 holds"):
+        kernelized_similarity(one, tiny, 1e-3)
+    with pytest.raises(ValueError, match="beyond what float16 holds; compute in float64"):
+        normalized_similarity(torch.tensor([[1e-4, 60000.0], [60000.0, 1e-4]]).half())
+    with pytest.raises(ValueError, match="2 of 4 entries of kernel are not finite"):
+        normalized_similarity(torch.tensor([[1.0, torch.inf], [torch.inf, 1.0]]))
+
+
 def test_kernelized_similarity_tends_to_the_kernel():
     model, x, y = models.two_layer(3, 32), torch.randn(5, 3, dtype=torch.float64), torch.rand(5, 1)
     gradient = output_gradient(model, x, y)

@@ -281,14 +281,27 @@ DRAWS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.thorough] if number % 3 else [])
+    for number, name in enumerate(DRAWS)
+]
+"""One in three, the same ones for all questions; drawing takes longer than all that is asked."""
+
+
+class Drawn(dict[str, Any]):
+    """Figures by name, each drawn when it is asked for."""
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = DRAWS[name]()
+        self[name].canvas.draw()
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def drawn() -> Iterator[dict[str, Any]]:
     with mpl.rc_context({"figure.max_open_warning": 0}):
         style.use_style()
-        found = {name: draw() for name, draw in DRAWS.items()}
-        for fig in found.values():
-            fig.canvas.draw()
-        yield found
+        yield Drawn()
     plt.close("all")
 
 
@@ -302,17 +315,17 @@ def test_every_figure_is_looked_at(module: ModuleType) -> None:
     assert here - HELPERS <= set(DRAWS)
 
 
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_is_as_wide_as_a_page(drawn: dict[str, Any], name: str) -> None:
     assert drawn[name].get_figwidth() == style.WIDTH
 
 
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_text_is_smaller_than_ten_points(drawn: dict[str, Any], name: str) -> None:
     assert min(text.get_fontsize() for text in drawn[name].findobj(Text)) >= 10
 
 
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_cut_at_the_edge(drawn: dict[str, Any], name: str) -> None:
     fig = drawn[name]
     inside, sheet = fig.get_tightbbox(fig.canvas.get_renderer()), fig.get_size_inches()
@@ -320,7 +333,7 @@ def test_nothing_is_cut_at_the_edge(drawn: dict[str, Any], name: str) -> None:
     assert (inside.max < sheet + 0.01).all(), inside
 
 
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_two_labels_of_a_panel_lie_on_each_other(drawn: dict[str, Any], name: str) -> None:
     fig = drawn[name]
     for ax in fig.axes:
@@ -336,7 +349,7 @@ def test_no_two_labels_of_a_panel_lie_on_each_other(drawn: dict[str, Any], name:
                 assert not any(a.overlaps(b) for a, b in itertools.pairwise(labels))
 
 
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_axis_says_what_it_shows(drawn: dict[str, Any], name: str) -> None:
     fig = drawn[name]
     for ax in fig.axes:
