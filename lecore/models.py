@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lecore.arguments.names import Choices, check_name
-from lecore.arguments.settings import flag, whole
+from lecore.arguments.settings import flag, image_shape, sizes, whole
 from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError
 from lecore.seeding import seeded
@@ -76,16 +76,16 @@ def fully_connected(
     """
     check_name("activation", activation, ACTIVATIONS)
     check_name("parameterization", parameterization, ("standard", "ntk"))
-    inputs, width, outputs = _sizes(inputs=inputs, width=width, outputs=outputs)
+    inputs, width, outputs = sizes(inputs=inputs, width=width, outputs=outputs)
     hidden_layers = whole("hidden_layers", hidden_layers, 0)
     flag("probability", probability)
     layer = nn.Linear if parameterization == "standard" else NTKLinear
-    sizes = [inputs] + hidden_layers * [width]
+    widths = [inputs] + hidden_layers * [width]
     with seeded(seed):
         layers: list[nn.Module] = [nn.Flatten()]
-        for fan_in in sizes[:-1]:
+        for fan_in in widths[:-1]:
             layers += [layer(fan_in, width), ACTIVATIONS[activation]()]
-        layers.append(layer(sizes[-1], outputs))
+        layers.append(layer(widths[-1], outputs))
     if probability:
         layers.append(nn.Sigmoid())
     return nn.Sequential(*layers)
@@ -134,7 +134,7 @@ def three_layer_resnet(
     inputs: int, width: int = 4096, *, outputs: int = 1, seed: int = 0
 ) -> nn.Sequential:
     """He & Su's "ResNet": three layers with one skip connection, out = W₃(h₁ + h₂)."""
-    inputs, width, outputs = _sizes(inputs=inputs, width=width, outputs=outputs)
+    inputs, width, outputs = sizes(inputs=inputs, width=width, outputs=outputs)
     with seeded(seed):
         return nn.Sequential(
             nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), SkipSum(width),
@@ -144,7 +144,7 @@ def three_layer_resnet(
 
 def mnist_cnn(*, outputs: int = 1, seed: int = 0) -> nn.Sequential:
     """He & Su's CNN for 28 × 28 grey images: two 5 × 5 convolutions and two linear layers."""
-    (outputs,) = _sizes(outputs=outputs)
+    (outputs,) = sizes(outputs=outputs)
     with seeded(seed):
         return nn.Sequential(
             nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
@@ -167,21 +167,16 @@ def image_cnn(
     Raises:
         LecoreError: If an image has fewer than 8 rows or columns.
     """
-    width, outputs = _sizes(width=width, outputs=outputs)
-    try:
-        channels, height, columns = (whole("a side of shape", side) for side in shape)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, LecoreError):
-            raise
-        raise LecoreError("shape is no triple", "give (channels, height, width)") from error
+    width, outputs = sizes(width=width, outputs=outputs)
+    channels, height, columns = image_shape(shape)
     if min(height, columns) < 8:
         raise LecoreError(f"images of {height} × {columns} are too small", "need 8 × 8 or more")
-    sizes = [channels, width, 2 * width, 4 * width]
+    widths = [channels, width, 2 * width, 4 * width]
     with seeded(seed):
         layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(sizes):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        values = sizes[-1] * (height // 8) * (columns // 8)
+        values = widths[-1] * (height // 8) * (columns // 8)
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(values, outputs))
 
 
@@ -190,15 +185,10 @@ def resnet18(*, outputs: int = 3, seed: int = 0) -> nn.Module:
 
     Convolutions have no biases and are drawn from Kaiming's normal distribution (fan out).
     """
-    (outputs,) = _sizes(outputs=outputs)
+    (outputs,) = sizes(outputs=outputs)
     torchvision = import_torchvision()
     with seeded(seed):
         network: nn.Module = torchvision.models.resnet18(
             norm_layer=nn.Identity, num_classes=outputs
         )
     return network
-
-
-def _sizes(**sizes: int) -> list[int]:
-    """Sizes as whole numbers above 0."""
-    return [whole(name, size) for name, size in sizes.items()]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lecore.arguments.settings import function, path_of, whole
+from lecore.arguments.settings import file_of, function, whole
 from lecore.changes import linearized_change
 from lecore.engine.network.modes import eval_mode
 from lecore.errors import LecoreError
@@ -67,7 +67,7 @@ class Tracker:
                 raise LecoreError("the name of a measure must be a word without a colon")
             function(f"measure {name}", measure)
         self.every = whole("every", every)
-        self.file, self.key = None if file is None else path_of("file", file), key
+        self.file, self.key = None if file is None else file_of("file", file), key
         self._identities: dict[str, Identity] = {}
         self._model_is_known = False
         self._matrices: dict[tuple[int, str], NDArray[np.float64]] = {}

@@ -158,7 +158,7 @@ def few(**changes):
         (few(penalty=-1.0), "penalty must be 0 or larger"),
         (few(penalty=0.0), "g separates the classes .* take a penalty"),
         (few(tolerance=0.0, limit=3), "no optimum after 3 iterations .* take a larger"),
-        (lambda: added.AddedLayers(1), "g wants 2 classes or more"),
+        (lambda: added.AddedLayers(1), "classes must be a whole number from 2 on, not 1"),
         (
             lambda: elasticity.Composed(torch.nn.Identity(), added.AddedLayers(2), "h"),
             "f, g or both",

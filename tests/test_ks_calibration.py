@@ -189,7 +189,7 @@ def test_chance_is_what_hits_drawn_by_the_scores_have():
         ),
         (
             lambda: maps.fit_spline([0.5, 0.6], [0, 1], 1),
-            "knots must be a whole number of 2 or more",
+            "knots must be a whole number from 2 on",
         ),
         (lambda: maps.temperature(np.eye(3), [1, 1, 1]), "all 3 labels are of class 1"),
         (lambda: maps.temperature(np.eye(3), [0, 1, 2]), "since no prediction is wrong"),
@@ -200,7 +200,7 @@ def test_chance_is_what_hits_drawn_by_the_scores_have():
         (lambda: ks.ks_error([1.2], [1]), "between 0 and 1; give probabilities"),
         (lambda: ks.ks_error([0.2], [2]), "hits must be 0 or 1"),
         (lambda: ks.ks_error([], []), "need n scores and n hits"),
-        (lambda: ks.binned_error([0.2], [1], 0), "bins must be a whole number of 1 or more"),
+        (lambda: ks.binned_error([0.2], [1], 0), "bins must be a whole number above 0"),
         (lambda: ks.top(np.eye(3), [0, 1, 2], 4), "r must be 1 to 3"),
         (lambda: ks.top(np.eye(3), [0, 1]), "need one number a class"),
         (lambda: ks.top(np.full((2, 2), np.nan), [0, 1]), "not finite"),

@@ -583,6 +583,6 @@ def test_a_file_that_is_locked_stays(tmp_path, monkeypatch):
     path = tmp_path / "it.html"
     path.write_text("mine")
     monkeypatch.setattr(report.os, "access", lambda place, mode: place != path)
-    with pytest.raises(LecoreError, match="is not to be written; choose another name"):
+    with pytest.raises(LecoreError, match="is not to be written; choose another, or unlock it"):
         study().report(path)
     assert path.read_text() == "mine"

@@ -174,8 +174,22 @@ def test_a_checkpoint_may_be_named_by_a_word_and_is_no_folder(tmp_path):
         lecore.train(model(), X, Y, checkpoint=file, callback=stop, **given)
     assert lecore.train(model(), X, Y, checkpoint=file, callback=stop, **given).steps == 3
     assert seen == [0, 1, 2, 2, 3]
-    with pytest.raises(LecoreError, match="is a folder; give the name of a file"):
-        lecore.train(model(), X, Y, checkpoint=tmp_path, **given)
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        (".", "is a folder; give the name of a file"), ("a file/it", "cannot be made in"),
+        ("a file/deeper/it", "cannot be made in"), ("x" * 300, "names no file"),
+    ],
+)  # fmt: skip
+def test_work_that_could_not_be_written_does_not_begin(place, why, tmp_path):
+    (tmp_path / "a file").write_text("")
+    path = tmp_path / place
+    with pytest.raises(LecoreError, match=f"^checkpoint .*{why}"):
+        lecore.train(model(), X, Y, checkpoint=path, learning_rate=0.1, epochs=1)
+    with pytest.raises(LecoreError, match=f"^file .*{why}"):
+        lecore.Tracker({"a": lambda network: torch.ones(1)}, every=1, file=path)
 
 
 @pytest.mark.parametrize("matrix", [None, "x", 1.5, [1.0, 2.0], torch.ones(2, 3), {"a": 1}])

@@ -39,6 +39,30 @@ def whole(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
     return int(given)
 
 
+def sizes(**given: Any) -> list[int]:
+    """Whole numbers above 0, by name.
+
+    Raises:
+        LecoreError: If one is none.
+    """
+    return [whole(name, value) for name, value in given.items()]
+
+
+def image_shape(shape: Any) -> list[int]:
+    """Channels, height and width.
+
+    Raises:
+        LecoreError: If they are no three whole numbers above 0.
+    """
+    try:
+        sides = [*shape]
+    except TypeError:
+        sides = []
+    if len(sides) != 3:
+        raise LecoreError(f"shape {_shown(shape)} is no triple", "give (channels, height, width)")
+    return [whole("a side of shape", side) for side in sides]
+
+
 def number(name: str, value: Any, fits: Callable[[Any], bool], wanted: str) -> float:
     """A real number in a range, which never holds NaN.
 
@@ -97,6 +121,31 @@ def path_of(name: str, value: Any) -> Path:
     return Path(path)
 
 
+def file_of(name: str, value: Any) -> Path:
+    """The path of a file that can be written, so that hours of work find a place at their end.
+
+    Folders above it need not exist.
+
+    Raises:
+        LecoreError: If it is none.
+    """
+    path = path_of(name, value)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise LecoreError(f"{name} {_shown(value)} names no file", "choose another name") from error
+    if path.is_dir():
+        raise LecoreError(f"{name} {str(path)!r} is a folder", "give the name of a file in it")
+    if path.is_file() and not os.access(path, os.W_OK):
+        raise LecoreError(f"{name} {path} is not to be written", "choose another, or unlock it")
+    above = next(place for place in path.absolute().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise LecoreError(f"{name} {path} cannot be made in {above}", "choose another place")
+    return path
+
+
 def numbers(name: str, value: Any, *axes: str) -> Tensor:
     """A tensor of real numbers with these axes, of a tensor, an array or lists.
 
@@ -118,8 +167,8 @@ def numbers(name: str, value: Any, *axes: str) -> Tensor:
         raise LecoreError(what, "give a tensor or an array") from error
     if tensor.is_complex():
         raise LecoreError(f"{name} holds complex numbers", "give real ones")
-    sizes = dict(zip(axes, tensor.shape, strict=False))
-    if axes and tensor.shape != tuple(map(sizes.get, axes)):
+    found = dict(zip(axes, tensor.shape, strict=False))
+    if axes and tensor.shape != tuple(map(found.get, axes)):
         shape = ", ".join(axes) + "," * (len(axes) == 1)
         raise LecoreError(f"{name} must have shape ({shape}), not {tuple(tensor.shape)}")
     return tensor if tensor.is_floating_point() else tensor.double()

@@ -5,7 +5,7 @@ import os
 import torch
 from torch import nn
 
-from lecore.arguments.settings import path_of
+from lecore.arguments.settings import file_of
 from lecore.errors import LecoreError
 from lecore.files import whole_file
 from lecore.identity.finished_work import Identity, refuse_another
@@ -21,7 +21,7 @@ class Checkpoint:
         identity: Of the run.
 
     Raises:
-        LecoreError: If the path is none, or that of a folder.
+        LecoreError: If nothing can be written there.
     """
 
     def __init__(
@@ -31,10 +31,8 @@ class Checkpoint:
         update: torch.optim.Optimizer,
         identity: Identity,
     ) -> None:
-        self.path, self.model, self.update = path_of("checkpoint", path), model, update
+        self.path, self.model, self.update = file_of("checkpoint", path), model, update
         self.identity = identity
-        if self.path.is_dir():
-            raise LecoreError(f"checkpoint {path} is a folder", "give the name of a file")
 
     def save(self, losses: list[float], accuracies: list[float]) -> None:
         """Write the file anew."""

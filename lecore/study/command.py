@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from lecore.arguments.settings import file_of
 from lecore.errors import LecoreError, in_short
-from lecore.study.report import check_place
 from lecore.study.sample import sampled
 from lecore.study.study import Study
 
@@ -56,7 +56,7 @@ def measure(arguments: Sequence[str]) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="PLACE", help=what)
     given = parser.parse_args(arguments)
     try:
-        check_place(given.out)  # before the module runs, which may take hours
+        file_of("--out", given.out)  # before the module runs, which may take hours
         for named in filter(None, map(vars(given).get, ("place", *NAMED))):
             _parts(named)
         study = found(given.place)

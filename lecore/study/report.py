@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
-from lecore.arguments.settings import path_of, whole
+from lecore.arguments.settings import file_of, path_of, whole
 from lecore.engine.points import kept
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError, extra, in_short
@@ -61,7 +61,7 @@ def write_report(
     """Write :meth:`lecore.study.study.Study.report`, whose arguments these are."""
     template = _template()
     top, shown = whole("top", top), whole("shown", shown)
-    check_place(path)
+    path = file_of("path", path)
     if store is not None:
         store = path_of("store", store)
     began = time.perf_counter()
@@ -102,25 +102,6 @@ def _template() -> Any:
     return environment.from_string(
         files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
-
-
-def check_place(path: str | os.PathLike[str]) -> None:
-    """Refuse before hours of work what cannot be written after."""
-    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
-        raise LecoreError(f"the path is of type {type(path).__name__}", "give a file's name")
-    try:
-        Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (OSError, ValueError) as error:
-        raise LecoreError(f"{path!r} names no file", "choose another name") from error
-    if Path(path).is_file() and not os.access(path, os.W_OK):
-        raise LecoreError(f"{path} is not to be written", "choose another name, or unlock it")
-    if Path(path).is_dir():
-        raise LecoreError(f"{str(path)!r} is a folder", "give the name of a file in it")
-    above = next(place for place in Path(path).absolute().parents if place.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise LecoreError(f"{path} cannot be made in {above}", "choose another place")
 
 
 def _shelves(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from lecore.arguments.settings import whole
 from lecore.errors import LecoreError
 from lecore.seeding import seeded
 from lecore.studies.neighbours.calibration_error import check_labels
@@ -38,13 +39,10 @@ class AddedLayers(nn.Module):
             seed: Of U and c.
 
         Raises:
-            LecoreError: If there are fewer than two classes.
+            LecoreError: If there are fewer than two classes, or units below 0.
         """
         super().__init__()
-        if not isinstance(hidden, int) or classes < 2 or hidden < 0:
-            raise LecoreError(
-                f"g wants 2 classes or more and 0 hidden units or more, not {classes} and {hidden}"
-            )
+        classes, hidden = whole("classes", classes, 2), whole("hidden", hidden, 0)
         self.straight = nn.Linear(classes, classes)
         with torch.no_grad(), seeded(seed):
             self.straight.weight.copy_(torch.eye(classes))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lecore.arguments.settings import whole
 from lecore.errors import LecoreError
 
 Array = NDArray[np.float64]
@@ -108,7 +109,7 @@ def binned_error(scores: ArrayLike, hits: ArrayLike, bins: int = 15) -> float:
         LecoreError: If there is nothing, or numbers are out of range.
     """
     scores, hits = checked(scores, hits)
-    check_count("bins", bins, 1)
+    whole("bins", bins)
     place = np.minimum((scores * bins).astype(int), bins - 1)
     return float(np.abs(np.bincount(place, scores - hits, bins)).sum() / len(scores))
 
@@ -130,7 +131,7 @@ def chance_error(scores: ArrayLike, seed: int = 0, draws: int = 200) -> float:
     Raises:
         LecoreError: If there is nothing, or numbers are out of range.
     """
-    check_count("draws", draws, 1)
+    whole("draws", draws)
     scores = np.asarray(scores, dtype=np.float64)
     hits = np.random.default_rng(seed).random((draws, len(scores))) < scores
     return float(np.mean([ks_error(scores, one) for one in hits]))
@@ -167,12 +168,6 @@ def check_labels(labels: NDArray[Any] | Tensor, classes: int) -> None:
         raise LecoreError(
             f"labels are no classes of {classes}", f"give whole numbers from 0 to {classes - 1}"
         )
-
-
-def check_count(what: str, count: object, least: int) -> None:
-    """Refuse what is no whole number, or a smaller one than the least."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
-        raise LecoreError(f"{what} must be a whole number of {least} or more, not {count!r}")
 
 
 def checked(scores: ArrayLike, hits: ArrayLike) -> tuple[Array, Array]:

@@ -14,11 +14,11 @@ from scipy.interpolate import CubicSpline
 from scipy.special import softmax
 
 from lecore.arguments.names import Choices
+from lecore.arguments.settings import whole
 from lecore.errors import LecoreError
 from lecore.studies.neighbours.calibration_error import (
     Array,
     Scores,
-    check_count,
     check_logits,
     checked,
     cumulative_gap,
@@ -103,7 +103,7 @@ def fit_spline(
     """
     scores, hits = checked(scores, hits)
     distinct, counts = np.unique(scores, return_counts=True)
-    check_count("knots", knots, 2)
+    whole("knots", knots, 2)
     if np.ptp(hits) == 0:
         raise LecoreError(
             f"all of these {len(hits)} predictions are {'hits' if hits[0] else 'misses'}",
@@ -192,7 +192,7 @@ def by_knots(held: Scores, test: Scores, knots: Sequence[int], count: int) -> li
     Raises:
         LecoreError: As in :func:`fit_spline`, or if there are fewer images.
     """
-    check_count("calibration images", count, 1)
+    whole("calibration images", count)
     if count > len(held.hits):
         raise LecoreError(f"{count} calibration images are wanted, and there are {len(held.hits)}")
     splines = [fit_spline(held.scores[:count], held.hits[:count], number) for number in knots]

@@ -7,12 +7,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from lecore.arguments.settings import whole
 from lecore.changes import prediction_change
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from lecore.probabilities import softmax_change
 from lecore.similarity import relative_similarity, size_of
-from lecore.studies.neighbours.calibration_error import check_count, ks_error, top
+from lecore.studies.neighbours.calibration_error import ks_error, top
 from lecore.studies.neighbours.held_out import HeldOut, Part, learn, logits_of
 from lecore.studies.neighbours.ks_calibration import Recalibration
 from lecore.studies.neighbours.partial_correlation import partial_spearman
@@ -167,8 +168,8 @@ def looks(steps: int, number: int) -> list[int]:
     Raises:
         LecoreError: If there is no step, or no look.
     """
-    check_count("steps", steps, 1)
-    check_count("looks", number, 1)
+    whole("steps", steps)
+    whole("looks", number)
     return [0, *np.unique(np.geomspace(1, steps, number).round().astype(int)).tolist()]
 
 

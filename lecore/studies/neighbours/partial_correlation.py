@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lecore.arguments.settings import whole
 from lecore.errors import LecoreError
-from lecore.studies.neighbours.calibration_error import check_count
 from lecore.uncertainty import Interval
 
 
@@ -43,7 +43,7 @@ def partial_interval(
     Raises:
         LecoreError: If the points themselves leave nothing to correlate, or are unfit.
     """
-    check_count("resamples", resamples, 1)
+    whole("resamples", resamples)
     value = partial_spearman(x, y, *given)
     if np.isnan(value):
         cure = "take radii at which some images are robust and some are not, and more images"

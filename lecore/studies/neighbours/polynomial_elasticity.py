@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lecore.arguments.settings import whole
 from lecore.changes import prediction_change
 from lecore.data.images import load, scaled
 from lecore.data.manifolds import Manifold, placed, torus
@@ -143,9 +144,7 @@ def wide_ccp_kernel(points: Array, degree: int) -> Array:
     Raises:
         LecoreError: If the degree is below 1.
     """
-    if not isinstance(degree, int) or degree < 1:
-        raise LecoreError(f"degree must be 1 or larger and whole, not {degree}", "",
-                          "wide_ccp_kernel")  # fmt: skip
+    degree = whole("degree", degree)
     k: Array = (points @ points.T + 1) / (3 * points.shape[1])
     kernel: Array = k * (1 + k) ** (degree - 1)
     return kernel

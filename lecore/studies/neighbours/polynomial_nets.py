@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lecore.arguments.names import check_name
+from lecore.arguments.settings import image_shape, sizes, whole
 from lecore.errors import LecoreError
 from lecore.seeding import seeded
 
@@ -51,11 +52,10 @@ class PolynomialNet(nn.Module):
     ) -> None:
         super().__init__()
         check_name("decomposition", kind, KINDS)
-        if isinstance(degree, bool) or not isinstance(degree, int) or degree < 2:
+        if (degree := whole("degree", degree)) == 1:
             raise LecoreError(
-                f"degree must be a whole number of 2 or more, not {degree!r}",
-                "for a linear model take fully_connected(inputs, width, 0)", "polynomial net",
-            )  # fmt: skip
+                "degree must be 2 or larger", "take fully_connected(inputs, width, 0) for 1"
+            )
         later = degree - 1 if kind != "CCP" else 0
         self.kind, self.degree = kind, degree
         self.of_input = nn.ModuleList([of_input() for _ in range(degree)])
@@ -109,7 +109,7 @@ def dense(
     Raises:
         LecoreError: If the kind is unknown, the degree too small or a size not positive.
     """
-    _check_sizes(inputs=inputs, width=width, outputs=outputs)
+    inputs, width, outputs = sizes(inputs=inputs, width=width, outputs=outputs)
     with seeded(seed):
         net = PolynomialNet(
             kind, degree, partial(nn.Linear, inputs, width, bias=bias),
@@ -150,10 +150,8 @@ def convolutional(
         LecoreError: If the kind is unknown, the degree too small, a size not positive, the shape
             another, the kernel even, or the image no multiple of ``pool``.
     """
-    if len(shape) != 3:
-        raise LecoreError(f"shape {shape} is not (channels, height, width)", "", "polynomial net")
-    channels, height, columns = shape
-    _check_sizes(channels=channels, width=width, outputs=outputs, kernel=kernel, pool=pool)
+    channels, height, columns = image_shape(shape)
+    width, outputs, kernel, pool = sizes(width=width, outputs=outputs, kernel=kernel, pool=pool)
     if kernel % 2 == 0 or height % pool or columns % pool:
         raise LecoreError(
             f"kernel {kernel} is even, or {height} × {columns} no multiple of pool {pool}",
@@ -184,7 +182,7 @@ def width_for(wanted: int, make: Callable[[int], nn.Module]) -> int:
     Raises:
         LecoreError: If that number is not positive.
     """
-    _check_sizes(parameters=wanted)
+    wanted = whole("wanted", wanted)
 
     def count(width: int) -> int:
         with torch.device("meta"):  # without drawing weights
@@ -195,9 +193,3 @@ def width_for(wanted: int, make: Callable[[int], nn.Module]) -> int:
         high *= 2
     first = bisect_left(range(high), wanted, key=lambda width: count(width) if width else 0)
     return min((w for w in (first - 1, first) if w), key=lambda w: abs(count(w) - wanted))
-
-
-def _check_sizes(**sizes: int) -> None:
-    if any(not isinstance(size, int) or size < 1 for size in sizes.values()):
-        named = ", ".join(f"{name} {value}" for name, value in sizes.items())
-        raise LecoreError(f"sizes must be positive and whole, not {named}", "", "polynomial net")
