@@ -1,10 +1,13 @@
 """The command ``lecore``, also ``python -m lecore``."""
 
+import signal
 import sys
+import threading
 
 
 def main() -> None:
     """Run the command line, or say in one line what it lacks."""
+    _end_in_order()
     from lecore.errors import LecoreError, extra
 
     try:
@@ -18,6 +21,16 @@ def main() -> None:
     except (LecoreError, OSError) as error:
         sys.exit(_told(error))
     command(prog_name="lecore")
+
+
+def _end_in_order() -> None:
+    """Whoever stops us, a scheduler say, finds all as after Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # which alone may say so
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, signal.SIGTERM)  # Windows has one of them
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _told(error: Exception) -> int:

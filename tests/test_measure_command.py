@@ -1,6 +1,7 @@
 """``lecore measure`` as a user types it."""
 
 import re
+import signal
 import sys
 
 import pytest
@@ -23,6 +24,11 @@ def make():
 
 def broken():
     import no_such_package
+
+def stopped():
+    import os, signal
+    os.kill(os.getpid(), signal.SIGTERM)
+    return study
 """
 
 
@@ -53,6 +59,17 @@ def test_a_report_is_written_where_it_is_asked_for(typed, tmp_path, name):
     assert (tmp_path / "here" / "it.html").as_uri() in said.out
     assert "<h1>What moves what in Linear</h1>" in (tmp_path / "here" / "it.html").read_text()
     assert sys.path == before
+
+
+def test_one_that_is_terminated_ends_as_after_ctrl_c(typed, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        status, said = typed("somebodys_project:stopped", "--out", "it.html")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert status == 130
+    assert said.err == "lecore: stopped; with --store the same command goes on\n"
+    assert not (tmp_path / "it.html").exists()
 
 
 def test_some_examples_are_enough(typed, tmp_path):

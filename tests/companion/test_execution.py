@@ -210,12 +210,19 @@ def test_killed_run_resumes_with_what_is_missing(fresh: Path, command: Command) 
     assert not psutil.wait_procs(kernels, timeout=10)[1], "a kernel outlived its runner"
 
 
-def test_interrupt_stops_the_kernels(fresh: Path) -> None:
+@pytest.mark.parametrize(
+    "sent", [pytest.param(signal.SIGINT, marks=pytest.mark.thorough), signal.SIGTERM]
+)
+def test_interrupt_stops_the_kernels(
+    fresh: Path, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with slow_run(fresh) as process:
         kernels = psutil.Process(process.pid).children()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         errors = process.communicate(timeout=20)[1]
     assert process.returncode == 130
     assert "lecore: interrupted; the same command goes on from here" in errors
     assert "Traceback" not in errors
     assert not psutil.wait_procs(kernels, timeout=10)[1]
+    assert not [*tmp_path.glob("lecore-*")], "what chapters left behind"
