@@ -2,6 +2,7 @@
 
 import contextvars
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -226,3 +227,37 @@ def test_parametrized_weights_that_are_kept_are_kept_by_one_thread_alone():
         tiles = Tiles(jobs=6, shape=(2, 5))
         together = prediction_change(model, x, y, learning_rate=0.1, tiles=tiles)
         torch.testing.assert_close(together, alone)
+
+
+def slow(self, x):
+    h = self.first(x).tanh()
+    time.sleep(0.01)  # while another thread is on its way
+    return self.last(h)
+
+
+def derivative(self, x):
+    def inner(z):
+        h = self.first(z).tanh()
+        time.sleep(0.01)
+        return self.last(h)
+
+    return torch.func.jvp(inner, (x,), (torch.ones_like(x),))[1]
+
+
+def test_threads_that_take_derivatives_forward_do_not_clear_each_others():
+    with seed(3):
+        model = net(slow, first=nn.Linear(3, 4), last=nn.Linear(4, 20))
+        x, y = torch.randn(4, 3), torch.arange(4)
+
+    def measure(tiles):  # of many outputs it goes forward
+        return linearized_change(model, x, y, learning_rate=0.1, loss=cross_entropy, tiles=tiles)
+
+    same(measure(Tiles(jobs=2, shape=(1, 2))), measure(Tiles()))
+
+
+def test_threads_measure_a_network_with_derivatives_forward_inside():
+    with seed(3):
+        model = net(derivative, first=nn.Linear(3, 4), last=nn.Linear(4, 2))
+        x = torch.randn(4, 3)
+    alone = empirical_ntk(model, x)
+    same(empirical_ntk(model, x, tiles=Tiles(jobs=2, shape=(1, 2))), alone)
