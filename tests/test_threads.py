@@ -9,6 +9,7 @@ from threading import Barrier
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations, parametrize
 
 from lecore import Tiles, empirical_ntk, linearized_change, loss_kernel, prediction_change
@@ -253,6 +254,21 @@ def test_threads_that_take_derivatives_forward_do_not_clear_each_others():
         return linearized_change(model, x, y, learning_rate=0.1, loss=cross_entropy, tiles=tiles)
 
     same(measure(Tiles(jobs=2, shape=(1, 2))), measure(Tiles()))
+
+
+def flash(self, x):
+    h = self.layer(x)[:, None]
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        time.sleep(0.01)
+        return torch.nn.functional.scaled_dot_product_attention(h, h, h).mean((1, 2))
+
+
+def test_threads_of_a_network_that_chooses_its_attention_leave_the_choice():
+    with seed(3):
+        model, x = net(flash, layer=nn.Linear(3, 2)), torch.randn(4, 2, 3)
+    before = flags()
+    empirical_ntk(model, x, tiles=Tiles(jobs=2, shape=(1, 2)))
+    assert not differences(before, flags())
 
 
 def test_threads_measure_a_network_with_derivatives_forward_inside():
