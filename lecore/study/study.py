@@ -89,6 +89,12 @@ class Study:
         if outputs is not None:
             outputs = list(kept(outputs, MOST))  # how many there are the first answer tells
         speaks = isinstance(loss, str) and loss == language.NEXT_TOKEN
+        if speaks and not (output in (None, "logits") and target in (None, False, "labels")):
+            raise LecoreError(
+                f"with loss={language.NEXT_TOKEN!r} outputs are log-probabilities of tokens, and "
+                "the tokens are the targets",
+                "leave output= and target= out; a column labels says which tokens count",
+            )
         given = [train] if test is None else [train, test]
         sides = [examples(data, False if speaks else target) for data in given]
         if speaks:
