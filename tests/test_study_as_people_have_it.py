@@ -262,8 +262,12 @@ MISFITS = {
     ),
     "another test": (
         {"train": {"x": X, "labels": Y}, "test": {"z": X, "labels": Y}},
-        r"inputs of \['z'\] shape \(n, 4\)",
+        r"^test: the model does not take inputs of \['z'\] shape \(n, 4\)",
     ),
+    "targets of another name": ({"train": {"x": X, "y": Y}}, "the targets' column as target=$"),
+    "no number in test": ({"test": (X / 0, Y)}, "^test: .* rows of inputs are not finite"),
+    "no number in train": ({"train": (X / 0, Y), "test": (X, Y)}, "^train: .* are not finite"),
+    "an empty test": ({"test": (X[:0], Y[:0])}, "^test: the data hold no example"),
     "no such part": (
         {"output": lambda out: out["logits"]},
         r"output= fails on a Output \(TypeError.*; name a part of it \(logits, hidden\)",
@@ -277,6 +281,17 @@ def test_what_the_model_does_not_take_is_told_by_its_columns(name):
     with pytest.raises(LecoreError, match=words) as caught:
         Study(Named(), **({"train": (X, Y)} | GIVEN | given))
     assert "\n" not in str(caught.value)
+
+
+def test_it_is_said_which_side_has_no_targets():
+    study = Study(nn.Linear(4, 3), (X, Y), X, **GIVEN)
+    with pytest.raises(LecoreError, match=r"^test: the data have no targets"):
+        study.influence()
+
+
+def test_a_part_that_is_missing_is_told_at_once():
+    with pytest.raises(LecoreError, match="has no 'scores'"):
+        Study(Named(), (X, Y), output="scores", **GIVEN)
 
 
 def test_numbers_of_numpy_are_counts():

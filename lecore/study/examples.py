@@ -1,6 +1,7 @@
 """Data as people have it, as tables of tensors with one example a row."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -58,6 +59,16 @@ class Examples:
             raise LecoreError(told, "give one each, of the whole data")
         rows = self.numbers.tolist()
         return [given[row] for row in rows] if isinstance(given, list) else given[rows]
+
+
+@contextmanager
+def of_side(name: str) -> Iterator[None]:
+    """Say in errors whether they are of ``train`` or of ``test``; an empty name says nothing."""
+    try:
+        yield
+    except LecoreError as error:
+        where = ", ".join(filter(None, (name, error.where)))
+        raise LecoreError(error.what, error.cure, where) from error.__cause__
 
 
 def examples(data: Any, target: str | int | bool | None = None) -> Examples:
