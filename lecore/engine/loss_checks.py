@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.network.graphs import leaves_behind, lowest_type
 from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import Callers
@@ -82,6 +83,8 @@ def check_loss(
     if every is None:
         one, every, at_once = _tried(model, loss, first, targets, predict, owners)
     bad = (~torch.isfinite(every).all(1)).nonzero()[:, 0].tolist()
+    if bad and not all_finite(prediction):
+        raise LecoreError("the first prediction is not finite", "look at its input and the weights")
     if bad and targets.is_floating_point():
         missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
         first_is_bad, bad = 0 in bad, missing.tolist()
@@ -140,10 +143,10 @@ def _tried(
     return trial.loss, every, at_once
 
 
-def rows_named(rows: list[int]) -> str:
+def rows_named(rows: list[int], word: str = "row") -> str:
     """``rows 0, 3, 4, …`` for an error."""
     more = ", …" if len(rows) > NAMED_ROWS else ""
-    word = "row" if len(rows) == 1 else "rows"
+    word = word if len(rows) == 1 else f"{word}s"
     return f"{word} {', '.join(map(str, rows[:NAMED_ROWS]))}{more}"
 
 
