@@ -267,6 +267,10 @@ MISFITS = {
     "targets of another name": ({"train": {"x": X, "y": Y}}, "the targets' column as target=$"),
     "no number in test": ({"test": (X / 0, Y)}, "^test: .* rows of inputs are not finite"),
     "no number in train": ({"train": (X / 0, Y), "test": (X, Y)}, "^train: .* are not finite"),
+    "a missing target": (
+        {"train": (X, X / 0)},
+        "targets are .*; lecore.losses shows a loss of some",
+    ),
     "an empty test": ({"test": (X[:0], Y[:0])}, "^test: the data hold no example"),
     "no such part": (
         {"output": lambda out: out["logits"]},
@@ -292,6 +296,22 @@ def test_it_is_said_which_side_has_no_targets():
 def test_a_part_that_is_missing_is_told_at_once():
     with pytest.raises(LecoreError, match="has no 'scores'"):
         Study(Named(), (X, Y), output="scores", **GIVEN)
+
+
+def test_missing_targets_count_for_nothing():
+    """As the docstring of ``lecore.losses`` has it."""
+    values = X[:, :3].clone()
+    values[0, 1] = values[2, 0] = torch.nan
+    targets = torch.stack([values.nan_to_num(), (~values.isnan()).float()], 1)
+    model = nn.Linear(4, 3).double()
+    study = Study(
+        model, (X, targets), loss=lambda f, target: ((f - target[0]) ** 2 * target[1]).sum()
+    )
+    for i, found in enumerate(study.self_influence()):
+        known = ~values[i].isnan()
+        value = ((model(X[i].double()) - values[i])[known] ** 2).sum()
+        slopes = torch.autograd.grad(value, [*model.parameters()])
+        assert found == pytest.approx(sum(float((s**2).sum()) for s in slopes), rel=1e-10)
 
 
 def test_numbers_of_numpy_are_counts():
