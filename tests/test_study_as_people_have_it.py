@@ -252,6 +252,10 @@ MISFITS = {
         {"train": (X, Y, torch.ones(N))},
         r"inputs of \[0\] shape \(n, 4\) and type float32, \[1\] shape \(n\) and type int64 \(Type",
     ),
+    "an input for the targets": (
+        {"train": (torch.ones(N).long(), Y)},
+        "or all of its arguments; the last of a tuple is taken",
+    ),
     "another name": (
         {"train": {"y": X, "labels": Y}},
         r"inputs of \['y'\] shape \(n, 4\) and type float32 \(TypeError",
@@ -264,7 +268,10 @@ MISFITS = {
         {"train": {"x": X, "labels": Y}, "test": {"z": X, "labels": Y}},
         r"^test: the model does not take inputs of \['z'\] shape \(n, 4\)",
     ),
-    "targets of another name": ({"train": {"x": X, "y": Y}}, "the targets' column as target=$"),
+    "targets of another name": (
+        {"train": {"x": X, "y": Y}},
+        "alone, and the targets' column as target=$",
+    ),
     "no number in test": ({"test": (X / 0, Y)}, "^test: .* rows of inputs are not finite"),
     "no number in train": ({"train": (X / 0, Y), "test": (X, Y)}, "^train: .* are not finite"),
     "a missing target": (

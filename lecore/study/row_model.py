@@ -156,11 +156,13 @@ def _given(model: nn.Module, side: Examples, device: torch.device) -> Any:
 def _fit(side: Examples) -> str:
     """What to do about inputs that a model does not take."""
     table = side.tables[0]
+    if isinstance(table, dict):
+        rest = "" if side.targets is not None else " alone, and the targets' column as target="
+        return f"give its arguments under their names{rest}"
+    last = "" if side.targets is None else "; the last of a tuple is taken for the targets"
     if isinstance(table, Tensor):
-        return "give the shape and type that it was trained on, or a mapping of its arguments"
-    if side.targets is None and isinstance(table, dict):
-        return "give its arguments alone, and the name of the targets' column as target="
-    return "give its arguments, under their names or in their order"
+        return f"give the shape and type that it was trained on, or all of its arguments{last}"
+    return f"give its arguments in their order, or a mapping of them{last}"
 
 
 def _forms(table: Any) -> str:
