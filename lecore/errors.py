@@ -1,5 +1,6 @@
 """The exceptions of the package: what is wrong, where, and what to do about it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,7 +31,7 @@ class DivergenceError(RuntimeError):
 
 def in_short(error: BaseException) -> str:
     """Type and first line of an exception."""
-    first, *_ = str(error).strip().split("\n")
+    first, *_ = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().split("\n")  # without colours
     return f"{type(error).__name__}: {first}".removesuffix(": ")
 
 

@@ -348,3 +348,16 @@ def test_a_loss_may_go_along_the_outputs(name):
     f = model(X).detach().requires_grad_()
     sum(OF_ONE[name](*pair) for pair in zip(f, X + 1, strict=True)).backward()
     torch.testing.assert_close(found, f.grad)
+
+
+SEVERAL = torch.tensor([[1.0, 0, 1], [0, 1, 0], [0.2, 0.3, 0.5], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, nn.CrossEntropyLoss(), F.cross_entropy])
+def test_several_classes_of_an_example_are_no_probabilities(loss):
+    with pytest.warns(UserWarning, match=r"targets of rows 0, 3 are no probabilities of classes"):
+        output_gradient(nn.Linear(3, 3), X, SEVERAL, loss=loss)
+
+
+def test_several_classes_of_an_example_are_fine_where_each_is_asked_about():
+    output_gradient(nn.Linear(3, 3), X, SEVERAL, loss=nn.BCEWithLogitsLoss())

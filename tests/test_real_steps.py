@@ -562,7 +562,7 @@ UNFIT = {
         "changes something outside",
     ),
     "a rate that is no number": (
-        lambda p: changed(torch.optim.RMSprop(p), "lr", float("nan")), "that are not finite",
+        lambda p: changed(torch.optim.RMSprop(p), "lr", float("nan")), "are not finite",
     ),
     "a rate in words": (
         lambda p: changed(torch.optim.RMSprop(p), "lr", "0.1"), "RMSprop fails on a copy",

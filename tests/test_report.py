@@ -512,6 +512,20 @@ def test_likeness_of_tokens_is_not_that_of_their_places():
     assert Likeness(*[Examples((table,), None)] * 2)(0, 1) == 0
 
 
+def test_numbers_of_users_and_items_are_no_tokens():
+    table = {"user": torch.arange(4), "item": torch.tensor([7, 7, 9, 9])}
+    assert not Likeness(*[Examples((table,), None)] * 2).known
+
+
+@pytest.mark.parametrize("loss", [None, torch.nn.BCEWithLogitsLoss()])
+def test_a_number_that_is_wanted_is_shown_beside_the_one_that_is_given(tmp_path, loss):
+    x, y = torch.randn(5, 3), torch.tensor([0.25, 0.0, 1.0, 0.5, 0.125])
+    one = Study(nn.Linear(3, 1), (x, y), loss=loss, learning_rate=0.1)
+    html = written(tmp_path, one)
+    for target, output in zip(y.tolist(), one.predicted()[0].predictions[:, 0], strict=True):
+        assert f"target {target:.3g}, output {output:.3g}<".replace("-", "−") in html
+
+
 @pytest.mark.parametrize("count", [2**24 + 4, 2**25 + 3])
 def test_the_last_of_many_is_chosen(count):
     assert findings.spread(count, 3).tolist()[-1] == count - 1

@@ -252,6 +252,10 @@ MISFITS = {
         {"train": (X, Y, torch.ones(N))},
         r"inputs of \[0\] shape \(n, 4\) and type float32, \[1\] shape \(n\) and type int64 \(Type",
     ),
+    "an input for the targets": (
+        {"train": (torch.ones(N).long(), Y)},
+        "or all of its arguments; the last of a tuple is taken",
+    ),
     "another name": (
         {"train": {"y": X, "labels": Y}},
         r"inputs of \['y'\] shape \(n, 4\) and type float32 \(TypeError",
@@ -262,8 +266,19 @@ MISFITS = {
     ),
     "another test": (
         {"train": {"x": X, "labels": Y}, "test": {"z": X, "labels": Y}},
-        r"inputs of \['z'\] shape \(n, 4\)",
+        r"^test: the model does not take inputs of \['z'\] shape \(n, 4\)",
     ),
+    "targets of another name": (
+        {"train": {"x": X, "y": Y}},
+        "alone, and the targets' column as target=$",
+    ),
+    "no number in test": ({"test": (X / 0, Y)}, "^test: .* rows of inputs are not finite"),
+    "no number in train": ({"train": (X / 0, Y), "test": (X, Y)}, "^train: .* are not finite"),
+    "a missing target": (
+        {"train": (X, X / 0)},
+        "targets are .*; lecore.losses shows a loss of some",
+    ),
+    "an empty test": ({"test": (X[:0], Y[:0])}, "^test: the data hold no example"),
     "no such part": (
         {"output": lambda out: out["logits"]},
         r"output= fails on a Output \(TypeError.*; name a part of it \(logits, hidden\)",
@@ -277,6 +292,33 @@ def test_what_the_model_does_not_take_is_told_by_its_columns(name):
     with pytest.raises(LecoreError, match=words) as caught:
         Study(Named(), **({"train": (X, Y)} | GIVEN | given))
     assert "\n" not in str(caught.value)
+
+
+def test_it_is_said_which_side_has_no_targets():
+    study = Study(nn.Linear(4, 3), (X, Y), X, **GIVEN)
+    with pytest.raises(LecoreError, match=r"^test: the data have no targets"):
+        study.influence()
+
+
+def test_a_part_that_is_missing_is_told_at_once():
+    with pytest.raises(LecoreError, match="has no 'scores'"):
+        Study(Named(), (X, Y), output="scores", **GIVEN)
+
+
+def test_missing_targets_count_for_nothing():
+    """As the docstring of ``lecore.losses`` has it."""
+    values = X[:, :3].clone()
+    values[0, 1] = values[2, 0] = torch.nan
+    targets = torch.stack([values.nan_to_num(), (~values.isnan()).float()], 1)
+    model = nn.Linear(4, 3).double()
+    study = Study(
+        model, (X, targets), loss=lambda f, target: ((f - target[0]) ** 2 * target[1]).sum()
+    )
+    for i, found in enumerate(study.self_influence()):
+        known = ~values[i].isnan()
+        value = ((model(X[i].double()) - values[i])[known] ** 2).sum()
+        slopes = torch.autograd.grad(value, [*model.parameters()])
+        assert found == pytest.approx(sum(float((s**2).sum()) for s in slopes), rel=1e-10)
 
 
 def test_numbers_of_numpy_are_counts():

@@ -414,3 +414,37 @@ def test_a_change_holds_no_graph():
             return self.bias.expand(len(x), 3)
 
     assert not Study(Same(), (X, Y), **GIVEN).change().requires_grad
+
+
+ANSWERS = {
+    "self-influence": lambda study: study.self_influence(),
+    "influence": lambda study: study.influence(),
+    "change": lambda study: study.change(),
+    "linear change": lambda study: study.change("linear"),
+}
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_the_example_without_a_number_is_named(question):
+    """One whose targets are all missing, so that its mean is 0/0, say."""
+    torch.manual_seed(0)
+    present = torch.ones(6, 2)
+    present[4] = 0
+    study = Study(
+        nn.Linear(3, 2), (torch.randn(6, 3), present), (torch.randn(3, 3), torch.ones(3, 2)),
+        loss=lambda f, y: (f**2 * y).sum() / y.sum(), learning_rate=0.1,
+    )  # fmt: skip
+    with pytest.raises(LecoreError, match=r"of row 4 (is|are) not finite"):
+        ANSWERS[question](study)
+
+
+def test_a_first_prediction_without_a_number_is_no_fault_of_the_targets():
+    class Mean(nn.Linear):
+        def forward(self, x, counts):
+            return super().forward(x) / counts[:, None]
+
+    counts = torch.tensor([0.0, 1.0, 1.0])
+    study = Study(Mean(3, 2), ((torch.randn(3, 3), counts), torch.tensor([0, 1, 1])),
+                  loss="cross_entropy", learning_rate=0.1)  # fmt: skip
+    with pytest.raises(LecoreError, match=r"^the first prediction is not finite"):
+        study.change()

@@ -113,6 +113,14 @@ BAD = {
     "nothing counts": (
         {"input_ids": IDS[:2], "labels": torch.full((2, T), -100)}, "sentence 0 has no token",
     ),
+    "labels of sentences": (
+        {"input_ids": IDS[:T], "labels": torch.zeros(T)}, r"labels has shape .*; give one a token",
+    ),
+    "one label": ({"input_ids": IDS[:3], "labels": torch.zeros(3, 1)}, r"shape \(3, 1\)"),
+    "labels without names": ((IDS, LABELS), "give a mapping with input_ids and labels"),
+    "a mask of sentences": (
+        {"input_ids": IDS[:2], "attention_mask": torch.ones(2)}, r"attention_mask has shape \(2,\)",
+    ),
 }  # fmt: skip
 
 
@@ -123,6 +131,14 @@ def test_what_is_no_text_is_refused(name):
         data = torch.utils.data.DataLoader(data, batch_size=1, collate_fn=lambda items: items[0])
     with pytest.raises(LecoreError, match=words):
         Study(speaker(), data, loss="next token")
+
+
+@pytest.mark.parametrize(
+    "more", [{"output": lambda said: said.logits / 2}, {"target": "input_ids"}]
+)
+def test_what_would_not_count_is_refused(more):
+    with pytest.raises(LecoreError, match="leave output= and target= out"):
+        Study(speaker(), {"input_ids": IDS}, loss="next token", **more)
 
 
 def test_what_is_no_language_model_is_refused():

@@ -38,6 +38,9 @@ SAVED = {
     "lightning.ckpt": lambda w, p: torch.save(
         {"state_dict": {f"model.{k}": v for k, v in w.items()}, "epoch": 3}, p
     ),
+    "part.ckpt": lambda w, p: torch.save(
+        {"state_dict": {f"net.{k}": v for k, v in w.items()} | {"loss.weight": torch.ones(3)}}, p
+    ),
     "script.bin": lambda w, p: torch.save({"model": w, "loss": 0.1}, p),
     "parallel.pth": lambda w, p: torch.save({f"module.{k}": v for k, v in w.items()}, p),
     "compiled.pth": lambda w, p: torch.save({f"_orig_mod.{k}": v for k, v in w.items()}, p),
@@ -91,6 +94,13 @@ BAD = {
         lambda p: torch.save(models.three_layer(4, 9, "tanh", outputs=3).state_dict(), p),
         "has another shape of '1.bias'",
     ),
+    "two of them": (
+        lambda p: torch.save(
+            {f"{of}.{k}": v for of in ("one", "other") for k, v in network().state_dict().items()},
+            p,
+        ),
+        "lacks '1.bias'",
+    ),
     "rounded": (
         lambda p: torch.save(network().double().state_dict(), p), "as torch.float64, the model as",
     ),
@@ -105,8 +115,9 @@ BAD = {
 def test_what_is_no_checkpoint_of_the_network_is_refused(tmp_path, data, name):
     save, words = BAD[name]
     save(tmp_path / "it.pt")
-    with pytest.raises(LecoreError, match=words):
+    with pytest.raises(LecoreError, match=words) as refused:
         next(study(data).follow(tmp_path / "it.pt"))
+    assert str(refused.value).isprintable()  # torch's messages have colours
 
 
 def test_a_damaged_safetensors_file_is_refused(tmp_path, data):

@@ -13,7 +13,7 @@ from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import PRODUCT_DTYPES
 from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.optimizer_steps import WeightChange, sgd_change
-from lecore.engine.points import Side, only, witness
+from lecore.engine.points import Side, not_finite, only, witness
 from lecore.engine.rounding import signal_to_rounding, warn_below_rounding
 from lecore.engine.routes.chains import Dense
 from lecore.engine.routes.dense_steps import dense_change
@@ -214,8 +214,7 @@ class ChangeMatrix:
             change = only(self.route.change(rows, columns), self.kept)
             if not all_finite(change):
                 raise LecoreError(
-                    f"steps on rows {rows.start} to {rows.stop - 1} give changes that are not "
-                    "finite",
-                    "take a smaller learning rate",
+                    f"the changes of {not_finite(change, rows, columns)} are not finite",
+                    "take a smaller learning rate, or look at these examples if they are few",
                 )
             return change

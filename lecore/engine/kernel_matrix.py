@@ -22,7 +22,7 @@ from lecore.engine.gradients.per_example import factors_by_chunks, gradient_fact
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.failures import of_rows
 from lecore.engine.network.snapshot import Snapshot
-from lecore.engine.points import Side, only, witness
+from lecore.engine.points import Side, not_finite, only, witness
 from lecore.engine.routes.two_layer import TwoLayer, two_layer_kernel, two_layer_prediction
 from lecore.engine.tiling.cuts import TileCost
 from lecore.engine.tiling.tiles import Tiles, check_tiles, compute_tiles
@@ -292,9 +292,9 @@ class KernelMatrix:
             block = self.route.block(rows, columns, self.form)
             if not all_finite(block):
                 raise LecoreError(
-                    f"rows {rows.start} to {rows.stop - 1} have entries that are not finite: "
-                    "gradients overflow",
-                    "take a larger dtype, or a network that has not diverged",
+                    f"entries of {not_finite(block, rows, columns)} are not finite",
+                    "look at these examples if they are few; else take a larger dtype, or a "
+                    "network that has not diverged",
                 )
             block = block if self.scale == 1 else block.mul_(self.scale)
             block = block.view(*block.shape[:2], *_trailing(self.route, self.form))

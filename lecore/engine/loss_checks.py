@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lecore.arguments.finite import all_finite
 from lecore.engine.network.graphs import leaves_behind, lowest_type
 from lecore.engine.network.model_checks import memory_of
 from lecore.engine.network.probing import Callers
@@ -38,6 +39,9 @@ NAMED_ROWS = 5
 
 FEW, MANY = 4, 64
 """Targets that any loss is tried on, and predictions for one that may look at them."""
+
+NEAR_ONE = 0.01
+"""How far the sum of probabilities may be from 1, as those of half precision are."""
 
 LARGE = 2**20
 """Bytes from which the values that a loss holds are taken to stay as they are."""
@@ -74,6 +78,7 @@ def check_loss(
     """
     _check_shapes(loss, len(prediction), targets)
     _warn_of_probabilities(loss, prediction)
+    _warn_of_several_classes(loss, len(prediction), targets)
     first = prediction.expand(len(targets), -1)
     one, every, at_once = loss, None, True
     if is_own(loss) and targets.dtype != torch.bool and not patches():  # what is written here
@@ -82,6 +87,8 @@ def check_loss(
     if every is None:
         one, every, at_once = _tried(model, loss, first, targets, predict, owners)
     bad = (~torch.isfinite(every).all(1)).nonzero()[:, 0].tolist()
+    if bad and not all_finite(prediction):
+        raise LecoreError("the first prediction is not finite", "look at its input and the weights")
     if bad and targets.is_floating_point():
         missing = (~torch.isfinite(targets.reshape(len(targets), -1)).all(1)).nonzero()[:, 0]
         first_is_bad, bad = 0 in bad, missing.tolist()
@@ -140,10 +147,10 @@ def _tried(
     return trial.loss, every, at_once
 
 
-def rows_named(rows: list[int]) -> str:
+def rows_named(rows: list[int], word: str = "row") -> str:
     """``rows 0, 3, 4, …`` for an error."""
     more = ", …" if len(rows) > NAMED_ROWS else ""
-    word = "row" if len(rows) == 1 else "rows"
+    word = word if len(rows) == 1 else f"{word}s"
     return f"{word} {', '.join(map(str, rows[:NAMED_ROWS]))}{more}"
 
 
@@ -262,8 +269,7 @@ def _check_shapes(loss: Loss, outputs: int, targets: Tensor) -> None:
 
 def _warn_of_probabilities(loss: Loss, prediction: Tensor) -> None:
     """Say that a cross-entropy takes the softmax of what is one already."""
-    known = any(loss is one for one in (cross_entropy, F.cross_entropy))
-    if not (known or isinstance(loss, nn.CrossEntropyLoss)) or len(prediction) == 1:
+    if not _is_cross_entropy(loss) or len(prediction) == 1:
         return
     near = torch.finfo(prediction.dtype).eps ** 0.5
     if abs(float(prediction.real.sum()) - 1) <= near and bool((prediction.real >= 0).all()):
@@ -273,6 +279,26 @@ def _warn_of_probabilities(loss: Loss, prediction: Tensor) -> None:
             "loss=lambda f, y: torch.nn.functional.nll_loss(f.log(), y)",
             stacklevel=2,
         )
+
+
+def _warn_of_several_classes(loss: Loss, outputs: int, targets: Tensor) -> None:
+    """Say that a cross-entropy takes targets for probabilities which name several classes, say."""
+    some = outputs > 1 and targets.shape[1:] == (outputs,) and not targets.is_complex()
+    if not (some and _is_cross_entropy(loss)):
+        return
+    odd = ((targets.double().sum(1) - 1).abs() > NEAR_ONE) | (targets < 0).any(1)
+    if bool(odd.any()):
+        warnings.warn(
+            f"the targets of {rows_named(odd.nonzero()[:, 0].tolist())} are no probabilities of "
+            "classes, as they do not sum to 1; for several labels at once take "
+            "loss=torch.nn.BCEWithLogitsLoss()",
+            stacklevel=2,
+        )
+
+
+def _is_cross_entropy(loss: Loss) -> bool:
+    known = any(loss is one for one in (cross_entropy, F.cross_entropy))
+    return known or isinstance(loss, nn.CrossEntropyLoss)
 
 
 def _check_classes(outputs: int, targets: Tensor) -> None:

@@ -90,6 +90,15 @@ def only(values: Tensor, kept: tuple[int, ...]) -> Tensor:
     return values[..., list(kept)] if kept else values
 
 
+def not_finite(block: Tensor, rows: slice, columns: slice) -> str:
+    """Rows of a block with numbers that are not finite, or columns if it is those of all rows."""
+    bad = ~torch.isfinite(block.reshape(*block.shape[:2], -1)).all(2)
+    across, down = bad.any(1), bad.any(0)
+    if across.all() and not down.all():
+        return rows_named((columns.start + down.nonzero()[:, 0]).tolist(), "column")
+    return rows_named((rows.start + across.nonzero()[:, 0]).tolist())
+
+
 def witness(network: Snapshot, side: Side) -> Tensor:
     """What a network and its loss give for the first of some points, in one row."""
     one = slice(0, 1)

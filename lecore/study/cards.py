@@ -24,7 +24,9 @@ class Card(NamedTuple):
     number: int
     """Its row in the whole data, of which the study may hold a sample."""
     label: str
+    """The name of its class, or the number that is wanted."""
     said: str
+    """What the network says in place of it."""
     loss: float
     picture: str
     text: str
@@ -69,12 +71,21 @@ class Shelf:
         if self.names is not None and self.side.targets is not None:
             label = self.names[int(self.side.targets[row])]
             said = self.names[int(self.seen.predictions[row].argmax())]
+        elif self.side.targets is not None and len(self.seen.predictions[row]) == 1:
+            target, given = self.side.targets[row], self.seen.predictions[row]
+            if target.numel() == 1 and not (target.is_complex() or given.is_complex()):
+                label, said = in_digits(target), in_digits(given)
         number = row if self.side.numbers is None else int(self.side.numbers[row])
         return Card(
             row, number, label, said, float(self.seen.losses[row]),
             "" if self.images is None else data_uri(self.images[row]),
             "" if self.texts is None else str(self.texts[row]),
         )  # fmt: skip
+
+
+def in_digits(value: Tensor) -> str:
+    """A number in three digits."""
+    return f"{float(value):.3g}".replace("-", "−")
 
 
 def names_of(
@@ -96,7 +107,8 @@ def names_of(
             raise LecoreError(
                 "class_names were given, but targets are no classes for this loss "
                 f"and network of {outputs} outputs",
-                "leave them out, or give whole numbers from 0 on, an output each and cross_entropy",
+                "leave them out (texts= can show several labels of an example), or give whole "
+                "numbers from 0 on, an output each and cross_entropy",
             )
         return None
     names = in_a_row("class_names", range(outputs) if given is None else given)

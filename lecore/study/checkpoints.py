@@ -128,7 +128,7 @@ def _at(study: "Study", path: Path) -> "Study":
 
 def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     own = model.state_dict()
-    for prefix in ("", "module.", "_orig_mod.", "model."):  # wrappers, compilers, Lightning
+    for prefix in _prefixes(weights, own):
         inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         _under_all_names(inner, own, path)
         if inner.keys() >= own.keys():
@@ -158,6 +158,18 @@ def _load(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
         model.load_state_dict(weights)
     except Exception as error:
         raise LecoreError(f"{path} cannot be loaded ({in_short(error)})", "save it anew") from error
+
+
+def _prefixes(weights: Mapping[str, Tensor], own: Mapping[str, Any]) -> list[str]:
+    """What may stand before the model's names: nothing, or what holds the model in a file.
+
+    Wrappers, compilers and modules of Lightning do; of several such parts none is taken.
+    """
+    last = f".{next(iter(own), '')}"
+    held = {name.removesuffix(last) + "." for name in weights if name.endswith(last)}
+    whole = [p for p in held if all(f"{p}{name}" in weights for name in own)]
+    usual = ["", "module.", "_orig_mod.", "model."]
+    return usual + (whole if len(whole) == 1 else [])
 
 
 def _under_all_names(weights: dict[str, Tensor], own: Mapping[str, Any], path: Path) -> None:

@@ -1,6 +1,7 @@
 """Data as people have it, as tables of tensors with one example a row."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -58,6 +59,16 @@ class Examples:
             raise LecoreError(told, "give one each, of the whole data")
         rows = self.numbers.tolist()
         return [given[row] for row in rows] if isinstance(given, list) else given[rows]
+
+
+@contextmanager
+def of_side(name: str) -> Iterator[None]:
+    """Say in errors whether they are of ``train`` or of ``test``; an empty name says nothing."""
+    try:
+        yield
+    except LecoreError as error:
+        where = ", ".join(filter(None, (name, error.where)))
+        raise LecoreError(error.what, error.cure, where) from error.__cause__
 
 
 def examples(data: Any, target: str | int | bool | None = None) -> Examples:
@@ -274,7 +285,8 @@ def _check(inputs: Any, targets: Any) -> None:
                 raise LecoreError(
                     f"{len(bad)} of {len(leaf)} rows of {name} are not finite "
                     f"(the first is {int(bad[0])})",
-                    "drop or repair them",
+                    "drop or repair them"
+                    + ("; lecore.losses shows a loss of some targets" if part == "targets" else ""),
                 )
     if not tree_leaves(inputs) or not min(counts.values()):
         raise LecoreError("the data hold no example", "give at least one")

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lecore.arguments.finite import check_finite
+from lecore.arguments.finite import all_finite
 from lecore.engine.choosing import kernel_route, structures
 from lecore.engine.gradients.layer_kernels import squared_norms
 from lecore.engine.gradients.memory import chunk_size
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.kernel_matrix import KernelMatrix
 from lecore.engine.layer_shares import layer_shares
+from lecore.engine.loss_checks import rows_named
 from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import Precision
 from lecore.engine.opening import Measured, check_points, opened, with_columns
@@ -133,7 +134,12 @@ def self_influence(
                 some = points.signals(network, part)
                 norms.append(squared_norms(gradient_factors(network, structure, *some[:3]))[:, 0])
         influence = torch.cat(norms)
-        check_finite(influence, "the self-influence")
+        if not all_finite(influence):
+            bad = (~torch.isfinite(influence)).nonzero()[:, 0].tolist()
+            raise LecoreError(
+                f"the self-influence of {rows_named(bad)} is not finite",
+                "look at these examples if they are few; else the network has diverged",
+            )
         return influence
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from lecore.errors import LecoreError
 from lecore.study.examples import Examples
@@ -72,7 +73,8 @@ def sentences(found: Examples) -> Examples:
     A column ``labels`` with :data:`IGNORED` says which do, else ``attention_mask``, else all do.
 
     Raises:
-        LecoreError: If they have different lengths, or one has no token that counts.
+        LecoreError: If they have different lengths, one has no token that counts, or a mask or
+            labels do not stand for the tokens.
     """
     if len(found.tables) > 1:
         raise LecoreError(
@@ -83,6 +85,18 @@ def sentences(found: Examples) -> Examples:
     if labels is not None:
         table = {name: column for name, column in table.items() if name != "labels"}
     ids, mask = tokens_in(table)
+    for name, column in (("attention_mask", mask), ("labels", labels)):
+        if column is not None and getattr(column, "shape", None) != ids.shape:
+            shape = tuple(getattr(column, "shape", ()))
+            raise LecoreError(
+                f"{name} has shape {shape}, and the tokens {tuple(ids.shape)}", "give one a token"
+            )
+    others = tree_leaves(table[1:]) if isinstance(table, tuple) else []
+    if any(bool((part == IGNORED).any()) for part in others):
+        raise LecoreError(
+            f"a part of the tuple holds labels of {IGNORED}, and would be an input of the model",
+            "give a mapping with input_ids and labels",
+        )
     counts = torch.ones_like(ids) if mask is None else mask
     if labels is not None:
         counts = counts * (labels != IGNORED)

@@ -18,7 +18,8 @@ class Likeness:
     """Cosine of inputs, from which the training examples' mean is taken away, or shared tokens.
 
     Tokens are compared where all inputs are whole numbers: the part that both hold of those that
-    one holds (Jaccard, 1901), 1 if these are the same.
+    one holds (Jaccard, 1901), 1 if these are the same. Where each is one number an example, such as
+    a user's and an item's, nothing is said.
 
     Args:
         train: Examples of one side.
@@ -30,10 +31,12 @@ class Likeness:
         every = [parts for tables in self.tables for parts in tables]
         leaves = [leaf for parts in every for leaf in parts.values()]
         forms = {tuple((name, leaf.shape[1:]) for name, leaf in p.items()) for p in every}
-        self.tokens = all(leaf.dtype in TOKENS for leaf in leaves)
+        counts = all(leaf.dtype in TOKENS for leaf in leaves)
+        self.tokens = counts and any(leaf.ndim > 1 for leaf in leaves)
         if self.tokens:
             self.tables = [[_words(parts) for parts in tables] for tables in self.tables]
-        self.known = self.tokens or (len(forms) == 1 and not any(x.is_complex() for x in leaves))
+        plain = len(forms) == 1 and not any(x.is_complex() for x in leaves)
+        self.known = self.tokens or (plain and not counts)
         """Whether these inputs can be compared."""
 
     def __call__(self, row: int, column: int) -> float:

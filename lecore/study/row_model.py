@@ -11,7 +11,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tre
 from lecore.engine.network.model_copy import private_copy, unwrapped
 from lecore.engine.network.random_states import generators_left_alone
 from lecore.errors import LecoreError, in_short
-from lecore.study.examples import Examples, joined
+from lecore.study.examples import Examples, joined, of_side
 from lecore.study.language import token_log_probabilities
 
 Output = str | Callable[..., Tensor] | None
@@ -80,7 +80,8 @@ def over_rows(
             number of inputs, or ``output`` takes nothing out.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    first = _given(model, train.tables[0], device)
+    with of_side("" if test is train else "train"):
+        first = _given(model, train, device)
     plain = isinstance(first, Tensor) and first.ndim == 2 and output is None
     if plain and _one_tensor(train) and _one_tensor(test):
         return model, train.tables[0].to(device), test.tables[0].to(device)
@@ -91,9 +92,12 @@ def over_rows(
             raise LecoreError(
                 f"output= fails on a {type(first).__name__} ({in_short(error)})", _offered(first)
             ) from error
+    elif output is None or isinstance(output, str):
+        chosen(first, output)
     if test is not train:
         _check_places(train.tables[0], test.tables[0])
-        _given(model, test.tables[0], device)
+        with of_side("test"):
+            _given(model, test, device)
     tables = train.tables if test is train else joined([*train.tables, *test.tables])
     seen: set[int] = set()
     network = RowModel(model, tree_map(lambda leaf: _alone(leaf.to(device), seen), tables), output)
@@ -126,8 +130,9 @@ def _alone(leaf: Tensor, seen: set[int]) -> Tensor:
     return leaf
 
 
-def _given(model: nn.Module, table: Any, device: torch.device) -> Any:
-    """What a copy of the model gives for the first example of a table."""
+def _given(model: nn.Module, side: Examples, device: torch.device) -> Any:
+    """What a copy of the model gives for the first example."""
+    table = side.tables[0]
     types = [p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()]
     real, pair = (types[0].to_real(), types[0].to_complex()) if types else (None, None)
 
@@ -144,9 +149,20 @@ def _given(model: nn.Module, table: Any, device: torch.device) -> Any:
         raise
     except Exception as error:
         raise LecoreError(
-            f"the model does not take {_forms(table)} ({in_short(error)})",
-            "give what it takes, such as a mapping of its arguments",
+            f"the model does not take {_forms(table)} ({in_short(error)})", _fit(side)
         ) from error
+
+
+def _fit(side: Examples) -> str:
+    """What to do about inputs that a model does not take."""
+    table = side.tables[0]
+    if isinstance(table, dict):
+        rest = "" if side.targets is not None else " alone, and the targets' column as target="
+        return f"give its arguments under their names{rest}"
+    last = "" if side.targets is None else "; the last of a tuple is taken for the targets"
+    if isinstance(table, Tensor):
+        return f"give the shape and type that it was trained on, or all of its arguments{last}"
+    return f"give its arguments in their order, or a mapping of them{last}"
 
 
 def _forms(table: Any) -> str:

@@ -21,7 +21,7 @@ from lecore.losses import LOSSES, Loss, cross_entropy
 from lecore.similarity import relative_similarity
 from lecore.study import findings, language
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
-from lecore.study.examples import Examples, examples, with_classes
+from lecore.study.examples import Examples, examples, of_side, with_classes
 from lecore.study.influence import self_influence
 from lecore.study.influence_blocks import influence_blocks
 from lecore.study.parameters import only_these_train, patterns_of
@@ -89,11 +89,19 @@ class Study:
         if outputs is not None:
             outputs = list(kept(outputs, MOST))  # how many there are the first answer tells
         speaks = isinstance(loss, str) and loss == language.NEXT_TOKEN
-        given = [train] if test is None else [train, test]
-        sides = [examples(data, False if speaks else target) for data in given]
+        if speaks and not (output in (None, "logits") and target in (None, False, "labels")):
+            raise LecoreError(
+                f"with loss={language.NEXT_TOKEN!r} outputs are log-probabilities of tokens, and "
+                "the tokens are the targets",
+                "leave output= and target= out; a column labels says which tokens count",
+            )
+        sides = []
+        for name, data in (("train", train), ("test", test))[: 1 if test is None else 2]:
+            with of_side("" if test is None else name):
+                side = examples(data, False if speaks else target)
+                sides.append(language.sentences(side) if speaks else side)
         if speaks:
             loss, output = language.next_token_loss, language.token_log_probabilities
-            sides = [language.sentences(side) for side in sides]
         elif isinstance(loss, str):
             check_name("loss", loss, [*LOSSES, language.NEXT_TOKEN])
             loss = LOSSES[loss]
@@ -304,9 +312,12 @@ class Study:
 
     def _targets(self, side: Examples) -> Tensor:
         if side.targets is None:
+            name = "test" if side is self.test else "train"
             raise LecoreError(
                 "the data have no targets",
-                "give a tuple (inputs, targets), or a mapping and target= with the column's name",
+                "give a tuple (inputs, targets), or a mapping and target= with the column's name; "
+                "zeros will do for a loss that takes none",
+                "" if self.test is self.train else name,
             )
         return side.targets.to(self._rows.device)
 
