@@ -809,3 +809,12 @@ def test_of_an_exported_network_the_one_it_came_from_is_asked_for():
     exported = torch.export.export(mlp(3), (x,)).module()
     with pytest.raises(LecoreError, match="measure the network that was traced or exported"):
         empirical_ntk(exported, x)
+
+
+def test_control_flow_that_torch_compiles_is_refused_in_plain_words():
+    def choose(self, x):
+        return torch.cond(x.sum() > 0, torch.sin, torch.cos, (self.layer(x),))
+
+    model = net(choose, layer=nn.Linear(3, 2))
+    with pytest.raises(LecoreError, match=r"calls torch's cond, which compiles .* torch.where"):
+        empirical_ntk(model, torch.randn(2, 3))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -208,12 +209,19 @@ class _Values(TorchDispatchMode):
         sizes: Bytes of what was computed, by its place in memory.
     """
 
+    supports_higher_order_operators = True  # to refuse them
+
     def __init__(self) -> None:
         super().__init__()
         self.read = self.shorter = False
         self.sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if isinstance(func, HigherOrderOperator):  # torch.cond, flex_attention
+            raise LecoreError(
+                f"the model calls torch's {func.name()}, which compiles what it is given",
+                "write that in Python, with if and for or torch.where",
+            )
         self.read |= func.overloadpacket in _READS
         result = func(*args, **(kwargs or {}))
         for leaf in leaves_of(result):
