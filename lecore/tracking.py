@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lecore.arguments.settings import file_of, function, whole
+from lecore.arguments.settings import file_of, function, numbers, whole
 from lecore.changes import linearized_change
 from lecore.engine.network.modes import eval_mode
 from lecore.errors import LecoreError
@@ -21,8 +21,8 @@ from lecore.identity.finished_work import Identity, identify, refuse_another, sh
 from lecore.losses import Loss
 from lecore.similarity import relative_similarity
 
-Measure = Callable[[nn.Module], Tensor]
-"""From a network to a matrix over update and test points."""
+Measure = Callable[[nn.Module], Any]
+"""From a network to a matrix over update and test points, or to any other numbers."""
 
 MODEL = ":"
 """In place of a measure's name, where the identity of the network is kept."""
@@ -89,7 +89,8 @@ class Tracker:
             for name, measure in self.measures.items():
                 known = [m for (_, other), m in self._matrices.items() if other == name]
                 try:
-                    matrix = measure(model).detach().cpu().double().numpy()
+                    found = numbers(f"measure {name}", measure(model)).double()
+                    matrix = np.array(found.numpy(force=True))  # a copy, as weights move on
                 except ValueError as error:
                     if not known:  # it never was right
                         raise

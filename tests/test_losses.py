@@ -249,6 +249,24 @@ def test_networks_are_not_trained_with_a_loss_of_batches(name):
         train(nn.Linear(3, 3).double(), X, targets, loss=loss, learning_rate=0.1, epochs=1)
 
 
+LOOK_AT_VALUES = {
+    "labels that are missing": lambda f, t: (f - t)[~t.isnan()].square().mean(),
+    "a likelihood of torch": lambda f, t: F.gaussian_nll_loss(f[0], X[0, 0], f[1].exp()),
+}
+
+
+@pytest.mark.parametrize("name", LOOK_AT_VALUES)
+def test_networks_are_trained_with_a_loss_that_looks_at_values(name):
+    loss, y = LOOK_AT_VALUES[name], X.clone()
+    y[0, 1] = y[2, 0] = torch.nan
+    ours, theirs = nn.Linear(3, 3).double(), nn.Linear(3, 3).double()
+    theirs.load_state_dict(ours.state_dict())
+    train(ours, X, y, loss=loss, learning_rate=0.1, epochs=1)
+    sum(loss(f, t) / 4 for f, t in zip(theirs(X), y, strict=True)).backward()
+    torch.optim.SGD(theirs.parameters(), lr=0.1).step()
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
 @pytest.mark.parametrize(
     ("outputs", "loss"),
     [(1, cross_entropy), (1, nn.CrossEntropyLoss()), (3, lambda f, y: (f - y).square().sum())],

@@ -369,6 +369,14 @@ def test_points_of_another_kind_are_refused(name, call):
     refused(lambda: CALLS[call](model, POINTS[name], torch.zeros(3)))
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
+@pytest.mark.parametrize("call", CALLS)
+def test_masked_points_are_refused(call):
+    x = torch.masked.masked_tensor(torch.randn(3, 5), torch.ones(3, 5, dtype=torch.bool))
+    with pytest.raises(LecoreError, match="inputs is a MaskedTensor; give a plain tensor"):
+        CALLS[call](mlp(2), x, torch.zeros(3))
+
+
 @pytest.mark.parametrize("name", POINTS)
 def test_test_points_of_another_kind_are_refused(name):
     model, x, y = mlp(2), torch.randn(3, 5), torch.zeros(3)

@@ -92,5 +92,5 @@ def test_a_typed_number_of_runs_is_that_of_the_record_before_it():
             typed = TYPED.match(text, glued.end())
             if n is not None and typed and "{glue:" not in typed[1]:
                 seen.append((page.name, glued[2], int(typed[2]), n))
-    assert len(seen) > 8
+    assert seen
     assert [one for one in seen if one[2] != one[3]] == []

@@ -20,7 +20,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from lecore import LecoreError, Study
+from lecore import LecoreError, Study, prediction_change
 from lecore.study.examples import examples
 from tests.oracle import seed
 from tests.test_study_attacked import GIVEN, N, X, Y
@@ -343,3 +343,22 @@ def test_an_input_of_the_test_examples_is_not_taken_for_their_targets():
         Study(Masks(), (X, mask, Y), (X, mask), **GIVEN)
     found = Study(Masks(), (X, mask, Y), {"x": X, "mask": mask}, **GIVEN).change()
     assert found.shape == (N, N, 4)
+
+
+def test_missing_labels_are_left_to_the_loss():
+    def loss(f, y):
+        return (f - y)[~y.isnan()].square().sum()
+
+    model, x = nn.Linear(3, 2).double(), torch.eye(3).double()
+    y = torch.tensor([[1.0, torch.nan], [0.0, 1.0], [torch.nan, 2.0]]).double()
+    found = Study(model, (x, y), loss=loss, learning_rate=0.1).change()
+    expected = prediction_change(model, x, y, loss=loss, learning_rate=0.1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_missing_labels_that_a_loss_does_not_take_are_refused_by_their_row():
+    study = Study(
+        nn.Linear(3, 1), (torch.eye(3), torch.tensor([1.0, torch.nan, 2.0])), learning_rate=0.1
+    )
+    with pytest.raises(LecoreError, match="no finite gradient for the targets of row 1"):
+        study.change()

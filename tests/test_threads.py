@@ -2,12 +2,14 @@
 
 import contextvars
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations, parametrize
 
 from lecore import Tiles, empirical_ntk, linearized_change, loss_kernel, prediction_change
@@ -226,3 +228,52 @@ def test_parametrized_weights_that_are_kept_are_kept_by_one_thread_alone():
         tiles = Tiles(jobs=6, shape=(2, 5))
         together = prediction_change(model, x, y, learning_rate=0.1, tiles=tiles)
         torch.testing.assert_close(together, alone)
+
+
+def slow(self, x):
+    h = self.first(x).tanh()
+    time.sleep(0.01)  # while another thread is on its way
+    return self.last(h)
+
+
+def derivative(self, x):
+    def inner(z):
+        h = self.first(z).tanh()
+        time.sleep(0.01)
+        return self.last(h)
+
+    return torch.func.jvp(inner, (x,), (torch.ones_like(x),))[1]
+
+
+def test_threads_that_take_derivatives_forward_do_not_clear_each_others():
+    with seed(3):
+        model = net(slow, first=nn.Linear(3, 4), last=nn.Linear(4, 20))
+        x, y = torch.randn(4, 3), torch.arange(4)
+
+    def measure(tiles):  # of many outputs it goes forward
+        return linearized_change(model, x, y, learning_rate=0.1, loss=cross_entropy, tiles=tiles)
+
+    same(measure(Tiles(jobs=2, shape=(1, 2))), measure(Tiles()))
+
+
+def flash(self, x):
+    h = self.layer(x)[:, None]
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        time.sleep(0.01)
+        return torch.nn.functional.scaled_dot_product_attention(h, h, h).mean((1, 2))
+
+
+def test_threads_of_a_network_that_chooses_its_attention_leave_the_choice():
+    with seed(3):
+        model, x = net(flash, layer=nn.Linear(3, 2)), torch.randn(4, 2, 3)
+    before = flags()
+    empirical_ntk(model, x, tiles=Tiles(jobs=2, shape=(1, 2)))
+    assert not differences(before, flags())
+
+
+def test_threads_measure_a_network_with_derivatives_forward_inside():
+    with seed(3):
+        model = net(derivative, first=nn.Linear(3, 4), last=nn.Linear(4, 2))
+        x = torch.randn(4, 3)
+    alone = empirical_ntk(model, x)
+    same(empirical_ntk(model, x, tiles=Tiles(jobs=2, shape=(1, 2))), alone)

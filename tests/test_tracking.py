@@ -91,6 +91,26 @@ def test_any_definition_and_other_test_points():
     torch.testing.assert_close(measure(model), change[:, 4:].abs().sum(2) / own)
 
 
+def test_weights_that_are_followed_are_those_of_each_step():
+    model, tracker = nn.Linear(3, 1).double(), Tracker({"w": lambda model: model.weight}, every=1)
+    for step in range(3):
+        model.weight.data.fill_(step)
+        tracker(step, model)
+    np.testing.assert_array_equal(tracker.curve("w"), np.arange(3)[:, None, None] * np.ones(3))
+
+
+@pytest.mark.parametrize("kind", [float, np.asarray, torch.tensor])
+def test_a_measure_may_be_a_number(kind):
+    tracker = Tracker({"n": lambda _: kind(2.5)}, every=1)
+    tracker(0, nn.Linear(1, 1))
+    assert tracker.curve("n").tolist() == tracker.frame()["value"].tolist() == [2.5]
+
+
+def test_a_measure_that_gives_no_numbers_is_refused():
+    with pytest.raises(LecoreError, match="measure n of type NoneType holds no numbers"):
+        Tracker({"n": lambda _: None}, every=1)(0, nn.Linear(1, 1))
+
+
 def test_training_is_not_disturbed():
     _, x, y = setting()
     alone, tracked = follow(), follow(Tracker(tracker_of(x, y), every=1))

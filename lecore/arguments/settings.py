@@ -178,6 +178,8 @@ def _from_array(value: Any) -> Tensor:
     """Without a copy, if it lies in memory as torch wants it."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError("numbers that are masked would count again")
+    if value is None:
+        raise TypeError("NumPy takes it for NaN")
     array = np.asarray(value)
     exact = array.dtype.kind == "O" or (array.dtype.itemsize > 8 and array.dtype.kind == "f")
     own = np.dtype(np.float64) if exact else array.dtype.newbyteorder("=")

@@ -304,11 +304,19 @@ def batch_loss(loss: Loss) -> Loss:
             return loss(prediction, target.reshape(len(target), -1)) / len(target)
 
         return mean
-    each = vmap(of_one_example(loss))
+    one, at_once = of_one_example(loss), True
 
     def mean_of_each(prediction: Tensor, target: Tensor) -> Tensor:
+        nonlocal at_once
         if loss is cross_entropy:
             check_several(prediction.shape[1])
-        return each(prediction, target).mean()
+        if at_once:
+            try:
+                values: Tensor = vmap(one)(prediction, target)
+                return values.mean()
+            except Exception:
+                at_once = False  # it looks at values, say
+        pairs = zip(prediction, target, strict=True)
+        return torch.stack([one(f, y) for f, y in pairs]).mean()
 
     return mean_of_each

@@ -242,5 +242,7 @@ def _tensor(value: Any, what: str, cure: str) -> Tensor:
         raise LecoreError(f"{what} is on the meta device, which holds no values", "load it first")
     if value.is_quantized:
         raise LecoreError(f"{what} is quantized", "give numbers (dequantize)")
+    if type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        raise LecoreError(f"{what} is a {type(value).__name__}", "give a plain tensor")
     value = value.detach()
     return value.clone() if value.is_inference() else value

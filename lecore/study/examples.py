@@ -279,7 +279,8 @@ def _check(inputs: Any, targets: Any) -> None:
             if not leaf.ndim:
                 raise LecoreError(f"{name} is a single number", "give one a row, shape (n, …)")
             counts[name] = len(leaf)
-            if leaf.is_floating_point() and not all_finite(leaf):
+            # a missing label may be NaN, of which the loss decides
+            if part == "inputs" and leaf.is_floating_point() and not all_finite(leaf):
                 bad = (~torch.isfinite(leaf.reshape(len(leaf), -1)).all(1)).nonzero()[:, 0]
                 raise LecoreError(
                     f"{len(bad)} of {len(leaf)} rows of {name} are not finite "

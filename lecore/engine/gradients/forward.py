@@ -9,6 +9,7 @@ from torch.autograd import forward_ad
 from torch.func import jvp
 from torch.overrides import TorchFunctionMode
 
+from lecore.engine.network.calling import one_at_a_time
 from lecore.engine.network.snapshot import Parameters, Snapshot
 
 
@@ -29,7 +30,8 @@ def derivative_along(network: Snapshot, inputs: Tensor, direction: Parameters) -
         with torch.enable_grad(), _AsOnTheWayBack():
             return network.predict(inputs, weights)
 
-    derivative: Tensor = jvp(predict, (network.parameters,), (direction,))[1]
+    with one_at_a_time:  # torch has one level of these derivatives for all threads
+        derivative: Tensor = jvp(predict, (network.parameters,), (direction,))[1]
     return derivative
 
 

@@ -48,6 +48,7 @@ _inside = 0
 _kind: Products = "ieee"
 _undo: list[tuple[Callable[[Any], Any], Any]] = []
 _found: list[str] = []
+_fused: list[bool] = []
 
 
 @contextmanager
@@ -89,6 +90,7 @@ def _enter(products: Products, without_cudnn: bool) -> None:
             )
         if not _inside:
             _found[:] = [setting.fp32_precision for setting in _PRECISIONS]
+            _fused[:] = [read() for read, _, _ in _FUSED]
         _inside, _kind = _inside + 1, products
         for setting in _PRECISIONS:
             # one that follows a more general setting reads "ieee" by now, and stays as it is
@@ -99,7 +101,6 @@ def _enter(products: Products, without_cudnn: bool) -> None:
                 setting.fp32_precision = wanted
         for read, write, value in _FUSED:
             if read() != value:
-                _undo.append((write, not value))
                 write(value)
         if without_cudnn and _backends.cudnn.enabled:
             _undo.append((partial(setattr, _backends.cudnn, "enabled"), True))
@@ -117,6 +118,10 @@ def _leave() -> None:
             for setting, value in zip(_PRECISIONS, _found, strict=True):
                 if setting.fp32_precision != value:
                     setting.fp32_precision = value
+            # networks choose their attention for a while, and threads not one after the other
+            for (read, write, _), on in zip(_FUSED, _fused, strict=True):
+                if read() != on:
+                    write(on)
 
 
 Precision = torch.dtype | Literal["tf32", "bf16"]

@@ -32,6 +32,7 @@ _PAST_AUTOGRAD = {
 }  # fmt: skip
 """Ways to numbers that leave no trace when they are written to."""
 _REBOUND = {Tensor.data.__set__, Tensor.set_}  # type: ignore[attr-defined]
+_FORWARD = torch._VF._make_dual
 _HOOKED = {Tensor.register_hook, getattr(Tensor, "grad_fn").__get__}  # noqa: B009
 
 
@@ -79,6 +80,7 @@ def together(found: list[Manners]) -> Manners:
         rebound=any(manners.rebound for manners in found),
         graph=any(manners.graph for manners in found),
         unused=frozenset().union(*(manners.unused for manners in found)),
+        forward=any(manners.forward for manners in found),
         activation_bytes=max(manners.activation_bytes for manners in found),
     )
 
@@ -160,6 +162,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         outputs=prediction.shape[1],
         graph=not draws and not _without_gradients(network, example, longer, prediction),
         unused=frozenset(k for k, leaf in leaves.items() if id(leaf) not in reached),
+        forward=python.forward,
     )
 
 
@@ -232,12 +235,13 @@ class Callers(TorchFunctionMode):
         self.given: dict[int, str] = {}
         self.exposed: set[str] = set()
         self.foreign, self.stale, self.bypassed = "", "", ""
-        self.read = self.bent = self.casts = self.rebound = False
+        self.read = self.bent = self.casts = self.rebound = self.forward = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.read |= func in _READ_BY_PYTHON
         self.bent |= func in _HOOKED
         self.rebound |= func in _REBOUND
+        self.forward |= func is _FORWARD
         if func in _PAST_AUTOGRAD:
             self.exposed.add(self.given.get(memory_of(args[0]), ""))
         self.casts |= cast_to(func, args, kwargs or {}) is not None

@@ -53,6 +53,7 @@ class Manners:
         bent: Whether something on the way back need not be linear, as a hook that clips.
         graph: Whether it predicts something else, or nothing, where no gradients are recorded.
         unused: Parameters that a prediction does not depend on.
+        forward: Whether it takes derivatives forward.
     """
 
     written: frozenset[str] = frozenset()
@@ -69,6 +70,7 @@ class Manners:
     rebound: bool = False
     graph: bool = False
     unused: frozenset[str] = frozenset()
+    forward: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Snapshot:
                 self.dressed(tensors),
                 lifted,
             ):
-                prediction = called(self.module, tensors, inputs.clone())
+                prediction = called(self.module, tensors, inputs.clone(), self.manners.forward)
         except LecoreError:
             raise
         except Exception:
