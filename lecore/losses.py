@@ -3,11 +3,10 @@
 Each takes one prediction of shape (outputs,) and one target, and returns a scalar. The target is
 a number or a vector of shape (outputs,); for :func:`cross_entropy` a class or probabilities.
 
-A loss of one's own may take a target of any shape. Where some targets are missing, put 0 in their
-place and beside them what is known, shape (n, 2, outputs)::
+A loss of one's own may take a target of any shape. Where some are missing (NaN), let it leave them
+out::
 
-    targets = torch.stack([values.nan_to_num(), (~values.isnan()).float()], 1)
-    loss = lambda f, target: ((f - target[0]) ** 2 * target[1]).sum()
+    loss = lambda f, y: ((f - y.nan_to_num()) ** 2 * ~y.isnan()).sum()
 """
 
 from collections.abc import Callable

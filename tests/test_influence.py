@@ -93,5 +93,5 @@ def test_what_is_not_finite_is_refused():
     model = network()
     with torch.no_grad():
         model[-1].weight.fill_(1e200)
-    with pytest.raises(LecoreError, match="self-influence of rows .* is not finite"):
+    with pytest.raises(LecoreError, match=r"self-influence of rows .* is not finite"):
         self_influence(model, X, Y.double()[:, None].expand(5, 2), loss=squared_error)

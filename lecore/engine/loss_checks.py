@@ -100,7 +100,8 @@ def check_loss(
     if bad:
         raise LecoreError(
             f"the loss has no finite gradient for the targets of {rows_named(bad)}",
-            "drop these rows or repair their targets",
+            "drop these rows or repair their targets"
+            + ("; lecore.losses shows a loss of some" if targets.is_floating_point() else ""),
         )
     return one, at_once
 

@@ -285,8 +285,7 @@ def _check(inputs: Any, targets: Any) -> None:
                 raise LecoreError(
                     f"{len(bad)} of {len(leaf)} rows of {name} are not finite "
                     f"(the first is {int(bad[0])})",
-                    "drop or repair them"
-                    + ("; lecore.losses shows a loss of some targets" if part == "targets" else ""),
+                    "drop or repair them",
                 )
     if not tree_leaves(inputs) or not min(counts.values()):
         raise LecoreError("the data hold no example", "give at least one")
