@@ -3,8 +3,7 @@
 Each takes one prediction of shape (outputs,) and one target, and returns a scalar. The target is
 a number or a vector of shape (outputs,); for :func:`cross_entropy` a class or probabilities.
 
-A loss of one's own may take a target of any shape. Where some are missing (NaN), let it leave them
-out::
+A loss of one's own may take any target, and leave out those that are missing (NaN)::
 
     loss = lambda f, y: ((f - y.nan_to_num()) ** 2 * ~y.isnan()).sum()
 """

@@ -198,8 +198,7 @@ def correlation_with_distance(
 def _finite(result: Tensor, name: str) -> Tensor:
     """Refuse a quotient of finite numbers that their precision cannot hold."""
     if not all_finite(result):
-        what = f"{name} has entries beyond what {str(result.dtype).removeprefix('torch.')} holds"
-        raise LecoreError(what, "compute in float64")
+        raise LecoreError(f"{name} has entries beyond {result.dtype}", "compute in float64")
     return result
 
 
