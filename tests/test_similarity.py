@@ -143,9 +143,9 @@ def test_a_product_of_rate_and_gradient_that_underflows_does_no_harm():
 
 def test_what_a_precision_cannot_hold_is_refused():
     tiny, one = torch.tensor([1e-40]), torch.ones(1, 1, 1)
-    with pytest.raises(ValueError, match="S_ker has entries beyond torch.float32"):
+    with pytest.raises(ValueError, match=r"S_ker has entries beyond torch\.float32"):
         kernelized_similarity(one, tiny, 1e-3)
-    with pytest.raises(ValueError, match="beyond torch.float16; compute in float64"):
+    with pytest.raises(ValueError, match=r"beyond torch\.float16; compute in float64"):
         normalized_similarity(torch.tensor([[1e-4, 60000.0], [60000.0, 1e-4]]).half())
     with pytest.raises(ValueError, match="2 of 4 entries of kernel are not finite"):
         normalized_similarity(torch.tensor([[1.0, torch.inf], [torch.inf, 1.0]]))
