@@ -20,6 +20,8 @@ def main() -> None:
             from lecore.companion.cli import main as command
     except (LecoreError, OSError) as error:
         sys.exit(_told(error))
+    except KeyboardInterrupt:
+        sys.exit(130)  # before there was any work to tell of
     command(prog_name="lecore")
 
 

@@ -72,6 +72,17 @@ def test_one_that_is_terminated_ends_as_after_ctrl_c(typed, tmp_path):
     assert not (tmp_path / "it.html").exists()
 
 
+def test_one_that_is_stopped_before_it_begins_leaves_no_traceback(monkeypatch):
+    def stopped(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lecore.errors.extra", stopped)
+    monkeypatch.setattr(sys, "argv", ["lecore", "chapters"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+
+
 def test_some_examples_are_enough(typed, tmp_path):
     status, _ = typed("somebodys_project:study", "--out", "it.html", "--points", "3")
     assert status == 0
