@@ -12,6 +12,7 @@ from lecore.data.manifolds import torus
 from lecore.errors import DivergenceError
 from lecore.studies.he_su import figure1, figure1_rates, figure1_runs
 from lecore.studies.he_su.figure1_runs import Figure1Run, Measured, Problem, synthetic_problem
+from lecore.training import train
 
 SMALL = {"points": 12, "width": 10, "boxes_width": 6}
 
@@ -204,27 +205,53 @@ def test_a_v_rises_at_the_far_side_and_a_slope_does_not():
     assert figure1.rise_at_the_far_side(measured(1 - d / 30)) < 0
 
 
+def rates(shares: tuple[float, ...], **settings: int) -> pd.DataFrame:
+    given = {"points": 12, "width": 10, "steps": 20} | settings
+    runs = figure1_rates.rate_runs(("relu", "linear"), shares, (0, 1), **given)
+    return figure1_rates.rates_table(runs, [figure1_rates.train_past_the_edge(r) for r in runs])
+
+
 def test_the_paper_rate_is_scaled_to_the_width():
-    problem = small("linear")
-    expected = 1e-5 * 40960 / 10 / slow_limit(problem)
-    assert figure1_rates.paper_rate_share(problem) == pytest.approx(expected, rel=1e-5)
+    table = rates((0.5,))
+    row = table[table.paper & (table.activation == "linear") & (table.seed == 0)].iloc[0]
+    expected = 1e-5 * 40960 / 10 / slow_limit(small("linear"))
+    assert row.share == pytest.approx(expected, rel=1e-5)
+
+
+def test_figure_1_can_be_trained_at_a_rate_instead_of_a_share(tmp_path):
+    run = Figure1Run(name="torus", activation="linear", steps=3, learning_rate=0.01, **SMALL)
+    found = figure1_runs.follow_figure1(run, "cpu", tmp_path)
+    alone = small("linear")
+    losses = train(alone.network, alone.inputs, alone.targets, learning_rate=0.01, epochs=3).losses
+    assert found["loss"] == pytest.approx(losses)
 
 
 def test_a_sweep_has_each_run_and_marks_those_that_diverged():
-    sweep = figure1_rates.rate_sweep(
-        small, ("relu", "linear"), (0.5, 1000.0), (0, 1), steps=20, probe_rate=1e-6
-    )
-    assert len(sweep) == 8
+    sweep = rates((0.5, 1000.0))
+    assert len(sweep) == 12
     alone = small("linear", 1)
     losses = figure1_runs.train_at_share(alone, 0.5, 20)
     found = figure1.correlations(figure1_runs.step_on_each_point(alone, 1e-6))
     row = sweep[(sweep.activation == "linear") & (sweep.share == 0.5) & (sweep.seed == 1)].iloc[0]
     assert row.correlation == pytest.approx(found["as in the paper"])
     assert row.peak == max(losses) / losses[0]
-    beyond = sweep[(sweep.activation == "linear") & (sweep.share > 1)]
+    beyond = sweep[(sweep.activation == "linear") & (sweep.share == 1000.0)]
     assert np.isinf(beyond.peak).all()
     assert beyond.correlation.isna().all()
-    assert figure1_rates.diverged_share(sweep, "linear") == 1.0
+
+
+def test_runs_at_the_paper_rate_are_told_apart_and_those_that_diverged_counted():
+    rows = [
+        ("linear", True, 1.4, -0.5), ("linear", True, 1.6, -0.3), ("linear", True, 1.5, np.nan),
+        ("linear", False, 0.5, 0.0), ("relu", True, 0.2, np.nan),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["activation", "paper", "share", "correlation"])
+    found = figure1_rates.at_the_paper_rate(table)
+    assert found["paper rate correlation linear"]["value"] == pytest.approx(-0.4)
+    assert found["paper rate correlation linear"]["runs"] == [-0.5, -0.3]
+    assert found["paper rate diverged linear"] == {"value": 1}
+    assert found["paper rate share linear"]["value"] == pytest.approx(1.5)
+    assert "paper rate correlation relu" not in found
 
 
 def test_runs_beyond_the_limit_are_counted_and_the_strongest_is_found():

@@ -101,9 +101,9 @@ def all_sets() -> Any:
 
 
 def rates() -> Any:
-    rows = [(name, share, -0.5, 9.0) for name in UNITS[:2] for share in (0.5, 1, 4)]
-    columns = ["activation", "share", "correlation", "peak"]
-    return figure1.rates_figure(pd.DataFrame(rows, columns=columns), 1.2, -0.37)
+    rows = [(name, x == 2, x, -0.5, 9.0) for name in UNITS[:2] for x in (0.5, 1, 2, 4)]
+    columns = ["activation", "paper", "share", "correlation", "peak"]
+    return figure1.rates_figure(pd.DataFrame(rows, columns=columns), -0.37)
 
 
 def sweep_records() -> dict[str, Any]:

@@ -67,13 +67,17 @@ def test_the_paper_is_drawn_beside_its_own_case() -> None:
     assert [label.get_text() for label in ax.get_yticklabels()] == ["torus, ReLU", "torus, linear"]
 
 
-def test_runs_that_diverged_are_left_out() -> None:
-    rows = [("linear", 0.5, -0.1, 1.0), ("linear", 1.5, -0.5, 9.0), ("linear", 1.5, np.nan, np.inf)]
-    sweep = pd.DataFrame(rows, columns=["activation", "share", "correlation", "peak"])
-    left, right = figure1.rates_figure(sweep, 1.2, -0.37).axes
+def test_runs_that_diverged_are_left_out_and_those_at_the_paper_rate_are_squares() -> None:
+    rows = [
+        ("linear", False, 0.5, -0.1, 1.0), ("linear", False, 1.5, -0.5, 9.0),
+        ("linear", False, 1.5, np.nan, np.inf), ("linear", True, 1.2, -0.3, 4.0),
+    ]  # fmt: skip
+    sweep = pd.DataFrame(rows, columns=["activation", "paper", "share", "correlation", "peak"])
+    left, right = figure1.rates_figure(sweep, -0.37).axes
     assert left.lines[0].get_xydata().tolist() == [[0.5, -0.1], [1.5, -0.5]]
+    assert (left.lines[1].get_marker(), left.lines[1].get_xydata().tolist()) == ("s", [[1.2, -0.3]])
     assert right.lines[0].get_ydata().tolist() == [1, 9]
-    assert [line.get_xdata()[0] for line in left.lines[2:4]] == [1, 1.2]
+    assert [line.get_xdata()[0] for line in left.lines[3:5]] == [1, 1.2]
     assert left.lines[-1].get_xydata().tolist() == [[1.2, -0.37]]
 
 

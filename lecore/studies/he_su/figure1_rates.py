@@ -1,89 +1,135 @@
-"""The linear network of Figure 1 and its learning rate, far beyond the largest stable one."""
+"""Learning rates of Figure 1's networks, some of them far beyond the largest stable one."""
 
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from lecore.errors import DivergenceError
 from lecore.similarity import correlation_with_distance
 from lecore.studies.he_su.figure1_runs import (
     PAPER_WIDTH,
-    Problem,
-    largest_stable_rate,
+    Figure1Run,
+    share_of_stable_rate,
     step_on_each_point,
+    synthetic_problem,
     train_at_share,
 )
+from lecore.uncertainty import median_range
 
 PAPER_LINEAR_RATE = 1e-5
 """Learning rate of He & Su's linear networks on synthetic sets."""
 
 
-def paper_rate_share(problem: Problem) -> float:
-    """The rate of He & Su's linear network as a multiple of the largest stable one.
+def paper_rate(width: int) -> float:
+    """The rate of He & Su's linear network, or what stands for it at another width.
 
     Stable rates fall like one over the width, so the paper's rate at the paper's width stands for
-    a larger one at this width.
-
-    Args:
-        problem: A two-layer network of any width at its initial weights.
+    a larger one in a narrower network.
     """
-    hidden = problem.network[1]
-    assert isinstance(hidden, nn.Linear)
-    rate = PAPER_LINEAR_RATE * PAPER_WIDTH / hidden.out_features
-    return rate / largest_stable_rate(problem)
+    return PAPER_LINEAR_RATE * PAPER_WIDTH / width
 
 
-def rate_sweep(
-    draw: Callable[[str, int], Problem],
+def rate_runs(
     activations: Iterable[str],
     shares: Iterable[float],
     seeds: Iterable[int],
     *,
-    steps: int,
-    probe_rate: float,
-) -> pd.DataFrame:
-    """Networks trained at several learning rates, some of them beyond the largest stable one.
+    width: int = PAPER_WIDTH,
+    **settings: Any,
+) -> list[Figure1Run]:
+    """Networks on the torus, to be trained at several learning rates and at the paper's.
 
     Args:
-        draw: A fresh problem by activation and seed.
         activations: Activations to try.
         shares: Learning rates as shares of the largest stable one.
         seeds: Seeds to try.
-        steps: Training steps.
-        probe_rate: η of the steps that measure similarity.
+        width: Hidden units.
+        settings: Other attributes of the runs.
+    """
+    rates = [{"rate_share": share} for share in shares] + [{"learning_rate": paper_rate(width)}]
+    return [
+        Figure1Run(name="torus", activation=activation, seed=seed, width=width, **(settings | rate))
+        for activation in activations
+        for rate in rates
+        for seed in seeds
+    ]
+
+
+def train_past_the_edge(run: Figure1Run, device: str = "cpu") -> dict[str, float | None]:
+    """Train at a rate that may be too large, and measure what is left of the network.
+
+    Args:
+        run: What to train.
+        device: Where.
 
     Returns:
-        Columns ``activation``, ``share``, ``seed``, ``correlation`` (of S_rel with
-        distance after training) and ``peak`` (highest loss on the way over the first one). A run
-        whose loss passes 10¹² has no correlation and an infinite peak.
+        ``share``, the rate over the largest stable one; ``correlation`` of S_rel with distance
+        after training, and ``peak``, the highest loss on the way over the first one. Both are
+        None if the loss passed 10¹².
     """
+    problem = synthetic_problem(run, device)
+    share = share_of_stable_rate(run, problem)
+    try:
+        losses = train_at_share(problem, share, run.steps, loss_limit=1e12)
+    except DivergenceError:
+        return {"share": share, "correlation": None, "peak": None}
+    found = step_on_each_point(problem, run.probe_rate)
+    r = correlation_with_distance(found.similarity, found.distance)
+    return {"share": share, "correlation": r, "peak": max(losses) / losses[0]}
 
-    def outcome(problem: Problem, share: float) -> tuple[float, float]:
-        try:
-            losses = train_at_share(problem, share, steps, loss_limit=1e12)
-        except DivergenceError:
-            return np.nan, np.inf
-        found = step_on_each_point(problem, probe_rate)
-        r = correlation_with_distance(found.similarity, found.distance)
-        return r, max(losses) / losses[0]
 
-    rows = [
-        (activation, share, seed, *outcome(draw(activation, seed), share))
-        for activation, share, seed in itertools.product(activations, shares, seeds)
+def rates_table(
+    runs: Sequence[Figure1Run], found: Sequence[dict[str, float | None]]
+) -> pd.DataFrame:
+    """What :func:`train_past_the_edge` gives, a row a run.
+
+    Args:
+        runs: From :func:`rate_runs`.
+        found: In their order.
+
+    Returns:
+        Columns ``activation``, ``seed``, ``paper`` (whether the rate is the paper's), ``share``,
+        ``correlation`` and ``peak``. A run that diverged has no correlation and an infinite peak.
+    """
+    lines = [
+        {"activation": run.activation, "seed": run.seed, "paper": run.learning_rate is not None}
+        | one
+        for run, one in zip(runs, found, strict=True)
     ]
-    return pd.DataFrame(rows, columns=["activation", "share", "seed", "correlation", "peak"])
+    table = pd.DataFrame(lines).astype({"share": float, "correlation": float, "peak": float})
+    return table.fillna({"peak": np.inf})
 
 
-def diverged_share(sweep: pd.DataFrame, activation: str) -> float:
-    """Share of the runs of :func:`rate_sweep` beyond the limit that diverged; 0 if none is."""
-    beyond = sweep[(sweep.activation == activation) & (sweep.share > 1)]
+def at_the_paper_rate(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """What became of the networks that were trained at the paper's rate, by activation.
+
+    Args:
+        table: From :func:`rates_table`.
+
+    Returns:
+        The mean ``share`` of the largest stable rate, how many ``diverged``, and unless all did
+        the median ``correlation`` of the others, their lowest and highest, and each of them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for activation, runs in table[table.paper].groupby("activation"):
+        rest = runs.correlation.dropna()
+        found[f"paper rate share {activation}"] = {"value": runs.share.mean()}
+        found[f"paper rate diverged {activation}"] = {"value": len(runs) - len(rest)}
+        if len(rest):
+            ends = median_range(rest)._asdict() | {"runs": rest.round(3).tolist()}
+            found[f"paper rate correlation {activation}"] = ends
+    return found
+
+
+def diverged_share(table: pd.DataFrame, activation: str) -> float:
+    """Share of the runs of :func:`rates_table` beyond the limit that diverged; 0 if none is."""
+    beyond = table[(table.activation == activation) & (table.share > 1)]
     return float(np.isinf(beyond.peak).mean()) if len(beyond) else 0.0
 
 
-def strongest_run(sweep: pd.DataFrame, activation: str) -> pd.Series:
-    """The run of :func:`rate_sweep` with the strongest fall of similarity with distance."""
-    survived = sweep[(sweep.activation == activation) & np.isfinite(sweep.peak)]
+def strongest_run(table: pd.DataFrame, activation: str) -> pd.Series:
+    """The run of :func:`rates_table` with the strongest fall of similarity with distance."""
+    survived = table[(table.activation == activation) & np.isfinite(table.peak)]
     return survived.loc[survived.correlation.idxmin()]

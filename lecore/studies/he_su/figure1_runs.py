@@ -38,6 +38,7 @@ class Figure1Run:
         boxes_width: Units in each hidden layer of three-layer networks.
         steps: Of full-batch gradient descent on the squared loss; 0 leaves the random weights.
         rate_share: Its learning rate as a share of the largest stable one.
+        learning_rate: Instead of it, the rate itself.
         probe_rate: η of the steps that measure similarity.
         scale: Factor of all coordinates, see :func:`lecore.data.manifolds.placed`.
         shift: Added to the last coordinate after that.
@@ -52,6 +53,7 @@ class Figure1Run:
     boxes_width: int = PAPER_BOXES_WIDTH
     steps: int = 20_000
     rate_share: float = 0.5
+    learning_rate: float | None = None
     probe_rate: float = 1e-6
     scale: float = 1.0
     shift: float = 0.0
@@ -110,6 +112,13 @@ def synthetic_problem(run: Figure1Run, device: str = "cpu") -> Problem:
 def largest_stable_rate(problem: Problem) -> float:
     """η_c = n / λ_max(Θ) of full-batch descent at the network's present weights."""
     return stability_limit(empirical_ntk(problem.network, problem.inputs, form="trace"))
+
+
+def share_of_stable_rate(run: Figure1Run, problem: Problem) -> float:
+    """The learning rate of a run over the largest stable one of its untrained network."""
+    if run.learning_rate is None:
+        return run.rate_share
+    return run.learning_rate / largest_stable_rate(problem)
 
 
 def train_at_share(
@@ -179,7 +188,8 @@ def follow_figure1(run: Figure1Run, device: str, scratch: Path) -> dict[str, NDA
     """
     problem = synthetic_problem(run, device)
     found = [step_on_each_point(problem, run.probe_rate)]
-    losses = train_at_share(problem, run.rate_share, run.steps, checkpoint=scratch / "checkpoint")
+    share = share_of_stable_rate(run, problem)
+    losses = train_at_share(problem, share, run.steps, checkpoint=scratch / "checkpoint")
     if run.steps:
         found.append(step_on_each_point(problem, run.probe_rate))
     return {

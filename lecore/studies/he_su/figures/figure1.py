@@ -207,31 +207,34 @@ def along_figure(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Any:
     return fig
 
 
-def rates_figure(sweep: pd.DataFrame, paper_share: float, paper_correlation: float) -> Any:
+def rates_figure(sweep: pd.DataFrame, paper_correlation: float) -> Any:
     """Correlation and highest loss against learning rate: each seed, and the median.
 
     Args:
-        sweep: From :func:`~lecore.studies.he_su.figure1_rates.rate_sweep`; runs that diverged are
-            left out.
-        paper_share: Learning rate of the paper's linear network over the largest stable one.
-        paper_correlation: Of that network.
+        sweep: From :func:`~lecore.studies.he_su.figure1_rates.rates_table`; runs that diverged
+            are left out.
+        paper_correlation: Of the paper's linear network.
     """
     fig, axes = panels(1, 2, height=3.8)
     left, right = axes[0]
     finite = sweep[np.isfinite(sweep.peak)]
+    at_paper_rate = sweep[sweep.paper & (sweep.activation == "linear")].share.mean()
     for ax, column in ((left, "correlation"), (right, "peak")):
         for activation in sweep.activation.unique():
             rows, colour = finite[finite.activation == activation], COLOURS[activation]
-            ax.plot(rows.share, rows[column], "o", color=colour, alpha=0.6, markersize=4)
-            middle = rows.groupby("share")[column].median()
+            chosen, papers = rows[~rows.paper], rows[rows.paper]
+            style = {"color": colour, "alpha": 0.6, "markersize": 4}
+            ax.plot(chosen.share, chosen[column], "o", **style)
+            ax.plot(papers.share, papers[column], "s", **style)
+            middle = chosen.groupby("share")[column].median()
             ax.plot(middle, color=colour, label=SPELLED.get(activation, activation))
         ax.axvline(1, color=PAPER, linestyle=":", label="largest stable rate")
         ax.axvline(
-            paper_share, color=PAPER, linestyle="--", label="rate of the paper's linear network"
+            at_paper_rate, color=PAPER, linestyle="--", label="rate of the paper's linear network"
         )
         halves(ax)
         ax.set_xlabel(r"learning rate / largest stable $\eta_c$")
-    left.plot(paper_share, paper_correlation, "D", color=PAPER, label="its correlation")
+    left.plot(at_paper_rate, paper_correlation, "D", color=PAPER, label="its correlation")
     left.set_ylabel("correlation after training")
     right.set(yscale="log", ylabel="peak loss / first loss")
     legend_above(fig, columns=3)
