@@ -27,8 +27,10 @@ from scipy import special
 from torch import nn
 
 from lecore.errors import LecoreError
+from lecore.identity.code_identity import release_of_function
 from lecore.identity.digests import digest
 from lecore.identity.finished_work import differing, identify, refuse_another
+from lecore.identity.patches import patches
 from lecore.losses import half_squared_error, squared_error
 
 
@@ -37,6 +39,25 @@ def made(source, name="thing", **names):
     home = {"__name__": "__main__", "torch": torch, "nn": nn, "F": F, **names}
     exec(textwrap.dedent(source), home)
     return home[name]
+
+
+def test_a_library_counts_by_its_version_wherever_it_was_installed(tmp_path, monkeypatch):
+    records = tmp_path / "shelf-1.5.dist-info"
+    records.mkdir()
+    (records / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf\nVersion: 1.5\n")
+    (records / "RECORD").write_text("shelf.py,sha256=x,12\nshelf-1.5.dist-info/RECORD,,\n")
+    for name in ("shelf", "of_ones_own"):
+        (tmp_path / f"{name}.py").write_text("def f(): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import of_ones_own
+    import shelf
+
+    assert release_of_function(shelf.f) == "shelf 1.5"
+    assert release_of_function(of_ones_own.f) == ""
+    monkeypatch.setattr(builtins, "display", shelf.f, raising=False)  # as IPython does
+    assert "builtins.display" not in patches()
+    monkeypatch.setattr(builtins, "display", of_ones_own.f)
+    assert "builtins.display" in patches()
 
 
 def scaled(factor):

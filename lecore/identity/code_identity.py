@@ -66,12 +66,11 @@ def release_of_file(module: str, file: str) -> str:
     if file == "built-in" or file.startswith(("<frozen", "frozen")):
         return PYTHON
     path = os.path.realpath(file)
-    parts = Path(path).parts
-    site = next((parts.index(n) for n in ("site-packages", "dist-packages") if n in parts), None)
+    site = _libraries_above(Path(path))
     if site is None and PACKAGE in Path(path).parents:
         return f"lecore {source_digest(module)}"
     if site is not None:
-        top = Path(parts[site + 1]).stem
+        top = Path(path).relative_to(site).parts[0].partition(".")[0]
         try:
             return f"{top} {version(top)}"
         except PackageNotFoundError:  # its distribution has another name
@@ -79,6 +78,23 @@ def release_of_file(module: str, file: str) -> str:
             return ", ".join(f"{owner} {version(owner)}" for owner in owners)
     roots = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     return PYTHON if any(path.startswith(root + os.sep) for root in roots) else ""
+
+
+def _libraries_above(path: Path) -> Path | None:
+    """The folder that a file was installed into with its library, such as by ``pip --target``."""
+    folders = list(path.parents)
+    for folder in folders:
+        if folder.name in ("site-packages", "dist-packages"):
+            return folder
+    return next((f for f in folders if path.relative_to(f).as_posix() in _recorded(f)), None)
+
+
+@cache
+def _recorded(folder: Path) -> frozenset[str]:
+    """Files that libraries installed into a folder, from their records."""
+    records = folder.glob("*.dist-info/RECORD")
+    lines = (line for record in records for line in record.read_text("utf-8").splitlines())
+    return frozenset(line.rpartition(",")[0].rpartition(",")[0].strip('"') for line in lines)
 
 
 @cache
