@@ -216,6 +216,13 @@ def test_cheap_rows_of_the_tables_have_replicates_of_their_own():
     assert len({run.seed for run in runs}) == 4
 
 
+def test_linear_networks_with_the_cross_entropy_may_be_narrower():
+    runs = comparison_runs(
+        "digits", [((5, 8), (3,))], losses=["cross-entropy"], coded_width=50, control_width=7
+    )
+    assert {r.activation: r.width for r in runs if r.as_coded} == {"relu": 50, "linear": 7}
+
+
 def test_a_page_that_says_0_takes_the_paper_s_own_training():
     assert training_settings(0, 0.0) == {"rate_share": None}
     assert training_settings(5, 0.5) == {"rate_share": 0.5, "epochs": 5}

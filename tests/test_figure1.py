@@ -247,11 +247,11 @@ def test_runs_at_the_paper_rate_are_told_apart_and_those_that_diverged_counted()
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["activation", "paper", "share", "correlation"])
     found = figure1_rates.at_the_paper_rate(table)
-    assert found["paper rate correlation linear"]["value"] == pytest.approx(-0.4)
-    assert found["paper rate correlation linear"]["runs"] == [-0.5, -0.3]
-    assert found["paper rate diverged linear"] == {"value": 1}
-    assert found["paper rate share linear"]["value"] == pytest.approx(1.5)
-    assert "paper rate correlation relu" not in found
+    assert found["paper rate correlation", "linear"]["value"] == pytest.approx(-0.4)
+    assert found["paper rate correlation", "linear"]["runs"] == [-0.5, -0.3]
+    assert found["paper rate diverged", "linear"] == {"value": 1}
+    assert found["paper rate share", "linear"] == {"value": pytest.approx(1.5), "runs": [1.4, 1.6]}
+    assert ("paper rate correlation", "relu") not in found
 
 
 def test_runs_beyond_the_limit_are_counted_and_the_strongest_is_found():

@@ -73,12 +73,17 @@ def test_runs_that_diverged_are_left_out_and_those_at_the_paper_rate_are_squares
         ("linear", False, 1.5, np.nan, np.inf), ("linear", True, 1.2, -0.3, 4.0),
     ]  # fmt: skip
     sweep = pd.DataFrame(rows, columns=["activation", "paper", "share", "correlation", "peak"])
-    left, right = figure1.rates_figure(sweep, -0.37).axes
+    earlier = {
+        "paper-rate-share-linear": {"runs": [1.6, 1.7]},
+        "paper-rate-correlation-linear": {"runs": [-0.2, -0.3]},
+    }
+    left, right = figure1.rates_figure(sweep, -0.37, earlier).axes
     assert left.lines[0].get_xydata().tolist() == [[0.5, -0.1], [1.5, -0.5]]
     assert (left.lines[1].get_marker(), left.lines[1].get_xydata().tolist()) == ("s", [[1.2, -0.3]])
     assert right.lines[0].get_ydata().tolist() == [1, 9]
     assert [line.get_xdata()[0] for line in left.lines[3:5]] == [1, 1.2]
-    assert left.lines[-1].get_xydata().tolist() == [[1.2, -0.37]]
+    assert left.lines[-2].get_xydata().tolist() == [[1.2, -0.37]]
+    assert left.lines[-1].get_xydata().tolist() == [[1.6, -0.2], [1.7, -0.3]]
 
 
 def test_power_laws_go_through_the_first_value() -> None:

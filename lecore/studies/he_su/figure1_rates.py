@@ -102,7 +102,7 @@ def rates_table(
     return table.fillna({"peak": np.inf})
 
 
-def at_the_paper_rate(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def at_the_paper_rate(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     """What became of the networks that were trained at the paper's rate, by activation.
 
     Args:
@@ -110,16 +110,18 @@ def at_the_paper_rate(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
     Returns:
         The mean ``share`` of the largest stable rate, how many ``diverged``, and unless all did
-        the median ``correlation`` of the others, their lowest and highest, and each of them.
+        the median ``correlation`` of the others with their range; of both also each run's.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for activation, runs in table[table.paper].groupby("activation"):
-        rest = runs.correlation.dropna()
-        found[f"paper rate share {activation}"] = {"value": runs.share.mean()}
-        found[f"paper rate diverged {activation}"] = {"value": len(runs) - len(rest)}
+        rest = runs.dropna(subset="correlation")
+        shares, correlations = (rest[c].round(3).tolist() for c in ("share", "correlation"))
+        share = {"value": runs.share.mean(), "runs": shares}
+        found["paper rate share", activation] = share
+        found["paper rate diverged", activation] = {"value": len(runs) - len(rest)}
         if len(rest):
-            ends = median_range(rest)._asdict() | {"runs": rest.round(3).tolist()}
-            found[f"paper rate correlation {activation}"] = ends
+            ends = median_range(rest.correlation)._asdict()
+            found["paper rate correlation", activation] = ends | {"runs": correlations}
     return found
 
 

@@ -137,6 +137,7 @@ def comparison_runs(
     cheap_replicates: int | None = None,
     width: int = 40960,
     coded_width: int = 4096,
+    control_width: int | None = None,
     seed: int = 0,
     sample: dict[str, Any] | None = None,
     **training: Any,
@@ -153,6 +154,7 @@ def comparison_runs(
             with the squared loss; as many if left out.
         width: Hidden units with the squared loss.
         coded_width: Hidden units with the cross-entropy, whose float32 steps are taken as well.
+        control_width: The same of linear networks; ``coded_width`` if left out.
         seed: First seed.
         sample: What features and networks share where it is not the paper's: ``per_class``,
             ``auxiliary_size``, ``normalized``.
@@ -164,7 +166,8 @@ def comparison_runs(
         for loss in losses:
             kind = {"activation": activation, "loss": loss, "width": width} | training
             if loss == "cross-entropy":
-                kind |= {"width": coded_width, "as_coded": True}
+                units = control_width if activation == "linear" else None
+                kind |= {"width": units or coded_width, "as_coded": True}
             elif activation == "relu":
                 kind["looks"] = 8
             kinds.append(kind)

@@ -207,13 +207,19 @@ def along_figure(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Any:
     return fig
 
 
-def rates_figure(sweep: pd.DataFrame, paper_correlation: float) -> Any:
+def rates_figure(
+    sweep: pd.DataFrame,
+    paper_correlation: float,
+    reference: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Any:
     """Correlation and highest loss against learning rate: each seed, and the median.
 
     Args:
         sweep: From :func:`~lecore.studies.he_su.figure1_rates.rates_table`; runs that diverged
             are left out.
         paper_correlation: Of the paper's linear network.
+        reference: Records of a run at the paper's size, whose linear networks at the paper's rate
+            are drawn as well.
     """
     fig, axes = panels(1, 2, height=3.8)
     left, right = axes[0]
@@ -235,6 +241,10 @@ def rates_figure(sweep: pd.DataFrame, paper_correlation: float) -> Any:
         halves(ax)
         ax.set_xlabel(r"learning rate / largest stable $\eta_c$")
     left.plot(at_paper_rate, paper_correlation, "D", color=PAPER, label="its correlation")
+    if reference:
+        share, r = (reference[f"paper-rate-{word}-linear"] for word in ("share", "correlation"))
+        style = {"color": COLOURS["linear"], "markersize": 7, "fillstyle": "none"}
+        left.plot(share["runs"], r["runs"], "^", label="linear, at the paper's size", **style)
     left.set_ylabel("correlation after training")
     right.set(yscale="log", ylabel="peak loss / first loss")
     legend_above(fig, columns=3)
