@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.examples import THOROUGH
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("lecore", deadline=None)  # machines are busy at times
@@ -22,6 +23,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="all cases of all tables")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("thorough"):
+        os.environ[THOROUGH] = "1"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -68,14 +74,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: "longest" not in item.keywords)
     if config.getoption("thorough") or any("::" in argument for argument in config.args):
         return  # who names a test wants it
-    seen: Counter[str] = Counter()
     left_out = {item for item in items if item.get_closest_marker("thorough")}
+    cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if marker := item.get_closest_marker("every"):
-            test = item.nodeid.split("[")[0]
-            seen[test] += 1
-            if (seen[test] + len(test)) % marker.args[0]:  # not the same ones in each test
-                left_out.add(item)
+        if item.get_closest_marker("every"):
+            cases.setdefault(item.nodeid.split("[")[0], []).append(item)
+    for test, of_test in cases.items():
+        marker = of_test[0].get_closest_marker("every")
+        assert marker
+        step = min(marker.args[0], len(of_test))
+        left_out |= {*of_test} - {*of_test[len(test) % step :: step]}  # not the same in each test
     if left_out:
         config.hook.pytest_deselected(items=[*left_out])
         items[:] = [item for item in items if item not in left_out]

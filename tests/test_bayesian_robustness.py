@@ -90,6 +90,7 @@ def test_massarts_number_is_the_same_on_both_sides_of_one_half():
     assert needed[0] == needed[1] < estimate.chernoff_samples(0.075, 0.075) == 292
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("of", SCHEMES)
 def test_exact_coverage_is_that_of_the_recursion_from_the_end(of):
     chance, table = 0.05, estimate.stopping(of)
@@ -171,6 +172,7 @@ def test_a_scheme_that_is_none_is_refused(settings):
 # The posterior
 
 
+@pytest.mark.thorough
 def test_the_samples_are_gaussian_with_the_curvature_of_the_log_posterior():
     x, y = blobs()
     network = nn.Sequential(nn.Flatten(), nn.Linear(2, 3)).double()

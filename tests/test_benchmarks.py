@@ -61,6 +61,7 @@ def sentences(request):
     return network, loss, torch.randint(0, WORDS, (5, 6)), torch.arange(5) % 4
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of the peer
 def test_products_of_sentences_are_those_of_torch(sentences):
     network, loss, tokens, y = sentences

@@ -121,6 +121,7 @@ def test_sgd_logit_change_is_the_small_step():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     run = replace(SMALL, every=4, probes=1)
     whole = follow_classifier(run, "cpu", tmp_path / "whole")

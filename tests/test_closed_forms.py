@@ -74,7 +74,7 @@ def gate(weights: np.ndarray) -> nn.Sequential:
     return model
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("seed", range(4))
 def test_gate_flow_through_its_flips(seed):
     rng = np.random.default_rng(seed)
@@ -199,6 +199,7 @@ def unbalanced_error(model: nn.Sequential, x: np.ndarray) -> float:
     return float(np.abs(np.abs(kernel) / kernel.diagonal()[:, None] - formula).max())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("depth", [2, 3])
 def test_random_layers_are_not_balanced_however_small_until_they_are_trained(data, depth):
     x, y, _ = data

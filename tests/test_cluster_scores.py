@@ -14,6 +14,7 @@ from lecore.clustering.scores import (
     similarity_scores,
     within_over_between,
 )
+from tests.examples import examples
 
 TRUTH = np.repeat([0, 1], 20)
 RNG = np.random.default_rng(0)
@@ -50,7 +51,8 @@ def test_features_in_two_heaps_are_found():
     assert found["single starts"] == [100.0] * LUCK
 
 
-@settings(max_examples=30)
+@pytest.mark.thorough
+@settings(max_examples=examples(30))
 @given(st.lists(st.integers(0, 1), min_size=4, max_size=30))
 def test_scores_do_not_depend_on_the_names_of_clusters(labels):
     truth = np.arange(len(labels)) % 2

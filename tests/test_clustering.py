@@ -30,6 +30,7 @@ from lecore.clustering.kernel_kmeans import KernelKMeans
 from lecore.clustering.scores import clustering_accuracy
 from lecore.errors import DivergenceError
 from lecore.studies.he_su.features import seeding_of_2019
+from tests.examples import examples
 
 X, Y = make_blobs(40, 3, centers=2, cluster_std=0.5, random_state=0)
 
@@ -38,7 +39,7 @@ X, Y = make_blobs(40, 3, centers=2, cluster_std=0.5, random_state=0)
     truth=st.lists(st.integers(0, 2), min_size=3, max_size=20),
     labels=st.lists(st.integers(0, 2), min_size=20, max_size=20),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_accuracy_is_the_best_matching(truth, labels):
     labels = labels[: len(truth)]
     best = max(

@@ -89,6 +89,7 @@ def test_every_kind_of_run_gives_the_same_shape_of_result(changes, expected):
         assert 0 <= result["numbers"]["training accuracy"] <= 100
 
 
+@pytest.mark.thorough
 def test_looks_are_at_the_first_and_last_step_and_untrained_networks_have_none():
     run = he_su_run("digits", (5, 8), (3, 9), **SMALL, looks=4, batch_size=12)
     steps = [look["step"] for look in measure(run)["looks"]]
@@ -238,6 +239,7 @@ def test_each_pair_has_the_paper_s_images_once_and_random_ones_after():
     assert {run.batch_size for run in runs[3:]} == {500}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_the_order_has_a_seed_of_its_own(activation):
     run = he_su_run("digits", (5, 8), (3, 9), **SMALL, seed=3, activation=activation, batch_size=12)

@@ -10,6 +10,7 @@ from lecore.uncertainty import over_points, proportion
 CASES = {(case.interval, case.data, case.n): case for case in of_runs()}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n", [3, 5])
 @pytest.mark.parametrize(
     ("interval", "data"), [("over_runs", "normal"), ("over_ratios", "lognormal, σ = 1")]
@@ -25,11 +26,13 @@ def test_a_chance_is_covered_at_least_so_often(chance, n):
     assert stats.binom.pmf(range(n + 1), n, chance) @ held >= 0.95
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("data", ["six alike, 0.95", "sure and doubtful pairs"])
 def test_a_number_of_pairs_is_covered(data):
     assert coverage(CASES["total_of_shares", data, 5], 80) > 0.86  # 0.93 and more, of 80
 
 
+@pytest.mark.thorough
 def test_two_modes_are_not_covered_by_the_mean_of_three():
     case = CASES["over_runs", "two modes, 60 and 95 in one of two", 3]
     assert coverage(case, 500) == pytest.approx(0.75, abs=0.06)

@@ -13,6 +13,7 @@ import lecore.engine.routes.dense_steps
 from lecore import empirical_ntk, losses, models, prediction_change
 from lecore.engine.network.snapshot import snapshot
 from lecore.engine.routes.chains import dense_form
+from tests.examples import examples
 
 ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.GELU, nn.LeakyReLU, nn.Identity]
 
@@ -30,7 +31,7 @@ def form(model):
     st.sampled_from([8, 400, 2**24]),
     st.integers(0, 1000),
 )
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @pytest.mark.filterwarnings("ignore:.*update points moved their prediction")  # rightly, at times
 def test_random_networks_take_real_steps(hidden, outputs, ends, rate, frozen, block, seed):
     torch.manual_seed(seed)

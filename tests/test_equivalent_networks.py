@@ -92,6 +92,7 @@ def test_stable_units_are_those_of_the_exact_extremes(seed):
         assert (found.off[unit], found.on[unit]) == (high <= 0, low >= 0 and high > 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(4))
 def test_without_the_ascent_the_programs_say_the_same(seed, monkeypatch):
     layers = small(seed, (2, 5, 6, 1))

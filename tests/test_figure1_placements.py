@@ -60,6 +60,7 @@ def test_each_place_has_a_column_for_each_seed():
         assert placements.of_place(table, ("boxes", "tanh"), where)[1] == pytest.approx(alone)
 
 
+@pytest.mark.thorough
 def test_along_starts_where_the_set_is():
     settings = {"points": 12, "width": 8, "boxes_width": 4}
     found = placements.along(("torus", "relu"), [0, 1], [0.5, 1], [0, 2], **settings)

@@ -199,7 +199,7 @@ def identities():
     return {name: identify(by="lecore.losses", model=make()) for name, make in NETWORKS.items()}
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_another_network_is_told_apart_from_all_others(identities, name):
     plain = identify(by="lecore.losses", model=Net())

@@ -22,6 +22,7 @@ from lecore.data.images import Images, load, scaled
 from lecore.data.torchvision_import import import_torchvision
 from lecore.errors import LecoreError
 from lecore.studies.he_su.problems import CIFAR10_PAIRS, he_su_sample, pair_labels
+from tests.examples import examples
 from tests.image_files import MAKERS, RNG, make_cifar10, make_mnist, make_svhn, publish
 
 
@@ -373,7 +374,7 @@ def numbered(labels):
 
 
 @given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=60), size=st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_he_su_sample_against_the_obvious_loop(labels, size):
     if not {0, 1, 2} <= set(labels):
         with pytest.raises(ValueError, match="no training images of class"):

@@ -56,6 +56,7 @@ def test_a_tile_that_is_being_written_is_not_finished(tmp_path):
     assert study.finished_tiles(tmp_path) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.processes
 def test_a_killed_run_leaves_tiles_that_the_next_one_keeps(forks, tmp_path, monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: forks)  # not started anew

@@ -11,6 +11,7 @@ from lecore.errors import DivergenceError
 from lecore.studies.he_su.linear_networks import linear_network, train_linear
 from lecore.tangent_kernel import empirical_ntk
 from lecore.training import train
+from tests.examples import examples
 
 
 def problem(seed, n=20, d=4):
@@ -18,7 +19,7 @@ def problem(seed, n=20, d=4):
     return x, (x[:, :1] > 0).double()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     seed=st.integers(0, 99), d=st.integers(1, 6), width=st.integers(1, 30),
     batch=st.integers(1, 20), rate=st.floats(1e-4, 0.05), probability=st.booleans(),

@@ -114,6 +114,7 @@ def test_what_a_loss_keeps_in_float32_is_seen(name):
         prediction_change(nn.Linear(3, 3), X, Y, learning_rate=0.1, loss=Keeps(WRITES[name]))
 
 
+@pytest.mark.thorough
 def test_a_loss_that_wants_float32_is_taken_as_it_is():
     def loss(f, t):
         assert f.float().dtype == torch.float32

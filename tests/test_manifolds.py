@@ -17,11 +17,12 @@ from lecore.data.manifolds import (
     spheres,
     torus,
 )
+from tests.examples import examples
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)
 @given(size=st.integers(4, 60), seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_distances_are_metrics_within_a_class_and_infinite_between(name, size, seed):
     m = MANIFOLDS[name](size, seed)
     assert m.points.shape[0] == len(m.labels) == size

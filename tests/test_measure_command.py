@@ -92,6 +92,7 @@ def test_some_examples_are_enough(typed, tmp_path):
     assert "points must be a whole number above 0" in said.err
 
 
+@pytest.mark.thorough
 def test_influences_are_kept_where_they_are_asked_for(typed, tmp_path):
     pytest.importorskip("zarr")
     for _ in range(2):
@@ -131,6 +132,7 @@ def spelled(ids):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("points", [(), ("--points", "3")])
 def test_what_else_is_shown_is_named_by_its_place(typed, tmp_path, points):
     (tmp_path / "somebodys_project.py").write_text(CLASSES)
@@ -243,6 +245,7 @@ def test_a_script_reads_no_arguments_of_the_command(typed, tmp_path):
     assert sys.argv[1] == "measure"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["study", "elsewhere"])
 def test_a_module_that_goes_elsewhere_takes_nothing_with_it(typed, tmp_path, name):
     (tmp_path / "other").mkdir()

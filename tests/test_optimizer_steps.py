@@ -14,6 +14,7 @@ from lecore import linearized_change, losses, models, prediction_change
 from lecore.engine.optimizer_steps import sgd_change, weight_change
 from lecore.errors import LecoreError
 from lecore.seeding import seeded
+from tests.examples import examples
 
 
 def small() -> nn.Module:
@@ -77,7 +78,7 @@ RULES = {
 }
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize("rule", RULES)
 def test_a_step_is_the_one_torch_takes(rule, steps):
@@ -107,7 +108,7 @@ rates = st.floats(1e-4, 1.0)
 decays = st.sampled_from([0.0, 0.01, 0.7])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     rates=st.tuples(rates, rates),
     decays=st.tuples(decays, decays),
@@ -134,7 +135,7 @@ def test_sgd_with_any_settings(rates, decays, momentum, dampening, nesterov, max
     assert_steps_agree(model, optimizer)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     kind=st.sampled_from([torch.optim.Adam, torch.optim.AdamW]),
     rates=st.tuples(rates, rates),

@@ -54,6 +54,7 @@ def shares():
     return control_shares(LOOKS, 200, seed=1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["white noise", "random walk", "logarithm", "exponential"])
 def test_curves_without_two_phases_are_rarely_taken_for_them(shares, name):
     assert shares[name]["two phases"]["value"] <= 0.03

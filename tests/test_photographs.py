@@ -233,6 +233,7 @@ def test_ranks_are_of_the_mean_divergence_not_of_its_logarithm():
     assert found.rank_p_value == pytest.approx(0.05)  # 1 of 20
 
 
+@pytest.mark.thorough
 def test_intervals_over_images_cover_as_often_as_they_say():
     """Each image has an effect of its own; the truth is a difference of 1."""
     covered = []

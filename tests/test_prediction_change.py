@@ -86,6 +86,7 @@ def test_linearisation_is_the_limit_with_slope_one(name):
     assert error(1e-6) < 1e-3
 
 
+@pytest.mark.thorough
 @given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 100))
 @settings(max_examples=6, deadline=None)
 def test_tiles_do_not_matter(shape, seed):

@@ -58,14 +58,14 @@ def close(measured: Tensor, right: Tensor, part: float = 1e-10) -> None:
     torch.testing.assert_close(measured.double(), right, rtol=0, atol=atol)
 
 
-@pytest.mark.every(20)
+@pytest.mark.every(40)
 @mostly(NAMES)
 def test_kernel(name, outputs):
     case = problem(name, outputs)
     close(empirical_ntk(case.network, case.x), case.kernel(case.left, case.left))
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @mostly(NAMES)
 def test_kernel_of_two_sets(name, outputs):
     case = problem(name, outputs)
@@ -73,7 +73,7 @@ def test_kernel_of_two_sets(name, outputs):
     close(kernel, case.kernel(case.left, case.right))
 
 
-@pytest.mark.every(14)
+@pytest.mark.every(28)
 @cases(NAMES, [3])
 def test_trace_in_tiles(name, outputs):
     case = problem(name, outputs)
@@ -82,7 +82,7 @@ def test_trace_in_tiles(name, outputs):
     close(trace, torch.einsum("icp,jcp->ij", case.left, case.right))
 
 
-@pytest.mark.every(14)
+@pytest.mark.every(28)
 @cases(NAMES, [3])
 def test_diagonal_in_tiles(name, outputs):
     case = problem(name, outputs)
@@ -90,7 +90,7 @@ def test_diagonal_in_tiles(name, outputs):
     close(diagonal, torch.einsum("icp,jcp->ijc", case.left, case.left))
 
 
-@pytest.mark.every(20)
+@pytest.mark.every(40)
 @cases(NAMES, [3])
 def test_kernel_in_single_precision(name, outputs):
     case = problem(name, outputs)
@@ -98,7 +98,7 @@ def test_kernel_in_single_precision(name, outputs):
     close(kernel, case.kernel(case.left, case.right), 1e-4)
 
 
-@pytest.mark.every(20)
+@pytest.mark.every(40)
 @cases(NAMES, [3])
 def test_shares_of_the_layers(name, outputs):
     case = problem(name, outputs)
@@ -112,7 +112,7 @@ def test_shares_of_the_layers(name, outputs):
     close(sum(parts.values()), -0.1 * right)
 
 
-@pytest.mark.every(10)
+@pytest.mark.every(20)
 @cases(NAMES, [3])
 def test_kernel_of_the_loss(name, outputs):
     case = problem(name, outputs)
@@ -122,7 +122,7 @@ def test_kernel_of_the_loss(name, outputs):
     close(output_gradient(case.network, case.x, case.y, loss=case.loss), case.signal)
 
 
-@pytest.mark.every(14)
+@pytest.mark.every(28)
 @cases(NAMES, [3])
 def test_self_influence(name, outputs):
     case = problem(name, outputs)
@@ -131,7 +131,7 @@ def test_self_influence(name, outputs):
     close(influence, slopes.square().sum(1))
 
 
-@pytest.mark.every(14)
+@pytest.mark.every(28)
 @cases(NAMES, [3])
 def test_sketch(name, outputs):
     """With many times more features than weights few of these meet, so that little is lost."""
@@ -141,7 +141,7 @@ def test_sketch(name, outputs):
     assert (case.kernel(sketch, sketch) - kernel).norm() < 0.05 * kernel.norm()
 
 
-@pytest.mark.every(10)
+@pytest.mark.every(20)
 @mostly(NAMES)
 def test_first_order_of_a_step(name, outputs):
     case = problem(name, outputs)
@@ -152,7 +152,7 @@ def test_first_order_of_a_step(name, outputs):
     close(change, -0.1 * right)
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @mostly(STEPPED)
 def test_step(name, outputs):
     case = problem(name, outputs)
@@ -162,7 +162,7 @@ def test_step(name, outputs):
     close(change, case.change(torch.optim.SGD, 0.1))
 
 
-@pytest.mark.every(20)
+@pytest.mark.every(40)
 @cases(STEPPED, [3])
 def test_step_in_tiles(name, outputs):
     case = problem(name, outputs)
@@ -173,7 +173,7 @@ def test_step_in_tiles(name, outputs):
     close(change, case.change(torch.optim.SGD, 0.1))
 
 
-@pytest.mark.every(14)
+@pytest.mark.every(28)
 @cases(STEPPED, [3])
 def test_step_of_adam(name, outputs):
     case = problem(name, outputs)
@@ -184,7 +184,7 @@ def test_step_of_adam(name, outputs):
     close(change, case.change(torch.optim.Adam, 0.01))
 
 
-@pytest.mark.every(16)
+@pytest.mark.every(32)
 @cases(NAMES, [3])
 def test_all_is_left_as_it_was_found(name, outputs):
     case = problem(name, outputs)
@@ -205,7 +205,7 @@ STRUCTURED = [
 ]  # fmt: skip
 
 
-@pytest.mark.every(6)
+@pytest.mark.every(12)
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_common_networks_need_no_plain_autograd(name):
     case = problem(name, 3)
@@ -224,7 +224,7 @@ FACTORED = [
 ]  # fmt: skip
 
 
-@pytest.mark.every(6)
+@pytest.mark.every(12)
 @pytest.mark.parametrize("name", FACTORED)
 def test_common_networks_have_no_gradient_written_out_for_want_of_factors(name):
     case = problem(name, 3)
@@ -240,7 +240,7 @@ WANT_A_LOOK = {  # torch.func is wrong, without an error
 }  # fmt: skip
 
 
-@pytest.mark.every(14)
+@pytest.mark.every(28)
 @cases([name for name in NAMES if name not in WANT_A_LOOK], [3])
 def test_kernel_without_a_look_first(name, outputs):
     """Else a wrong factor would only be slow, as the look puts plain autograd in its place."""
@@ -249,7 +249,7 @@ def test_kernel_without_a_look_first(name, outputs):
     close(kernel, case.kernel(case.left, case.right))
 
 
-@pytest.mark.every(10)
+@pytest.mark.every(20)
 @cases(STRUCTURED, [1, 3])
 def test_step_without_a_look_first(name, outputs):
     case = problem(name, outputs)

@@ -54,7 +54,7 @@ CALLS = {
 }
 
 
-@pytest.mark.every(10)
+@pytest.mark.every(15)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_call_leaves_all_as_it_was(name, call):
@@ -78,7 +78,7 @@ def test_gradients_and_modes_of_the_model_stay(call):
     assert not differences(before, world(model, x, case.y))
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(3)
 @pytest.mark.parametrize("call", CALLS)
 def test_random_numbers_go_on_as_if_nothing_had_been(call):
     case = problem("attention", 3)
@@ -112,7 +112,7 @@ def elsewhere(name, call):
     return CALLS[call](case.model(), case.x, case.y)
 
 
-@pytest.mark.every(24)
+@pytest.mark.every(36)
 @pytest.mark.parametrize("where", CIRCUMSTANCES)
 @pytest.mark.parametrize("call", ["empirical_ntk", "in threads", "prediction_change",
                                   "linearized_change", "output_gradient"])  # fmt: skip
@@ -203,6 +203,7 @@ def test_settings_of_the_process_are_put_back():
         backends.cuda.enable_flash_sdp(True)
 
 
+@pytest.mark.thorough
 def test_precisions_that_a_compiler_writes_down_are_put_back():
     function = torch.compile(lambda h: h.tanh(), backend="eager")
     model = net(lambda self, x: self.layer(function(x)), layer=nn.Linear(5, 2))

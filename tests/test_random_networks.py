@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lecore import Tiles, empirical_ntk, prediction_change
+from tests.examples import examples
 from tests.oracle import Problem
 from tests.zoo import net, weight
 
@@ -115,7 +116,9 @@ def forward(self: nn.Module, x: Tensor) -> Tensor:
     return self.head(ENDS[self.end](x))
 
 
-@settings(max_examples=10, deadline=None, phases=[Phase.reuse, Phase.generate])  # read unshrunk
+@settings(
+    max_examples=examples(10), deadline=None, phases=[Phase.reuse, Phase.generate]
+)  # read unshrunk
 @given(
     plan=PLAN,
     again=st.booleans(),
@@ -145,7 +148,7 @@ def test_any_composition(plan, again, writes, end, outputs, seed):
     torch.testing.assert_close(change, right, rtol=1e-9, atol=1e-10 * float(right.abs().max()))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(data=st.data())
 def test_any_convolution(data):
     draw = data.draw

@@ -177,7 +177,7 @@ KINDS = {
 }
 
 
-@pytest.mark.every(10)
+@pytest.mark.every(15)
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize(
     ("kind", "network"),
@@ -321,7 +321,7 @@ OF_MANY_KINDS = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(3)
 @pytest.mark.parametrize("tiles", TILES)
 @OF_MANY_KINDS
 def test_any_cut_gives_the_same(kind, tiles):
@@ -599,7 +599,7 @@ def test_what_cannot_be_copied_is_refused_and_nothing_is_changed(name):
     assert now == before
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_model_optimiser_and_random_states_stay(kind):
     given, optimizer = fitted(kind)

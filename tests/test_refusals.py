@@ -185,7 +185,7 @@ MIXED = {
 }  # fmt: skip
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("name", MIXED)
 def test_networks_that_mix_the_batch_are_refused(name):
     build, layer = MIXED[name]
@@ -278,7 +278,7 @@ OUTPUTS = {
 REFUSED = [name for name in OUTPUTS if name not in ("without weights", "detached")]
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("call", [name for name in CALLS if name != "train"])
 @pytest.mark.parametrize("name", REFUSED)
 def test_outputs_of_another_kind_are_refused(name, call):
@@ -321,7 +321,7 @@ MODELS = {
 }
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_no_model_of_these_points_is_refused(name, call):
@@ -359,7 +359,7 @@ POINTS = {
 }
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", POINTS)
 def test_points_of_another_kind_are_refused(name, call):
@@ -408,7 +408,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("call", WITH_TARGETS)
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets_of_another_kind_are_refused(name, call):
@@ -639,7 +639,7 @@ LOSSES = {
 }  # fmt: skip
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_of_one_example(name):
     loss, y, right = LOSSES[name]

@@ -17,6 +17,7 @@ def all_units(weight, shift, threshold):
     return torch.where(passed, (kappa - t).abs() * weight, 0.0).sum(2)
 
 
+@pytest.mark.thorough
 @given(
     st.integers(1, 9),
     st.integers(1, 9),

@@ -167,7 +167,7 @@ def undone(monkeypatch):
     cached.cache_clear()
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.usefixtures("undone")
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_known_ends_with_a_change_of(name):
@@ -269,7 +269,7 @@ PATCHES = {
 }
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize("name", CHAINS)

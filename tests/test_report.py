@@ -129,6 +129,7 @@ def test_a_class_without_two_examples_has_no_similarity():
     assert set(found.strongest) == {(0, 0), (0, 1), (1, 0)}
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::lecore.engine.rounding.RoundingWarning")
 def test_of_saturated_predictions_no_similarity_is_told(tmp_path):
     one = study()
@@ -172,6 +173,7 @@ def test_an_error_beyond_all_numbers_is_not_left_out():
     assert np.isnan([found.median, found.largest]).all()
 
 
+@pytest.mark.thorough
 def test_it_is_said_that_a_step_goes_beyond_all_numbers(tmp_path, monkeypatch):
     nothing = findings.Held(3, float("nan"), float("nan"))
     monkeypatch.setattr(findings, "held", lambda *given: nothing)
@@ -333,6 +335,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
         study().report(tmp_path / "report.html")
 
 
+@pytest.mark.thorough
 def test_a_count_of_weights_is_of_those_that_were_asked_for(tmp_path):
     assert "18 trained weights" in written(tmp_path, study(parameters="3.*"))
 
@@ -345,6 +348,7 @@ def test_a_step_that_cannot_be_compared_gives_no_number(tmp_path, rate):
     assert "nan" not in html
 
 
+@pytest.mark.thorough
 def test_of_an_optimizer_it_says_whose_influences_these_are(tmp_path):
     one = study(learning_rate=None)
     one.optimizer = torch.optim.Adam(one.model.parameters())
@@ -360,11 +364,13 @@ def test_a_median_of_two_is_between_them():
     assert findings.held(two, pairs).median == pytest.approx(np.mean(each))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_reported(tmp_path, dtype):
     assert "Doubtful labels" in written(tmp_path, study(dtype=dtype))
 
 
+@pytest.mark.thorough
 def test_no_more_examples_stand_out_than_there_are(tmp_path):
     html = written(tmp_path, study(), top=9)
     assert f"The {N} training examples that stand out most" in html
@@ -388,6 +394,7 @@ def test_the_lines_that_make_it_run(tmp_path):
                                                "it")  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_half_a_character_is_shown_as_unknown(tmp_path):
     path = tmp_path / "a\udc80.html"
     study().report(path, class_names=["\udcff", "b", "c"])
@@ -442,6 +449,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_texts_of_any_row_of_words_and_pictures_of_one_side_are_shown(tmp_path):
     texts = pd.Series(WORDS[0], index=range(100, 100 + N)), (str(k) for k in range(M))
     html = written(tmp_path, study(), texts=texts, thumbnails=(None, PICTURES[1]))
@@ -483,6 +491,7 @@ def test_a_narrow_picture_stays_small():
         assert max(Image.open(BytesIO(b64decode(uri.split(",")[1]))).size) <= 224
 
 
+@pytest.mark.thorough
 def test_complex_inputs_are_no_pictures(tmp_path):
     class Size(nn.Module):
         def __init__(self):
@@ -517,6 +526,7 @@ def test_numbers_of_users_and_items_are_no_tokens():
     assert not Likeness(*[Examples((table,), None)] * 2).known
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", [None, torch.nn.BCEWithLogitsLoss()])
 def test_a_number_that_is_wanted_is_shown_beside_the_one_that_is_given(tmp_path, loss):
     x, y = torch.randn(5, 3), torch.tensor([0.25, 0.0, 1.0, 0.5, 0.125])
@@ -551,6 +561,7 @@ def test_a_tokenizer_that_fails_on_the_way_is_told(tmp_path, fails):
         one.report(tmp_path / "it.html", tokenizer=read)
 
 
+@pytest.mark.thorough
 @pytest.mark.every(2)
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int16])
 def test_classes_may_be_kept_as_any_numbers(tmp_path, kind):
@@ -580,6 +591,7 @@ def test_one_training_example_has_no_similarity(tmp_path):
     assert 'id="similarity"' not in written(tmp_path, one)
 
 
+@pytest.mark.thorough
 def test_an_error_of_any_size_is_a_short_number(tmp_path, monkeypatch):
     far = findings.Trust(3, 3, 0.0123, 1.2e250)
     monkeypatch.setattr(findings, "trust", lambda *points, **step: far)

@@ -15,6 +15,7 @@ def given():
     return same_words.problem("docstrings", 0, each=40, tests=20)
 
 
+@pytest.mark.thorough
 def test_sentences_are_of_plain_words_and_of_one_topic_alone():
     found = sentences("docstrings", 50)
     assert found.names == tuple(PACKAGES)

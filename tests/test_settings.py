@@ -100,7 +100,7 @@ ASKED = [
 ]  # fmt: skip
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(("call", "name", "kind", "place"), ASKED)
 def test_a_setting_of_another_kind_is_refused_by_its_name(call, name, kind, place, tmp_path):
     if call == "train" and name == "seed" and place == 3:

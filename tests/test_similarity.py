@@ -36,6 +36,7 @@ from lecore.studies.dan.definitions import (
     relative_similarity_as_coded,
 )
 from lecore.studies.he_su.as_coded import kernelized_similarity_as_coded
+from tests.examples import examples
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
@@ -44,7 +45,7 @@ def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
 
 
 @given(seed=st.integers(0, 1000), outputs=st.integers(1, 3), scale=st.floats(1e-3, 1e3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_relative_similarity_is_one_with_itself_and_scale_free(seed, outputs, scale):
     change = torch.randn(6, 6, outputs, generator=torch.Generator().manual_seed(seed)).double()
     similarity = relative_similarity(change)
@@ -189,7 +190,7 @@ def exactly(logits: torch.Tensor, change: torch.Tensor) -> tuple[list[float], fl
     shift=st.sampled_from([0.0, 1.0, -30.0]),
     precision=st.sampled_from([torch.float64, torch.float32]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_softmax_changes_keep_their_digits(seed, classes, logits, change, shift, precision):
     z = normal(1, classes, seed=seed, scale=logits).to(precision)
     step = (shift + normal(1, 1, classes, seed=seed + 1, scale=change)).to(precision)
@@ -348,7 +349,7 @@ def test_kernelized_similarity_as_coded_runs_their_loop(loss):
 
 
 @given(units=st.integers(0, 1000), seed=st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_signal_to_rounding_counts_units_in_the_last_place(units, seed):
     for dtype in (torch.float32, torch.float64):
         before = torch.tensor([[2.0], [0.5], [-8.0]], dtype=dtype)  # powers of 2

@@ -59,6 +59,7 @@ def test_four_steps_by_plain_loops(tmp_path):
         assert np.linalg.norm(rate * found["SGD small"][i, i]) == pytest.approx(own, rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_sizes_in_training_by_plain_loops(tmp_path):
     run = replace(RUN, every=3)
     found = follow_sizes(run, "cpu", tmp_path)

@@ -25,6 +25,7 @@ from lecore import empirical_ntk, linearized_change, prediction_change  # noqa: 
 from lecore.engine.tiling.stores import open_matrix  # noqa: E402
 from lecore.engine.tiling.tiles import Tiles  # noqa: E402
 from lecore.errors import LecoreError  # noqa: E402
+from tests.examples import examples  # noqa: E402
 from tests.forked import forked  # noqa: E402
 
 FULL = Products().loop(9, 9).numpy()
@@ -51,7 +52,7 @@ def store(tmp_path):
     return tmp_path / "results" / "matrix"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     SIZES, SIZES, st.tuples(SIZES, SIZES), st.sampled_from([(), (3,), (2, 3)]), st.integers(1, 200)
 )
@@ -222,7 +223,7 @@ def network(buffer=0.0, frozen=1.0):
     return Shifted()
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(
     ("changed", "difference"),
     [
@@ -386,7 +387,7 @@ def test_a_matrix_in_work_is_not_called_complete(store):
     assert zarr.open_array(store, mode="r").attrs["complete"] is True
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("trial", range(6))
 @pytest.mark.processes
 def test_several_writers_begin_and_fill_one_store(tmp_path, trial):

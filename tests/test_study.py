@@ -184,6 +184,7 @@ def test_influence_names_the_strongest_of_all_pairs(name):
         np.testing.assert_allclose(lines.influence, right[lines.train.tolist(), j], rtol=1e-8)
 
 
+@pytest.mark.thorough
 def test_influence_in_blocks_is_the_same(monkeypatch):
     whole = study("mapping").influence(top=3)
     monkeypatch.setattr("lecore.study.influence_blocks.BLOCK_BYTES", 8 * M * 2)

@@ -217,6 +217,7 @@ def test_lists_of_numbers_are_rows():
     assert one.equals(other)
 
 
+@pytest.mark.thorough
 @pytest.mark.every(2)
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32])
 def test_classes_may_be_whole_numbers_of_any_type(tmp_path, kind):

@@ -225,6 +225,7 @@ def test_a_plan_says_how_and_how_much(data):
     assert len(with_no_targets.plan()) == 0
 
 
+@pytest.mark.thorough
 def test_a_plan_of_what_does_not_fit_is_a_plan_too(monkeypatch):
     monkeypatch.setattr("lecore.engine.tiling.budgets.free_memory", lambda device: 2**28)
     monkeypatch.setattr("lecore.study.planning.LONG_ENOUGH", 0.0)

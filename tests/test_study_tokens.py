@@ -47,6 +47,7 @@ def test_the_mean_move_of_its_tokens_is_the_influence(left):
         assert [piece for piece, _ in found[pair]] == sentence(one.test, pair[1], Spelling().decode)
 
 
+@pytest.mark.thorough
 def test_a_report_colours_them(tmp_path):
     one = study(learning_rate=RATE)
     one.report(tmp_path / "words.html", tokenizer=Spelling())

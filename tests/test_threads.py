@@ -82,7 +82,7 @@ def client(forks):
         yield client
 
 
-@pytest.mark.every(8)
+@pytest.mark.every(16)
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_threads_give_what_one_gives(name, measure):
@@ -115,7 +115,7 @@ def test_processes_give_what_one_gives(name, measure):
     same(MEASURES[measure](model, x, y, tiles), alone)
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("measure", ["kernel", "step"])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.processes
@@ -125,8 +125,9 @@ def test_a_cluster_gives_what_one_thread_gives(name, measure, client):
     same(MEASURES[measure](model, x, y, Tiles(client=client, shape=(2, 3))), alone)
 
 
-def test_callers_in_threads_of_their_own_get_their_own_numbers():
+def test_callers_in_threads_of_their_own_get_their_own_numbers(pytestconfig):
     work = [(name, measure) for name in NETWORKS for measure in MEASURES]
+    work = work if pytestconfig.getoption("thorough") else work[::3]
     problems = {name: network(name, 8) for name in NETWORKS}
     alone = [MEASURES[m](*problems[name], Tiles()) for name, m in work]
     before = flags()

@@ -23,6 +23,7 @@ import lecore.engine.tiling.workers
 from lecore.engine.tiling.cuts import TileCost, largest_tile
 from lecore.engine.tiling.tiles import Tiles, compute_tiles
 from lecore.errors import LecoreError
+from tests.examples import examples
 from tests.forked import forked
 
 
@@ -104,7 +105,7 @@ def test_a_symmetric_matrix_is_computed_on_and_above_the_diagonal(rows, shape, t
     assert len(seen) == cuts * (cuts + 1) // 2
 
 
-@settings(max_examples=40, deadline=None)  # it starts threads
+@settings(max_examples=examples(40), deadline=None)  # it starts threads
 @given(
     st.integers(1, 60),
     st.integers(1, 60),

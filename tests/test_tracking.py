@@ -249,6 +249,7 @@ def test_a_key_stands_for_what_cannot_be_identified(tmp_path):
         Tracker({"m": measure}, every=1, file=file, key="b")
 
 
+@pytest.mark.thorough
 def test_a_damaged_file_is_refused(tmp_path):
     _, x, y = setting()
     file = tmp_path / "curves.npz"

@@ -144,7 +144,7 @@ WAYS_BACK = {
 }
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("outputs", [1, 2, 40])
 @pytest.mark.parametrize("name", WAYS_BACK)

@@ -10,7 +10,11 @@ from lecore.companion import claims
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = {c["id"]: c for c in yaml.safe_load((ROOT / "book/claims.yml").read_text())}
-FOUND = claims.reference_results(ROOT)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return claims.reference_results(ROOT)
 
 
 def runs_of(claim):
@@ -47,9 +51,13 @@ def verdict(claim):
     return "reproduced" if 1 in found else "not reproduced"
 
 
-@pytest.mark.parametrize("name", FOUND)
-def test_both_programs_agree(name):
-    assert FOUND[name].outcome == verdict(CLAIMS[name])
+@pytest.mark.parametrize("name", CLAIMS)
+def test_both_programs_agree(found, name):
+    assert found[name].outcome == verdict(CLAIMS[name])
+
+
+def test_each_claim_has_a_verdict(found):
+    assert found.keys() == CLAIMS.keys()
 
 
 def test_no_interval_of_a_reference_run_is_from_fewer_than_three():

@@ -272,6 +272,7 @@ def test_mass_that_is_gained_is_what_a_real_step_gives():
     assert found == pytest.approx(float(gained[before.argmax()] / gained.sum()), rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_small_steps_lower_as_far_as_one_and_are_equally_long(model, monkeypatch):
     up = squeezing._Up(model.double(), SEEN.rows[0], token=4)
     heights = []

@@ -46,6 +46,7 @@ def test_a_book_says_what_was_computed_and_links_it(built: Path) -> None:
     assert re.search(r'"c-1": \[\[\d+, "c-1", false\], \[\d+, "claim-c-1", false\]\]', entries)
 
 
+@pytest.mark.thorough
 @pytest.mark.processes
 def test_a_book_survives_a_failed_build(book: Path, command: Command) -> None:
     index = book / "_build" / "html" / "index.html"

@@ -349,6 +349,7 @@ def test_a_page_without_a_chart_does_not_load_vega(opened: Any) -> None:
     assert not [url for url in page.loaded if "vega" in url]
 
 
+@pytest.mark.thorough
 def test_print_shows_the_still_picture(opened: Any) -> None:
     page = opened("torus", anew=False)
     page.page.emulate_media(media="print")

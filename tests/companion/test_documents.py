@@ -36,7 +36,7 @@ def test_the_books_own_files_pass() -> None:
         documents.read_json(path, documents.PUBLISHED)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("file", [CLAIMS, TOC, PROFILE])
 @pytest.mark.parametrize(
     "content",
@@ -108,7 +108,7 @@ RUN: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("place", ["book/results", "_build/records"])
 @pytest.mark.parametrize(
     ("content", "word"),

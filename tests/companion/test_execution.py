@@ -56,6 +56,7 @@ def test_unchanged_chapters_are_not_executed(project: Path, command: Command) ->
     assert records(project, "first/mean")["started"] == before
 
 
+@pytest.mark.thorough
 def test_a_port_that_others_took_ends_no_kernel(
     fresh: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +75,7 @@ def test_progress_bars_of_seconds_print_nothing(tmp_path: Path) -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.thorough
 def test_a_folder_too_long_for_sockets_is_no_hindrance(
     fresh: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +91,7 @@ def test_editing_a_docstring_executes_what_depends_on_it(project: Path, command:
     assert "1 executed, 2 up to date" in command("run").output
 
 
+@pytest.mark.thorough
 def test_the_time_counts_the_runs_that_a_chapter_reads(project: Path, command: Command) -> None:
     page = project / "book" / "first" / "mean.md"
     call = "from lecore.companion.records import add_seconds; add_seconds(1000.0)"

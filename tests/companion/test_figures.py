@@ -282,10 +282,10 @@ DRAWS: dict[str, Callable[[], Any]] = {
 
 
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.thorough] if number % 3 else [])
+    pytest.param(name, marks=[pytest.mark.thorough] if number % 6 else [])
     for number, name in enumerate(DRAWS)
 ]
-"""One in three, the same ones for all questions; drawing takes longer than all that is asked."""
+"""One in six, the same ones for all questions; drawing takes longer than all that is asked."""
 
 
 class Drawn(dict[str, Any]):

@@ -103,6 +103,7 @@ def test_a_flood_of_output_is_bounded(fresh: Path, command: Command) -> None:
     assert records(fresh, "second/slow")["records"]["pause"]["value"] == 0.0
 
 
+@pytest.mark.thorough
 def test_a_flood_of_figures_fails(
     fresh: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_flood_of_figures_fails(
     assert "second/slow: it shows more than 65536 characters" in done.output
 
 
+@pytest.mark.thorough
 def test_a_lone_surrogate_is_shown_as_a_question_mark(fresh: Path, command: Command) -> None:
     change(fresh, "print('a\\ud800b'); display('c\\udfffd')")
     done = command("run", "second")
@@ -167,6 +169,7 @@ def test_a_truncated_notebook_is_named_by_the_build(project: Path, command: Comm
     assert str(path) in line
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("settings", "path"),
     [({"HOME": "/dev/null", "JUPYTER_RUNTIME_DIR": "/dev/null/x"}, "/dev/null"),
@@ -188,6 +191,7 @@ def test_an_odd_place_is_told_by_its_own_path(
         assert path in done.stderr
 
 
+@pytest.mark.thorough
 def test_cores_are_shared_by_jobs(
     fresh: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

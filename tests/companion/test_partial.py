@@ -16,6 +16,7 @@ from .conftest import Command
 URL = "https://github.com/somebody/lecore"
 
 
+@pytest.mark.thorough
 @pytest.mark.processes
 def test_a_book_of_one_part_is_built(fresh: Path, command: Command) -> None:
     front = fresh / "book" / "intro.md"

@@ -65,6 +65,7 @@ def test_a_dot_opens_its_row_even_if_it_was_hidden(page: Any) -> None:
     assert len(seen(page)) == 4
 
 
+@pytest.mark.thorough
 def test_rows_open_together_and_by_the_keyboard(page: Any) -> None:
     page.click(".open-all")
     assert page.locator("details[open]").count() == 4

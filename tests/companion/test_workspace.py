@@ -82,6 +82,7 @@ def test_a_folder_that_holds_only_another_build_is_ours(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.thorough
 @pytest.mark.processes
 def test_two_at_once_are_told_apart(fresh: Path, command: Command) -> None:
     with slow_run(fresh) as process:
