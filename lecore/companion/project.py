@@ -133,7 +133,7 @@ def profiles(root: Path) -> list[str]:
 
 
 def reference_paths(root: Path, chapter: str) -> list[Path]:
-    """Committed reference runs of a chapter: the main one first, then those on other image sets.
+    """Committed reference runs of a chapter: the main one first, then those of other settings.
 
     The main one is ``book/results/<chapter>.json``, the others lie in a folder of that name.
     """
@@ -269,10 +269,9 @@ def chapter_key(root: Path, notebook: Any, values: Mapping[str, Any]) -> str:
     parts = [*code, json.dumps(values, sort_keys=True), version("torch"), version("numpy")]
     parts += [read_text(path) for path in dependencies(code, root)]
     parts += [read_text(path) for path in sorted((root / "book" / "published").glob("*.json"))]
-    results = root / "book" / "results"
-    for path in sorted(results.rglob("*.json")):
-        if f'"{path.relative_to(results).with_suffix("")}"' in "".join(code):
-            parts.append(read_text(path))
+    for chapter in chapters(root):
+        if f'"{chapter}"' in "".join(code):
+            parts += [read_text(path) for path in reference_paths(root, chapter)]
     parts.append(json.dumps([[claim["id"], claim["published"]] for claim in load_claims(root)]))
     parts.append(data_fingerprint(values))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

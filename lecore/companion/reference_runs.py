@@ -9,17 +9,22 @@ from lecore.companion.project import chapters, project_root, reference_paths
 from lecore.companion.records import glue_record
 
 
-def reference(chapter: str, data: str | None = None) -> dict[str, dict[str, Any]]:
+def reference(
+    chapter: str, data: str | None = None, **parameters: Any
+) -> dict[str, dict[str, Any]]:
     """Records of a committed reference run of a chapter; none if there is no such run yet.
 
     Args:
         chapter: Its name.
         data: Image set of the run; that of the main one if left out.
+        parameters: What tells the run from the main one, such as ``width=4096``.
 
     Raises:
         LecoreError: If there is no such chapter, or a file is damaged.
     """
-    records: dict[str, dict[str, Any]] = _reference_run(chapter, data).get("records", {})
+    records: dict[str, dict[str, Any]] = _reference_run(chapter, data, **parameters).get(
+        "records", {}
+    )
     return records
 
 
@@ -62,8 +67,11 @@ def run_to_show(
     return here, f"this build on {data}"
 
 
-def _reference_run(chapter: str, data: str | None = None) -> dict[str, Any]:
+def _reference_run(chapter: str, data: str | None = None, **parameters: Any) -> dict[str, Any]:
     root = project_root()
     check_name("chapter", chapter, chapters(root))
     runs = (read_json(path, RUN) for path in reference_paths(root, chapter))
-    return next((run for run in runs if data is None or run["data"] == data), {})
+    for run in runs:
+        if data in (None, run["data"]) and parameters.items() <= run["parameters"].items():
+            return run
+    return {}

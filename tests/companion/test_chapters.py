@@ -128,6 +128,16 @@ def test_key_holds_the_reference_results_that_the_code_names(fresh: Path) -> Non
     assert len({before, named, key(fresh)}) == 3
 
 
+def test_key_holds_the_reference_results_of_other_settings_too(fresh: Path) -> None:
+    path = fresh / "book" / "first" / "mean.md"
+    append(path, '\n```{code-cell} ipython3\nnamed = "first/mean"\n```\n')
+    before = key(fresh)
+    other = fresh / "book" / "results" / "first" / "mean" / "narrow.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("1")
+    assert key(fresh) != before
+
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -50,6 +50,13 @@ def test_figures_show_the_reference_run_where_there_is_one() -> None:
     assert reference_runs.run_to_show({}, here, "MNIST", "digits") == (here, "this build on digits")
 
 
+def test_a_reference_run_is_found_by_its_settings() -> None:
+    chapter = "dynamics/classification"
+    main, other = reference_runs.reference(chapter), reference_runs.reference(chapter, seeds=6)
+    assert other == reference_runs.reference(chapter, "cifar100") != main
+    assert reference_runs.reference(chapter, seeds=5) == {}
+
+
 def test_numbers_intervals_and_whole_entries_are_recorded_alike(recorded: dict[str, Any]) -> None:
     interval = uncertainty.median_range([3.0, 1.0, 2.0, 5.0])
     entries = {"plain": 1, ("Two words", "a, b"): interval, "of": {"value": 2, "of": 3}}
