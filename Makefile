@@ -13,10 +13,11 @@ DEVICE ?= cpu
 JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-# uv installs in a sixth of pip's time; what pip was told of other sources, it is told here
-INSTALL := for one in FIND_LINKS=find-links DEFAULT_INDEX=index-url EXTRA_INDEX_URL=extra-index-url CONSTRAINT=constraint; do \
-  told=$$($(BIN)/pip config get global.$${one\#*=} 2>/dev/null) && export UV_$${one%%=*}="$$(echo $$told)"; done; \
-  UV_INDEX_STRATEGY=unsafe-best-match $(BIN)/uv pip install --quiet --no-config --python $(BIN)/python
+# uv installs in a sixth of pip's time, from where pip was told to; pip does where uv cannot
+UV := for key in find-links index-url extra-index-url constraint; do name=$$(echo $$key | tr a-z- A-Z_); \
+  told=$$(printenv PIP_$$name || $(BIN)/pip config get global.$$key 2>/dev/null) && export UV_$$name="$$(echo $$told)"; done; \
+  UV_INDEX_STRATEGY=unsafe-best-match UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --no-config --python $(BIN)/python
+INSTALL = $(PIP) install "uv>=0.9,<1" && ($(UV) $(1)) || $(PIP) install --no-compile $(1)
 UNUSED := '/(tests|_internal|locale|_vendor|sympy|networkx|mpmath|pip|setuptools|_inductor|onnx|mypyc?|fontTools|torchgen)/'
 COMPILE := $(BIN)/python -m compileall -qq --workers 0 -x $(UNUSED) .venv/lib || true  # on all cores, where pip takes one
 unexport PYTHONDONTWRITEBYTECODE
@@ -68,21 +69,19 @@ gpu: $(INSTALLED)
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(PIP) install "uv>=0.9,<1"
-	$(INSTALL) -r requirements.txt
+	$(call INSTALL,-r requirements.txt)
 	$(COMPILE)
 	touch $@
 
 .venv/locked: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(PIP) install "uv>=0.9,<1"
-	$(INSTALL) --require-hashes -r requirements.lock
+	$(call INSTALL,--require-hashes -r requirements.lock)
 	$(COMPILE)
 	$(PIP) install --no-deps --no-build-isolation -e .
 	touch $@
 
 packages: $(INSTALLED)
-	$(INSTALL) -r tests/packages.txt
+	$(call INSTALL,-r tests/packages.txt)
 	$(BIN)/pytest -m packages tests/test_packages.py tests/test_readme.py
 
 lock: $(INSTALLED)

@@ -230,9 +230,11 @@ def test_what_tables_1_and_2_say():
 def test_how_far_both_kinds_of_networks_are_from_the_printed_numbers():
     rows = all_ten(relative=row([60, 50], [0, 0]), kernelized=row([70, 55], [0, 0]))
     printed = dict.fromkeys(rows, (54.0, 55.0))
-    assert findings.off_table_1(rows, printed, PAIRS) == {
+    assert findings.off_the_print(rows, printed, PAIRS) == {
         "linear-rows-difference": 0.5, "linear-rows-largest": 1.0,
         "relu-rows-difference": 5.5, "relu-rows-largest": 16.0,
+        "cross-entropy-linear-rows-difference": 0.5, "cross-entropy-linear-rows-largest": 1.0,
+        "cross-entropy-relu-rows-difference": 0.5, "cross-entropy-relu-rows-largest": 1.0,
     }  # fmt: skip
     assert findings.off_table_2("t", rows, printed, PAIRS) == {
         "t-baselines-equal": {"value": 2, "of": 4}, "t-baselines-largest-difference": 1.0,
