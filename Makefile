@@ -18,7 +18,7 @@ UV := for key in find-links index-url extra-index-url constraint; do name=$$(ech
   told=$$(printenv PIP_$$name || $(BIN)/pip config get global.$$key 2>/dev/null) && export UV_$$name="$$(echo $$told)"; done; \
   UV_INDEX_STRATEGY=unsafe-best-match UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --no-config --python $(BIN)/python
 INSTALL = $(PIP) install "uv>=0.9,<1" && ($(UV) $(1)) || $(PIP) install --no-compile $(1)
-UNUSED := '/(tests|_internal|locale|_vendor|sympy|networkx|mpmath|pip|setuptools|_inductor|onnx|mypyc?|fontTools|torchgen)/'
+UNUSED := '/(tests|_internal|locale|_vendor|sympy|networkx|mpmath|pip|setuptools|_inductor|onnx|mypyc?|fontTools|torchgen|debugpy|torchmetrics|lexers|linear_operator|backpack|coverage)/'
 COMPILE := $(BIN)/python -m compileall -qq --workers 0 -x $(UNUSED) .venv/lib || true  # on all cores, where pip takes one
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := .venv/$(if $(LOCK),locked,installed)
