@@ -76,7 +76,8 @@ gpu: $(INSTALLED)
 
 .venv/locked: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(call INSTALL,--require-hashes -r requirements.lock)
+	$(PIP) install "pip>=25"
+	$(PIP) install --no-compile --require-hashes -r requirements.lock
 	$(COMPILE)
 	$(PIP) install --no-deps --no-build-isolation -e .
 	touch $@
@@ -86,6 +87,7 @@ packages: $(INSTALLED)
 	$(BIN)/pytest -m packages tests/test_packages.py tests/test_readme.py
 
 lock: $(INSTALLED)
+	$(PIP) install "uv>=0.9,<1"
 	sed '/^-e/d' requirements.txt | $(BIN)/uv pip compile - --quiet --no-config --upgrade \
 	  --universal --python-version 3.11 --generate-hashes --output-file requirements.lock \
 	  --custom-compile-command "make lock: Python 3.11 or 3.12 on Linux, macOS or Windows"

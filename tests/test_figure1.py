@@ -238,6 +238,7 @@ def test_a_sweep_has_each_run_and_marks_those_that_diverged():
     beyond = sweep[(sweep.activation == "linear") & (sweep.share == 1000.0)]
     assert np.isinf(beyond.peak).all()
     assert beyond.correlation.isna().all()
+    assert figure1_rates.diverged_share(sweep[~sweep.paper], "linear") == 1.0
 
 
 def test_runs_at_the_paper_rate_are_told_apart_and_those_that_diverged_counted():

@@ -92,8 +92,8 @@ def _libraries_above(path: Path) -> Path | None:
 @cache
 def _recorded(folder: Path) -> frozenset[str]:
     """Files that libraries installed into a folder, from their records."""
-    records = folder.glob("*.dist-info/RECORD")
-    lines = (line for record in records for line in record.read_text("utf-8").splitlines())
+    records = (f for f in folder.glob("*.dist-info/RECORD") if os.access(f, os.R_OK))
+    lines = (line for f in records for line in f.read_text("utf-8", "replace").splitlines())
     return frozenset(line.rpartition(",")[0].rpartition(",")[0].strip('"') for line in lines)
 
 
