@@ -178,7 +178,7 @@ class Snapshot:
 
     def checked(self, prediction: Any, n: int) -> Tensor:
         """The predictions of n examples, or an error if they are none."""
-        cure = "return such a tensor, or use lecore.Study, whose output= says what the predictions are"
+        cure = "return such a tensor, or use lecore.Study, whose output= says what predictions are"
         if not isinstance(prediction, Tensor):
             what = f"the model must map (n, …) to (n, outputs), this one gives {_kind(prediction)}"
             raise LecoreError(what, cure)
