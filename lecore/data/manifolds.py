@@ -48,10 +48,15 @@ def torus(size: int = 100, seed: int = 0) -> Manifold:
     He & Su measure distance by the angle between two points; the arc length is the integral of
     the curve's speed along the shorter way round.
     """
-    radius, winding = 8.0, 4
-    labels = _alternating(size)
+    size = len(_alternating(size))
     with seeded(seed) as rng:
-        angle = rng.uniform(-np.pi, np.pi, size)
+        return torus_at(rng.uniform(-np.pi, np.pi, size))
+
+
+def torus_at(angle: Array) -> Manifold:
+    """The :func:`torus` at given angles, shape (n,), those of the two classes in turn."""
+    radius, winding, size = 8.0, 4, len(angle)
+    labels = _alternating(size)
     side = np.where(labels == 1, 1.0, -1.0)
     tube = radius + side * np.sin(winding * angle)
     points = np.stack(

@@ -167,6 +167,9 @@ DRAWS: dict[str, Callable[[], Any]] = {
         {name: dict(zip(("shift", "scale"), CHANGES, strict=True)) for name in UNITS}
     ),
     "rates_figure": rates,
+    "draws_figure": lambda: figure1.draws_figure(
+        pd.DataFrame({"correlation": [-0.3, -0.1], "similarity": [0.6, 0.7]}), (-0.4, 0.65)
+    ),
     "finite_step_figure": lambda: limits.finite_step_figure([1e-3, 1e-2], [2.0, 30.0]),
     "equation4_figure": lambda: limits.equation4_figure([64, 256, 1024], SOME),
     "overlap_figure": lambda: limits.overlap_figure(DISTANCE, FALLING),

@@ -251,6 +251,25 @@ def rates_figure(
     return fig
 
 
+def draws_figure(table: pd.DataFrame, printed: tuple[float, float]) -> Any:
+    """Correlation and mean similarity of networks that differ in their first weights alone.
+
+    Args:
+        table: From :func:`~lecore.studies.he_su.linear_draws.linear_draws`.
+        printed: The paper's two numbers.
+    """
+    fig, axes = panels(1, 1, height=3.4)
+    ax = axes[0][0]
+    style = {"color": COLOURS["linear"], "alpha": 0.5, "markersize": 4}
+    name = "linear networks, other first weights"
+    ax.plot(table.correlation, table.similarity, "s", label=name, **style)
+    ax.axvline(printed[0], color=PAPER, linestyle=":")
+    ax.plot(*printed, "D", color=PAPER, label="the paper's linear network")
+    ax.set(xlabel="correlation of similarity with distance", ylabel=r"mean $S_{\mathrm{rel}}$")
+    legend_above(fig, columns=2)
+    return fig
+
+
 def _quantiles_between(edges: Array, distance: Array, values: Array) -> Array:
     inside = [
         values[(distance >= low) & (distance <= high)] for low, high in itertools.pairwise(edges)
