@@ -29,7 +29,8 @@ def met(criterion, number):
     """1, 0, or 0.5 for what cannot be told."""
     least = criterion.get("at_least", float("-inf"))
     most = criterion.get("at_most", float("inf"))
-    if "low" not in number and "n" in number and number["n"] <= 2:
+    alone = criterion.get("of_these_runs", False) and number.get("n", 9) > 2
+    if "low" not in number and "n" in number and not alone:
         return 0.5
     ends = sorted([number.get("low", number["value"]), number.get("high", number["value"])])
     if ends[0] >= least and ends[1] <= most:

@@ -131,7 +131,11 @@ def _on_each_set(
 
 def settled(here: Result, reference: Result | None) -> Result:
     """The result that settles a claim: the reference run's where the run here is smaller."""
-    if reference is None or reference.outcome == NOT_RUN or here.profile == reference.profile:
+    if reference is None or here.profile == reference.profile:
+        return here
+    if reference.outcome == NOT_RUN and (
+        here.outcome != NOT_RUN or reference.headline.value is None
+    ):
         return here
     return reference
 

@@ -63,6 +63,7 @@ CRITERION = {
     "properties": {
         "record": WORDS, "at_least": NUMBER, "at_most": NUMBER, "unit": WORDS,
         "published": {"type": ["number", "object"], "additionalProperties": NUMBER},
+        "of_these_runs": {"type": "boolean"},
     },
     "required": ["record"],
     "anyOf": [{"required": ["at_least"]}, {"required": ["at_most"]}],
@@ -86,7 +87,8 @@ CLAIM = {
         "chapter": {"type": "string", "pattern": r"^[\w-]+(/[\w-]+)*$"},
         "criteria": {"type": "array", "minItems": 1, "items": CRITERION},
         "expected": {"type": "object", "additionalProperties": {"enum": list(VERDICTS)}},
-        "reason": WORDS, "analogue": WORDS, "sets": {"type": "array", "items": WORDS},
+        "reason": WORDS, "analogue": WORDS, "smaller": WORDS,
+        "sets": {"type": "array", "items": WORDS},
         "history": {"type": "array", "items": CHANGE},
     },
     "required": ["id", "paper", "place", "claim", "quantity", "published", "chapter", "criteria"],

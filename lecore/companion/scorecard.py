@@ -125,12 +125,17 @@ def _row(row: Row) -> str:
 
 def _notes(row: Row) -> list[str]:
     """What stands below a verdict: where it comes from, and what it leaves out."""
-    final = row.final
+    final, met = row.final, [c.met for c in row.final.criteria]
+    counts = {"met": met.count(True), "missed": met.count(False), "open": met.count(None)}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    of_several = [f"{len(met)} criteria: {told}"] if len(met) > 1 and len(set(met)) > 1 else []
     if final.outcome == NOT_RUN:
-        return []
+        return of_several
     analogue = [f"an analogue is {final.outcome}"] if final.analogue else []
     tried = [f"on {final.tried}"] if final.tried else []
-    return [*analogue, *tried, " · ".join((SOURCES[row.source], final.profile, _data_of(final)))]
+    smaller = [row.claim["smaller"]] if "smaller" in row.claim and row.source == "reference" else []
+    source = " · ".join((SOURCES[row.source], final.profile, _data_of(final)))
+    return [*analogue, *of_several, *tried, source, *smaller]
 
 
 def _body(row: Row) -> str:

@@ -47,7 +47,11 @@ class Judged:
         if self.met is not None or value is None:
             return ""
         if low is None or high is None:
-            return f"at least {FEWEST} runs, here {self.n}"
+            return (
+                "an interval"
+                if (self.n or 0) >= FEWEST
+                else f"at least {FEWEST} runs, here {self.n}"
+            )
         straddled = [b for b in (self.at_least, self.at_most) if b is not None and low < b < high]
         bound = min(straddled, key=lambda b: abs(b - value))
         side, distance = (value - low if bound < value else high - value), abs(value - bound)
@@ -60,13 +64,14 @@ def criterion_met(criterion: Mapping[str, Any], record: Mapping[str, Any]) -> bo
     """Whether a record meets a criterion; None if that cannot be told.
 
     It does if its whole interval does, it does not if its whole interval does not, and an interval
-    on both sides of a bound decides nothing, as do fewer than three runs. A number without n is
-    not random, and decides alone.
+    on both sides of a bound decides nothing, as do a random number without one and fewer than three
+    runs. A number without n is not random, and decides alone, as does one that a criterion asks
+    ``of_these_runs``, such as the worst of them.
     """
     lowest, highest = criterion.get("at_least", -math.inf), criterion.get("at_most", math.inf)
     if "low" in record:
         low, high = record["low"], record["high"]
-    elif record.get("n", FEWEST) < FEWEST:
+    elif "n" in record and (record["n"] < FEWEST or not criterion.get("of_these_runs")):
         return None
     else:
         low = high = record["value"]

@@ -36,12 +36,18 @@ def change_record(root: Path, chapter: str, name: str, **values: float) -> None:
         ({"value": 2.0, "low": 0.0, "high": 4.0, "n": 5}, None),
         ({"value": 2.0, "n": 2}, None),
         ({"value": 9.0, "n": 1}, None),
-        ({"value": 2.0, "n": 3}, True),
+        ({"value": 2.0, "n": 3}, None),
     ],
 )
 def test_criterion(record: dict[str, float], met: bool | None) -> None:
     bounds = {"record": "x", "at_least": 1, "at_most": 3}
     assert verdicts.criterion_met(bounds, record) is met
+
+
+@pytest.mark.parametrize(("n", "met"), [(2, None), (3, True)])
+def test_a_number_of_the_runs_at_hand_decides_without_an_interval(n: int, met: bool | None) -> None:
+    worst = {"record": "x", "at_most": 3, "of_these_runs": True}
+    assert verdicts.criterion_met(worst, {"value": 2.0, "n": n}) is met
 
 
 def test_the_rule_is_symmetric() -> None:
@@ -84,6 +90,7 @@ def test_verdict(given: tuple[dict[str, float], ...], verdict: str) -> None:
     [
         (1.5, 2.5, 4, ""),
         (None, None, 2, "at least 3 runs, here 2"),
+        (None, None, 3, "an interval"),
         (0.0, 4.0, 4, "about 16 runs, here 4"),  # twice as narrow would do
         (-99.0, 103.0, 4, "a number farther from 1"),
     ],
@@ -247,6 +254,19 @@ def test_a_reference_run_settles_what_a_smaller_run_cannot(
 ) -> None:
     other = None if reference is None else result(*reference)
     assert claims.settled(result(*here), other).verdict == settled
+
+
+@pytest.mark.parametrize("value", [None, 5.0])
+def test_of_two_runs_that_miss_a_criterion_the_reference_is_shown_if_it_has_a_number(
+    value: float | None,
+) -> None:
+    here = dataclasses.replace(result("quick", "not run"), criteria=(number_of(2.0),))
+    reference = dataclasses.replace(result("paper", "not run"), criteria=(number_of(value),))
+    assert claims.settled(here, reference) is (here if value is None else reference)
+
+
+def number_of(value: float | None) -> verdicts.Judged:
+    return verdicts.Judged("x", 1, None, "", value, None, None, None, None)
 
 
 def run_on(data: str, value: float) -> dict[str, Any]:

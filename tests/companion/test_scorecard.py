@@ -92,6 +92,22 @@ def test_a_row_tells_number_interval_n_and_what_would_settle_it(project: Path) -
     assert "Would be settled by about 75 runs, here 3." in text(row)
 
 
+def test_a_row_counts_criteria_that_were_judged_differently(project: Path) -> None:
+    more = "at_most: 5}, {record: letters, at_least: 5}]"
+    edit_claims(project, "at_most: 5}]", more)
+    row = shown(claim_rows(project, project / "_build"))["C-3"]
+    assert "2 criteria: 1 met, 1 missed" in text(row.find(class_="claim-verdict"))
+
+
+def test_a_row_of_a_reference_run_tells_what_is_smaller_than_in_the_paper(project: Path) -> None:
+    (row,) = [r for r in claim_rows(project, project / "_build") if r.here.id == "C-1"]
+    claim = {**row.claim, "smaller": "a tenth as wide"}
+    larger = dataclasses.replace(row.here, profile="paper")
+    of_reference = dataclasses.replace(row, claim=claim, reference=larger)
+    assert "a tenth as wide" in scorecard([of_reference])
+    assert "a tenth as wide" not in scorecard([dataclasses.replace(row, claim=claim)])
+
+
 def test_a_row_tells_the_history_of_its_criteria(project: Path) -> None:
     told = 'history: [{date: "2026-01-02", change: "Was 7.", reason: none known}]'
     edit_claims(project, "at_most: 5}]}", f"at_most: 5}}], {told}}}")

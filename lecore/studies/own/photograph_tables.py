@@ -130,7 +130,7 @@ def shown(answers: Mapping[PhotographRun, Mapping[str, Contrast]]) -> pd.DataFra
 
 def _largest(p_values: Sequence[float]) -> dict[str, float]:
     low, high = float(np.min(p_values)), float(np.max(p_values))
-    return {"value": high, "low": low, "high": high, "digits": 4}
+    return {"value": high, "low": low, "high": high, "n": len(p_values), "digits": 4}
 
 
 def _text(answer: Contrast) -> str:

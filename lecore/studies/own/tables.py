@@ -27,7 +27,7 @@ def similar_over_distant(found: Mapping[str, Sequence[Moved]]) -> dict[str, Any]
         f"similar-over-distant-{kind}": over_runs([result.log_ratio for result in results])
         for kind, results in found.items()
     }
-    p_value = {"value": high, "low": low, "high": high, "digits": 4}
+    p_value = {"value": high, "low": low, "high": high, "n": len(p_values), "digits": 4}
     return {
         "similar-over-distant-p-value": p_value,
         **ratios,
@@ -50,5 +50,6 @@ def batch_changes(ratios: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         f"batch-change-log-ratio-{kind}": over_runs(np.log10(values))
         for kind, values in ratios.items()
     }
-    middle = {"value": gmean(trained), "low": min(trained), "high": max(trained), "digits": 1}
+    ends = {"low": min(trained), "high": max(trained), "n": len(trained)}
+    middle = {"value": gmean(trained), **ends, "digits": 1}
     return {**logarithms, "batch-change-ratio": middle}
