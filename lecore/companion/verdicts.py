@@ -47,11 +47,8 @@ class Judged:
         if self.met is not None or value is None:
             return ""
         if low is None or high is None:
-            return (
-                "an interval"
-                if (self.n or 0) >= FEWEST
-                else f"at least {FEWEST} runs, here {self.n}"
-            )
+            few = self.n is None or self.n < FEWEST
+            return f"at least {FEWEST} runs, here {self.n}" if few else "an interval"
         straddled = [b for b in (self.at_least, self.at_most) if b is not None and low < b < high]
         bound = min(straddled, key=lambda b: abs(b - value))
         side, distance = (value - low if bound < value else high - value), abs(value - bound)
