@@ -154,7 +154,7 @@ def few(**changes):
     [
         (few(labels=torch.ones(12).long()), "are of one class; calibrate on"),
         (few(logits=torch.ones(12, 4)), r"g takes logits \(n, 3\)"),
-        (few(logits=torch.full((12, 3), torch.nan)), "not finite; look at"),
+        (few(logits=torch.full((12, 3), torch.nan)), "not finite, or beyond .*; look at"),
         (few(penalty=-1.0), "penalty must be 0 or larger"),
         (few(penalty=0.0), "g separates the classes .* take a penalty"),
         (few(tolerance=0.0, limit=3), "no optimum after 3 iterations .* take a larger"),

@@ -13,7 +13,7 @@ from torch import nn
 
 from lecore import LecoreError, prediction_change
 from lecore.losses import cross_entropy
-from lecore.models import fully_connected
+from lecore.models import NTKLinear, fully_connected
 from lecore.studies.neighbours import bayesian_elasticity as elasticity
 from lecore.studies.neighbours import bayesian_estimate as estimate
 from lecore.studies.neighbours.bayesian_posterior import (
@@ -260,7 +260,7 @@ def test_a_posterior_far_from_its_mode_is_refused():
 def test_a_posterior_without_prior_or_samples_is_refused(settings):
     x, y = blobs()
     network = fully_connected(2, 8, 1, outputs=3, seed=0)
-    with pytest.raises(LecoreError, match="must be positive"):
+    with pytest.raises(LecoreError, match=r"must be (positive|a whole number above 0)"):
         last_layer_posterior(
             network, x, y, **({"precision": 1.0, "samples": 2, "seed": 0} | settings)
         )
@@ -356,6 +356,34 @@ def test_bounds_go_through_deeper_networks_and_other_activations():
         assert found.robust.any()
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Linear(2, 6), nn.Tanh(), nn.ReLU()],
+        [nn.Linear(2, 6), nn.ReLU(), nn.ReLU()],
+        [nn.Flatten(), nn.ReLU()],
+        [nn.Linear(2, 6), nn.Identity(), nn.ReLU()],
+    ],
+    ids=str,
+)
+def test_without_a_linear_layer_before_the_last_relu_bounds_never_lie(layers):
+    torch.manual_seed(0)
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()
+    units = 6 if isinstance(layers[0], nn.Linear) else 2
+    network = nn.Sequential(*layers, nn.Linear(units, 3))
+    posterior = Posterior(network, torch.randn(20, 3, units), torch.randn(20, 3))
+    box = box_around(torch.rand(20, 2), 0.2)
+    points = box.low + torch.rand(300, 1, 2) * (box.high - box.low)
+    here = logits(posterior, box.center).argmax(-1)
+    other = torch.stack([logits(posterior, some).argmax(-1) != here for some in points]).any(0)
+    robust = excluded(posterior, box)
+    assert robust.any()
+    assert other.any()
+    assert not (robust & other).any()
+
+
 def test_points_of_an_attack_lie_in_their_boxes(posterior):
     x, _ = blobs(3)
     box = box_around(x, 0.1)
@@ -380,10 +408,12 @@ def test_a_box_without_size_or_outside_of_the_data_is_refused(x, radius):
         box_around(torch.tensor([[x]]), radius)
 
 
-def test_layers_without_bounds_are_refused():
-    network = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(2, 3))
+@pytest.mark.parametrize("layer", [nn.Conv2d(1, 2, 2), NTKLinear(2, 2)])
+def test_layers_without_bounds_are_refused(layer):
+    network = nn.Sequential(layer, nn.Flatten(), nn.Linear(2, 3))
     mode = mode_alone(Posterior(network, *(torch.empty(0),) * 2))
-    with pytest.raises(LecoreError, match="no interval bounds are known for Conv2d"):
+    name = type(layer).__name__
+    with pytest.raises(LecoreError, match=f"no interval bounds are known for {name}"):
         excluded(mode, box_around(torch.rand(1, 1, 2, 2), 0.1))
 
 

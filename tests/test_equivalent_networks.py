@@ -146,6 +146,16 @@ def test_a_layer_that_is_off_as_a_whole_keeps_one_unit():
     assert largest_difference(one, other, BOX, inputs=points_in(BOX, 10)) < 1e-12
 
 
+def test_a_layer_that_is_on_and_unread_keeps_one_unit():
+    layers = small(0)
+    layers[0].bias[:] = 100
+    layers[1].weight[:] = 0
+    found = compress(layers, stable_bounds(layers, BOX), BOX)
+    assert [len(layer.bias) for layer in found.layers][:1] == [1]
+    one, other = network_of(layers), network_of(found.layers)
+    assert largest_difference(one, other, BOX, inputs=points_in(BOX, 10)) < 1e-12
+
+
 def test_rescaled_units_compute_the_same_function():
     layers = small(0, (2, 6, 6, 3))
     factors = np.exp(np.random.default_rng(1).normal(size=6)), 10.0

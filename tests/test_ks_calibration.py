@@ -212,9 +212,16 @@ def test_unfit_calibration_sets_are_refused_in_one_line(call, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("counts", [{"training": 0}, {"tests": 9999}, {"spare": -1}])
-def test_parts_that_the_set_does_not_have_are_refused(counts):
-    with pytest.raises(LecoreError, match="digits has 1797 images"):
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"training": 0}, "training must be a whole number above 0"),
+        ({"tests": 9999}, "digits has 1797 images"),
+        ({"spare": -1}, "spare must be a whole number from 0 on"),
+    ],
+)
+def test_parts_that_the_set_does_not_have_are_refused(counts, says):
+    with pytest.raises(LecoreError, match=says):
         parts.untrained("digits", 0, **SMALL | counts)
 
 

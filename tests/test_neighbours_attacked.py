@@ -6,12 +6,20 @@ import torch
 from torch import nn
 
 from lecore import LecoreError
+from lecore.models import NTKLinear
 from lecore.studies.neighbours import added_layers as added
+from lecore.studies.neighbours import (
+    bayesian_elasticity,
+    equivalent_elasticity,
+    held_out,
+    polynomial_elasticity,
+    stable_units,
+)
 from lecore.studies.neighbours import bayesian_estimate as estimate
 from lecore.studies.neighbours import calibration_error as ks
-from lecore.studies.neighbours import equivalent_elasticity, polynomial_elasticity, stable_units
 from lecore.studies.neighbours import equivalent_networks as equivalent
 from lecore.studies.neighbours import ks_calibration as maps
+from lecore.studies.neighbours.added_layers_elasticity import superiority
 from lecore.studies.neighbours.bayesian_posterior import last_layer_posterior
 from lecore.studies.neighbours.box_search import check_inside
 from lecore.studies.neighbours.ks_elasticity import Path, class_preference, looks, together
@@ -39,15 +47,41 @@ def path(**sides):
     return Path(*np.arange(5 * 9.0).reshape(5, 9))._replace(**sides)
 
 
-def posterior(last, labels=None):
-    network = nn.Sequential(nn.Flatten(), last)
-    labels = torch.arange(6) % 3 if labels is None else labels
-    return last_layer_posterior(network, torch.rand(6, 4), labels, precision=1, samples=2, seed=0)
+def posterior(*layers, images=None, labels=None, samples=2):
+    network = nn.Sequential(*layers)
+    images = torch.rand(6, 4) if images is None else images
+    labels = torch.arange(len(images)) % 3 if labels is None else labels
+    return last_layer_posterior(network, images, labels, precision=1, samples=samples, seed=0)
 
 
-def extreme(unit=0, **settings):
-    bounds = equivalent.interval_bounds(LAYERS[:2], BOX)
-    return stable_units.extreme(LAYERS[:2], bounds, BOX, unit, largest=True, **settings)
+def extreme(unit=0, bounds=None, domain=BOX, **settings):
+    bounds = equivalent.interval_bounds(LAYERS[:2], BOX) if bounds is None else bounds
+    return stable_units.extreme(LAYERS[:2], bounds, domain, unit, largest=True, **settings)
+
+
+def with_weight(value):
+    """The layers with one weight of the second replaced."""
+    first, (weight, bias), last = LAYERS
+    return [first, equivalent.Affine(np.where(np.eye(*weight.shape), value, weight), bias), last]
+
+
+def trained(**changes):
+    settings = {"penalty": 0, "width": 2, "epochs": 1, "images": 9, "tests": 9} | changes
+    return equivalent_elasticity.trained("digits", 0, **settings)
+
+
+def problem(**changes):
+    settings = {"width": 2, "training": 9, "images": 2, "epochs": 1, "precision": 1, "samples": 2}
+    return bayesian_elasticity.problem("digits", 0, **settings | changes)
+
+
+def untrained(**changes):
+    settings = {"training": 2, "calibration": 2, "tests": 2, "width": 2} | changes
+    return held_out.untrained("digits", 0, **settings)
+
+
+def split(**changes):
+    return polynomial_elasticity.image_split("digits", 0, **{"images": 9, "tests": 9} | changes)
 
 
 REFUSED = {
@@ -123,6 +157,63 @@ REFUSED = {
         "chances must lie between",
     ),
     "more hits than shots": (lambda: estimate.clopper_pearson(5, 3, 0.05), "from 0 to the trials"),
+    "an outcome of two": (lambda: estimate.sequential_estimate([2] * 300), "True or False, not 2"),
+    "half an outcome": (
+        lambda: estimate.sequential_estimate([0.3] * 300),
+        "True or False, not 0.3",
+    ),
+    "unknown outcome": (lambda: estimate.sequential_estimate([np.nan] * 300), "False, not nan"),
+    "half an outcome on a path": (
+        lambda: estimate.sampling_path([0.3], estimate.scheme()),
+        "True or False, not 0.3",
+    ),
+    "no runs": (
+        lambda: estimate.simulated_coverage(estimate.scheme(), 0.5, -1, 0),
+        "runs must be a whole number above 0, not -1",
+    ),
+    "no layers": (posterior, "does not end with a linear layer"),
+    "scaled weights": (lambda: posterior(NTKLinear(4, 3)), "does not end with a linear layer"),
+    "frozen": (lambda: posterior(nn.Linear(4, 3).requires_grad_(False)), "last layer is frozen"),
+    "images of another shape": (
+        lambda: posterior(nn.Linear(5, 3)),
+        "does not take the images .*shapes cannot be multiplied",
+    ),
+    "images in double": (
+        lambda: posterior(nn.Linear(4, 3), images=torch.rand(6, 4).double()),
+        "does not take the images .*same dtype",
+    ),
+    "images of bytes": (
+        lambda: posterior(nn.Linear(4, 3), images=torch.ones(6, 4).byte()),
+        "does not take the images .*same dtype",
+    ),
+    "images in rows": (
+        lambda: posterior(nn.Linear(4, 3), images=torch.rand(6, 2, 4)),
+        r"the outputs for 2 images have shape \(2, 2, 3\); they must be 3 each, so flatten",
+    ),
+    "unknown pixels": (
+        lambda: posterior(nn.Linear(4, 3), images=torch.full((6, 4), torch.nan)),
+        "some pixels are not finite; look at the images",
+    ),
+    "no images to fit": (
+        lambda: posterior(nn.Linear(4, 3), images=torch.rand(0, 4)),
+        r"need images \(n, …\) and labels \(n,\), got \(0, 4\) and \(0,\)",
+    ),
+    "labels of fewer images": (
+        lambda: posterior(nn.Linear(4, 3), labels=torch.zeros(5).long()),
+        r"need images \(n, …\) and labels \(n,\), got \(6, 4\) and \(5,\)",
+    ),
+    "half a sample": (
+        lambda: posterior(nn.Linear(4, 3), samples=2.5),
+        "samples must be a whole number above 0, not 2.5",
+    ),
+    "no training images": (
+        lambda: problem(training=0),
+        "training must be a whole number above 0, not 0",
+    ),
+    "fewer images to judge than none": (
+        lambda: problem(images=-3),
+        "images must be a whole number above 0, not -3",
+    ),
     "no bias": (lambda: posterior(nn.Linear(4, 3, bias=False)), "the last layer has no bias"),
     "too few outputs": (lambda: posterior(nn.Linear(4, 2)), "labels are no classes of 2"),
     "ends of others": (lambda: equivalent.box([0, 0, 0], 1, 2), "an end has not one number for"),
@@ -133,8 +224,41 @@ REFUSED = {
     "too many factors": (lambda: equivalent.rescaled(LAYERS, [1, 2, 3]), "factors do not fit"),
     "too few factors": (lambda: equivalent.rescaled(LAYERS, [2]), "factors do not fit"),
     "factors of others": (lambda: equivalent.rescaled(LAYERS, [[1, 2], 1]), "factors do not fit"),
-    "no bounds": (lambda: equivalent.compress(LAYERS, [], BOX), "0 bounds; give those of each"),
-    "unit": (lambda: extreme(9), "there is no unit 9; choose from 0 to 2"),
+    "no bounds": (
+        lambda: equivalent.compress(LAYERS, [], BOX),
+        r"bounds of \[\] units; give those of each hidden layer, \[4, 3\]",
+    ),
+    "bounds of other units": (
+        lambda: equivalent.compress(LAYERS, 2 * equivalent.interval_bounds(LAYERS[:2], BOX), BOX),
+        r"bounds of \[4, 4\] units; give those of each hidden layer, \[4, 3\]",
+    ),
+    "a box to compress on": (
+        lambda: equivalent.compress(
+            LAYERS, equivalent.interval_bounds(LAYERS, BOX), equivalent.box(0, 1, 5)
+        ),
+        "the box has 5 inputs, the network 2",
+    ),
+    "no bounds of a unit": (lambda: extreme(bounds=[]), r"bounds of \[\] units"),
+    "a box around a unit": (
+        lambda: extreme(domain=equivalent.box(0, 1, 3)),
+        "the box has 3 inputs, the network 2",
+    ),
+    "unknown weight": (
+        lambda: stable_units.stable_bounds(with_weight(np.nan), BOX),
+        "3 of 12 entries of the weight of linear layer 2 are not finite",
+    ),
+    "infinite weight": (
+        lambda: equivalent.compress(
+            with_weight(np.inf), equivalent.interval_bounds(LAYERS, BOX), BOX
+        ),
+        "3 of 12 entries of the weight of linear layer 2 are not finite",
+    ),
+    "weights of a network": (
+        lambda: equivalent.layers_of(equivalent.network_of(with_weight(np.nan))),
+        "3 of 12 entries of the weight of linear layer 2 are not finite",
+    ),
+    "unit": (lambda: extreme(9), "unit must be a whole number of at most 2, not 9"),
+    "half a unit of a layer": (lambda: extreme(1.5), "unit must be a whole number from 0 on"),
     "no time": (lambda: extreme(time_limit=-1), "the time limit must be positive, not -1"),
     "unknown time": (
         lambda: extreme(time_limit=np.nan),
@@ -144,17 +268,54 @@ REFUSED = {
     "no inputs": (lambda: check_inside(torch.ones(0, 2), BOX), "give points of 2 numbers"),
     "inputs of others": (lambda: check_inside(torch.ones(1, 3), BOX), "give points of 2 numbers"),
     "unknown penalty": (
-        lambda: equivalent_elasticity.trained(
-            "digits", 0, penalty=np.nan, width=2, epochs=1, images=9, tests=9
-        ),
+        lambda: trained(penalty=np.nan),
         "penalty must be 0 or larger and finite",
     ),
-    "no images": (
-        lambda: equivalent_elasticity.trained(
-            "digits", 0, penalty=0, width=2, epochs=1, images=0, tests=9
-        ),
-        "images and tests 1 or more, not 0, 0 and 9",
+    "a diverging penalty": (
+        lambda: trained(penalty=1e300),
+        "entries of the weights are not finite; take a smaller",
     ),
+    "no images": (lambda: trained(images=0), "images must be a whole number above 0, not 0"),
+    "fewer epochs than none": (
+        lambda: trained(epochs=-1),
+        "epochs must be a whole number from 0 on, not -1",
+    ),
+    "no images to split": (lambda: split(images=0), "images must be a whole number above 0, not 0"),
+    "fewer tests to split": (
+        lambda: split(tests=-3),
+        "tests must be a whole number above 0, not -3",
+    ),
+    "half an image to hold out": (
+        lambda: untrained(training=2.5),
+        "training must be a whole number above 0, not 2.5",
+    ),
+    "no device": (lambda: untrained(device="gpu"), "torch finds no device 'gpu'; compute on cpu"),
+    "no name": (
+        lambda: polynomial_elasticity.torus_network("", 99),
+        "no network ''; choose from linear, degree 2",
+    ),
+    "labels of fewer logits": (
+        lambda: added.frequency_error(TENSORS[0], TENSORS[1][:5]),
+        r"got \(30, 3\) and \(5,\)",
+    ),
+    "huge logits of g": (
+        lambda: added.fit(added.AddedLayers(C), 1e300 * TENSORS[0], TENSORS[1]),
+        r"not finite, or beyond 1e\+50; look at the network's outputs",
+    ),
+    "huge logits": (lambda: maps.temperature(1e300 * Z, Y), r"not finite, or beyond 1e\+50"),
+    "a gradient of nothing": (
+        lambda: added.gradient_norm(nn.Identity(), *TENSORS),
+        "all weights are frozen",
+    ),
+    "a gradient at other labels": (
+        lambda: added.gradient_norm(nn.Linear(C, C).double(), TENSORS[0], TENSORS[1] + 1),
+        "labels are no classes of 3",
+    ),
+    "similarities of others": (
+        lambda: superiority(SIZE, LABELS[:5]),
+        r"need similarities \(n, n\) and labels \(n,\), got \(8, 8\) and \(5,\)",
+    ),
+    "scores in rows": (lambda: ks.chance_error(P), "need n scores and n hits"),
 }
 
 

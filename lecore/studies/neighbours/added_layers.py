@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from lecore.arguments.settings import whole
+from lecore.arguments.settings import number, whole
 from lecore.errors import LecoreError
 from lecore.seeding import seeded
-from lecore.studies.neighbours.calibration_error import check_labels
+from lecore.studies.neighbours.calibration_error import check_logits
 
 NEWTON = 20
 """Steps of Newton's method at most."""
@@ -106,6 +106,7 @@ def fit(
             are not finite, or the optimum is not reached.
     """
     _check(g, logits, labels, penalty)
+    limit = whole("limit", limit, 0)
     g.double()
     z, y = logits.detach().double(), labels.long()
     shapes = {name: p.shape for name, p in g.named_parameters()}
@@ -196,9 +197,10 @@ def frequency_error(logits: Tensor, labels: Tensor) -> float:
         labels: Shape (n,).
 
     Raises:
-        LecoreError: If labels are no classes of the logits.
+        LecoreError: If labels are no classes of the logits or not one for each, or a logit is not
+            finite.
     """
-    check_labels(labels, logits.shape[1])
+    _check_logits(logits, labels)
     stated = logits.detach().double().softmax(1).mean(0)
     there = F.one_hot(labels.long(), logits.shape[1]).double().mean(0)
     return float((stated - there).abs().max())
@@ -211,25 +213,31 @@ def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor) -> float:
         network: Maps images to logits.
         images: Shape (n, …).
         labels: Shape (n,).
+
+    Raises:
+        LecoreError: If all weights are frozen, labels are no classes or not one for each image, or
+            a logit is not finite.
     """
     weights = [p for p in network.parameters() if p.requires_grad]
-    found = torch.autograd.grad(F.cross_entropy(network(images), labels), weights)
+    if not weights:
+        raise LecoreError("all weights are frozen", "call requires_grad_() of the network")
+    logits = network(images)
+    _check_logits(logits, labels)
+    found = torch.autograd.grad(F.cross_entropy(logits, labels.long()), weights)
     return float(torch.cat([part.flatten() for part in found]).double().norm())
+
+
+def _check_logits(logits: Tensor, labels: Tensor) -> None:
+    check_logits(logits.double().numpy(force=True), labels.numpy(force=True))
 
 
 def _check(g: AddedLayers, logits: Tensor, labels: Tensor, penalty: float) -> None:
     classes = g.straight.in_features
-    if logits.ndim != 2 or logits.shape[1] != classes or labels.shape != logits.shape[:1]:
-        raise LecoreError(
-            f"g takes logits (n, {classes}) and labels (n,), got {tuple(logits.shape)} and "
-            f"{tuple(labels.shape)}"
-        )
-    if not bool(torch.isfinite(logits).all()):
-        raise LecoreError("some logits are not finite", "look at the network's outputs")
-    check_labels(labels, classes)
-    if len(labels) == 0 or bool((labels == labels[0]).all()):
+    if logits.shape[1:] != (classes,):
+        raise LecoreError(f"g takes logits (n, {classes}), got {tuple(logits.shape)}")
+    _check_logits(logits, labels)
+    if bool((labels == labels[0]).all()):
         raise LecoreError(
             "the calibration images are of one class", "calibrate on images of several classes"
         )
-    if not 0 <= penalty < math.inf:
-        raise LecoreError(f"penalty must be 0 or larger, not {penalty}")
+    number("penalty", penalty, lambda p: 0 <= p < math.inf, "0 or larger and finite")

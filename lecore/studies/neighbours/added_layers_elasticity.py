@@ -97,8 +97,11 @@ def superiority(similarity: Array, labels: NDArray[np.int64]) -> float:
         labels: Classes, shape (n,).
 
     Raises:
-        LecoreError: If there are no pairs of one class, or none of two.
+        LecoreError: If shapes do not fit, or there are no pairs of one class, or none of two.
     """
+    if labels.ndim != 1 or similarity.shape != 2 * labels.shape:
+        shapes = f"{similarity.shape} and {labels.shape}"
+        raise LecoreError(f"need similarities (n, n) and labels (n,), got {shapes}")
     same = labels[:, None] == labels
     counted = ~np.eye(len(labels), dtype=bool) & np.isfinite(similarity)
     if same[counted].all() or not same[counted].any():

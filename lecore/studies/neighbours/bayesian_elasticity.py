@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lecore.arguments.settings import sizes, whole
 from lecore.changes import linearized_change
 from lecore.data.images import load, scaled
 from lecore.errors import LecoreError
@@ -27,7 +28,8 @@ from lecore.studies.neighbours.bayesian_posterior import (
     mode_alone,
     sampled_networks,
 )
-from lecore.studies.neighbours.bayesian_robustness import Box, attack, box_around, changed, excluded
+from lecore.studies.neighbours.bayesian_robustness import attack, box_around, changed, excluded
+from lecore.studies.neighbours.held_out import check_device
 from lecore.studies.neighbours.partial_correlation import partial_interval
 from lecore.training import train
 from lecore.uncertainty import Interval
@@ -98,7 +100,12 @@ def problem(
         precision: Of the prior, per weight.
         samples: Of the posterior.
         device: Where to compute.
+
+    Raises:
+        LecoreError: If ``training`` or ``images`` is no number above 0, or there is no such device.
     """
+    training, images = sizes(training=training, images=images)
+    check_device(device)
     found = load(data)
     with seeded(seed) as rng:
         rows = rng.permutation(len(found.x_train))[:training]
@@ -190,7 +197,7 @@ def risk(
     for at, box in enumerate(boxes):
         broken[at] = broken[max(at - 1, 0)]
         rows = (~broken[at]).any(0)
-        some = Box(*(side[rows] for side in box))
+        some = type(box)(*(side[rows] for side in box))
         points = attack(posterior, some, steps=steps, starts=starts, seed=seed)
         broken[at][:, rows] |= changed(posterior, some, points)
     for at, box in reversed(list(enumerate(boxes))):
@@ -228,7 +235,7 @@ def similarity_to(
     """
     n, columns = len(images), torch.cat([images, *partners])
     total = torch.zeros(n, len(columns), dtype=torch.float64, device=images.device)
-    used = list(islice(sampled_networks(posterior), networks))
+    used = list(islice(sampled_networks(posterior), whole("networks", networks)))
     for network in used:
         change = linearized_change(
             network, images, labels, columns, learning_rate=1.0, loss=cross_entropy
@@ -280,15 +287,14 @@ def correlations(
     broken, open_ = found.broken.mean(0), found.open.mean(0)
     mode = mode_alone(one.posterior)
     fine = np.linspace(radii[0], radii[-1], 20).tolist()
-    tried = {"steps": steps, "starts": starts, "seed": seed}
-    risk_of_mode = risk(mode, one.images, fine, **tried).broken.mean(0)
+    found_of_mode = risk(mode, one.images, fine, steps=steps, starts=starts, seed=seed)
     (near_of_mode,) = similarity_to(mode, one.images, one.labels, [one.nearest], 1)
     sides: dict[str, tuple[Array, ...]] = {
         "attacked": (broken, near, margin),
         "bounded": (open_, near, margin),
         "dealt": (broken, dealt, margin),
         "distance": (broken, near, margin, one.distance),
-        "mode": (risk_of_mode, near_of_mode, margins(mode, one.images, one.labels)),
+        "mode": (found_of_mode.broken.mean(0), near_of_mode, margins(mode, one.images, one.labels)),
         "similarity": (broken, near),
         "margin": (broken, margin),
     }

@@ -9,7 +9,7 @@ github.com/matthewwicker/StatisticalGuarenteesForBNNs (``MNIST/RobustnessTest.py
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lecore.arguments.settings import whole
 from lecore.errors import LecoreError
 from lecore.seeding import seeded
 
@@ -167,11 +168,11 @@ def sequential_estimate(outcomes: Iterable[bool], of: Scheme = Scheme()) -> Esti
         ``high``.
 
     Raises:
-        LecoreError: If the outcomes end before the scheme does.
+        LecoreError: If the outcomes end before the scheme does, or one is neither true nor false.
     """
     table, successes, n = stopping(of), 0, 0
-    for n, outcome in enumerate(outcomes, 1):
-        successes += bool(outcome)
+    for n, outcome in enumerate(_told(outcomes), 1):
+        successes += outcome
         if table[n, successes]:
             value = successes / n
             return Estimate(value, max(value - of.error, 0.0), min(value + of.error, 1.0), n)
@@ -192,9 +193,12 @@ def sampling_path(outcomes: Iterable[bool], of: Scheme) -> pd.DataFrame:
         One row for each sample, with columns ``n``, ``k`` (successes), ``value``, ``low`` and
         ``high`` (of the interval of Clopper & Pearson), ``needed`` (samples, by that interval) and
         ``stops`` (whether the scheme does).
+
+    Raises:
+        LecoreError: If an outcome is neither true nor false.
     """
     table = stopping(of)
-    k = np.cumsum(np.fromiter(outcomes, dtype=int))[: len(table) - 1]
+    k = np.cumsum(np.fromiter(_told(outcomes), dtype=int))[: len(table) - 1]
     n = np.arange(1, len(k) + 1)
     stops = table[n, k]
     end = int(np.argmax(stops)) + 1 if stops.any() else len(k)
@@ -249,9 +253,10 @@ def simulated_coverage(of: Scheme, chance: float, runs: int, seed: int) -> int:
         seed: Of the outcomes.
 
     Raises:
-        LecoreError: If the chance is none.
+        LecoreError: If the chance is none, or there are no runs.
     """
     _check_chances(np.array(chance))
+    runs = whole("runs", runs)
     table = stopping(of)
     with seeded(seed) as rng:
         counts = np.cumsum(rng.random((runs, len(table) - 1)) < chance, axis=1)
@@ -259,6 +264,13 @@ def simulated_coverage(of: Scheme, chance: float, runs: int, seed: int) -> int:
     at = np.argmax(table[n, counts], axis=1)
     value = counts[np.arange(runs), at] / n[at]
     return int((np.abs(value - chance) <= of.error + 1e-12).sum())
+
+
+def _told(outcomes: Iterable[bool]) -> Iterator[bool]:
+    for outcome in outcomes:
+        if outcome not in (0, 1):
+            raise LecoreError(f"an outcome must be True or False, not {outcome!r}")
+        yield bool(outcome)
 
 
 def _check_chances(chances: Array) -> None:

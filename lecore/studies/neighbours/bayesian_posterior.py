@@ -4,14 +4,17 @@ import copy
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
+from math import inf
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # torch names it privately
 
+from lecore.arguments.settings import number, whole
 from lecore.data.torchvision_import import import_torchvision
-from lecore.errors import LecoreError, extra
+from lecore.errors import LecoreError, extra, in_short
 from lecore.seeding import seeded
 from lecore.studies.neighbours.calibration_error import check_labels
 
@@ -55,34 +58,37 @@ def last_layer_posterior(
         seed: Of the draws.
 
     Raises:
-        LecoreError: If the network ends otherwise, labels are no classes, ``precision`` or
-            ``samples`` are not positive, ``laplace-torch`` is missing, or the posterior has
+        LecoreError: If the network ends otherwise, its last layer is frozen, it does not take the
+            images, these hold NaN, labels are no classes or not one for each image, ``precision``
+            or ``samples`` are not positive, ``laplace-torch`` is missing, or the posterior has
             diverged: its weights are not finite, or its samples classify less than half as many of
             the images right as the mode.
     """
-    if not isinstance(network, nn.Sequential) or not isinstance(network[-1], nn.Linear):
+    last = network[-1] if isinstance(network, nn.Sequential) and len(network) else None
+    if type(last) is not nn.Linear:
         raise LecoreError("the network does not end with a linear layer", "take nn.Sequential")
-    classes, units = network[-1].weight.shape
-    if network[-1].bias is None:
+    classes, units = last.weight.shape
+    if last.bias is None:
         raise LecoreError("the last layer has no bias", "take nn.Linear with one")
+    if not (last.weight.requires_grad and last.bias.requires_grad):
+        raise LecoreError("the last layer is frozen", "call its requires_grad_()")
     check_labels(labels, classes)
-    if not 0 < precision < float("inf") or samples < 1:
-        raise LecoreError(
-            f"precision and samples must be positive, not {precision:g} and {samples}"
-        )
+    precision = number("precision", precision, lambda p: 0 < p < inf, "positive and finite")
+    samples = whole("samples", samples)
+    _check_images(network, images, labels, classes)
     curvature = _laplace()(
         network, "classification", subset_of_weights="last_layer", hessian_structure="full",
-        prior_precision=float(precision), last_layer_name=str(len(network) - 1),
+        prior_precision=precision, last_layer_name=str(len(network) - 1),
     )  # fmt: skip
     batches = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(images, labels), batch_size=500
+        torch.utils.data.TensorDataset(images, labels.long()), batch_size=500
     )
     with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries below it
         try:
             curvature.fit(batches)
             drawn = curvature.sample(samples).detach()
-        except (RuntimeError, ValueError) as error:  # what a factorisation of NaN raises
+        except (LinAlgError, ValueError) as error:  # what a factorisation of NaN raises
             raise _diverged("its curvature is no covariance", precision) from error
     weight, bias = drawn.split([classes * units, classes], dim=1)
     found = Posterior(network, weight.unflatten(1, (classes, units)), bias)
@@ -137,6 +143,23 @@ def outputs(posterior: Posterior, images: Tensor, *, shared: bool) -> Tensor:
 
     found: Tensor = vmap(of_one, in_dims=(0, 0, None if shared else 0))(weight, bias, images)
     return found
+
+
+def _check_images(network: nn.Module, images: Tensor, labels: Tensor, classes: int) -> None:
+    if not len(images) or labels.shape != images.shape[:1]:
+        shapes = f"{tuple(images.shape)} and {tuple(labels.shape)}"
+        raise LecoreError(f"need images (n, …) and labels (n,), got {shapes}")
+    if not bool(torch.isfinite(images).all()):
+        raise LecoreError("some pixels are not finite", "look at the images")
+    some = images[:2]
+    try:
+        with torch.no_grad():
+            shape = network(some).shape
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise LecoreError(f"the network does not take the images ({in_short(error)})") from error
+    if shape != (len(some), classes):
+        what = f"the outputs for {len(some)} images have shape {tuple(shape)}"
+        raise LecoreError(what, f"they must be {classes} each, so flatten images first")
 
 
 def _diverged(why: str, precision: float) -> LecoreError:

@@ -10,7 +10,7 @@ not to be (an attack found a point), or left undecided. The estimate from sample
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ PAIRS = 1000
 """Pairs of a sample and an image that are bounded together."""
 
 
-class Box(NamedTuple):
+class Boxes(NamedTuple):
     """Boxes of images, one around each of n.
 
     Attributes:
@@ -63,7 +63,7 @@ def box_around(
     limits: tuple[float, float] = (0.0, 1.0),
     *,
     cut: bool = True,
-) -> Box:
+) -> Boxes:
     """All points whose pixels differ by ``radius`` at most, within the range of the data.
 
     Args:
@@ -84,9 +84,9 @@ def box_around(
             f"an image leaves the data's range of {low:g} to {high:g}",
             "scale the images, or give their limits",
         )
-    box = Box(images, images - radius, images + radius)
+    box = Boxes(images, images - radius, images + radius)
     if cut:
-        return Box(images, box.low.clamp(min=low), box.high.clamp(max=high))
+        return Boxes(images, box.low.clamp(min=low), box.high.clamp(max=high))
     if bool((box.low < low).any() | (box.high > high).any()):
         raise LecoreError(
             f"a box leaves the data's range of {low:g} to {high:g}", "cut it (cut=True)"
@@ -95,7 +95,7 @@ def box_around(
 
 
 def outcomes(
-    posterior: Posterior, box: Box, *, steps: int, starts: int = 1, seed: int = 0
+    posterior: Posterior, box: Boxes, *, steps: int, starts: int = 1, seed: int = 0
 ) -> Outcomes:
     """What bounds and attacks show of each sample at each box.
 
@@ -111,7 +111,7 @@ def outcomes(
     return Outcomes(robust, changed(posterior, box, points))
 
 
-def changed(posterior: Posterior, box: Box, points: Tensor) -> Tensor:
+def changed(posterior: Posterior, box: Boxes, points: Tensor) -> Tensor:
     """Whether a sample puts a point into another class than the center, shape (samples, n).
 
     Args:
@@ -123,7 +123,9 @@ def changed(posterior: Posterior, box: Box, points: Tensor) -> Tensor:
     return logits(posterior, points, shared=False).argmax(-1) != here
 
 
-def attack(posterior: Posterior, box: Box, *, steps: int, starts: int = 1, seed: int = 0) -> Tensor:
+def attack(
+    posterior: Posterior, box: Boxes, *, steps: int, starts: int = 1, seed: int = 0
+) -> Tensor:
     """Points that each sample should put into another class, by projected gradient descent.
 
     Signed steps from random points of the box raise another logit over that of the center's class
@@ -171,14 +173,14 @@ def attack(posterior: Posterior, box: Box, *, steps: int, starts: int = 1, seed:
 
 
 def excluded(
-    posterior: Posterior, box: Box, *, among: Tensor | None = None, linear: bool = True
+    posterior: Posterior, box: Boxes, *, among: Tensor | None = None, linear: bool = True
 ) -> Tensor:
     """Whether bounds exclude every other class all over the box, shape (samples, n).
 
     Intervals are pushed through the layers in float64 (Gowal et al., 2018), and for the last one
-    through the differences of logits. Where they are too wide, the last ReLU is held between two
-    straight lines (Zhang et al., 2018, "CROWN"), which remembers that all units see one image.
-    Both may be wider than the truth, so False says nothing.
+    through the differences of logits. Where they are too wide, a last ReLU behind a linear layer
+    is held between two straight lines (Zhang et al., 2018, "CROWN"), which remembers that all units
+    see one image. Both may be wider than the truth, so False says nothing.
 
     Args:
         posterior: The samples.
@@ -193,7 +195,7 @@ def excluded(
     *layers, _ = posterior.network
     ends = [(box.low.double(), box.high.double())]
     for layer in layers:
-        ends.append(_through(layer, *ends[-1]))
+        ends.append(_behind(layer, *ends[-1]))
     here = logits(posterior, box.center).argmax(-1)
     safe = torch.zeros_like(here, dtype=torch.bool)
     wanted = torch.ones_like(safe) if among is None else among
@@ -203,10 +205,10 @@ def excluded(
         pair = torch.arange(len(sample), device=label.device)
         ahead, more = weight[pair, label][:, None] - weight, bias[pair, label][:, None] - bias
         least = _least(ahead, more, *(end[image] for end in ends[-1]))
-        if linear and len(layers) > 1 and isinstance(layers[-1], nn.ReLU):
-            affine: Any = layers[-2]
-            inner = (end[image] for end in ends[-3])
-            least = torch.maximum(least, _least_by_lines(ahead, more, affine, *inner))
+        match layers:
+            case [*_, nn.Linear() as affine, nn.ReLU()] if linear:
+                inner = (end[image] for end in ends[-3])
+                least = torch.maximum(least, _least_by_lines(ahead, more, affine, *inner))
         least[pair, label] = float("inf")
         safe[sample, image] = (least > 0).all(-1)
     return safe
@@ -223,7 +225,7 @@ def _least_by_lines(
     weight: Tensor, bias: Tensor, affine: nn.Linear, low: Tensor, high: Tensor
 ) -> Tensor:
     """Lower bounds of weight · ReLU(affine(x)) + bias over boxes, the ReLU between two lines."""
-    start, end = (value[:, None] for value in _through(affine, low, high))
+    start, end = (value[:, None] for value in _behind(affine, low, high))
     up, down = end.clamp(min=0), start.clamp(max=0)
     above = torch.where(end > 0, up / (up - down).clamp(min=1e-300), 0.0)  # through both ends
     below = (end > -start).double()  # the better one of 0 and the identity
@@ -235,9 +237,9 @@ def _least_by_lines(
     return _least(inner @ affine.weight.detach().double(), bias, low, high)
 
 
-def _through(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def _behind(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """An interval behind a layer."""
-    if isinstance(layer, nn.Linear):
+    if type(layer) is nn.Linear:  # others may scale their weights
         weight = layer.weight.detach().double()
         middle = (low + high) / 2 @ weight.T
         if layer.bias is not None:

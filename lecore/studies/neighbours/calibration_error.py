@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 ROUNDING = 1e-2
 """By how much probabilities may add up to more than 1, in half precision say."""
+LARGEST = 1e50
+"""Size of logits whose powers can still be computed with."""
 
 
 class Scores(NamedTuple):
@@ -132,7 +134,7 @@ def chance_error(scores: ArrayLike, seed: int = 0, draws: int = 200) -> float:
         LecoreError: If there is nothing, or numbers are out of range.
     """
     whole("draws", draws)
-    scores = np.asarray(scores, dtype=np.float64)
+    scores, _ = checked(scores, np.zeros(np.shape(scores)))
     hits = np.random.default_rng(seed).random((draws, len(scores))) < scores
     return float(np.mean([ks_error(scores, one) for one in hits]))
 
@@ -150,14 +152,15 @@ def _sorted(probabilities: ArrayLike, labels: ArrayLike, r: int) -> tuple[Array,
 
 
 def check_logits(values: Array, labels: NDArray[np.int64]) -> None:
-    """Refuse what is not one finite number a class, (n, C), with labels (n,) from 0 to C − 1."""
+    """Refuse all but one number of usable size a class, (n, C), and labels (n,) from 0 to C − 1."""
     if values.ndim != 2 or labels.shape != values.shape[:1] or values.size == 0:
         raise LecoreError(
             f"need one number a class, (n, C), and labels (n,), got {values.shape} and "
             f"{labels.shape}"
         )
-    if not np.isfinite(values).all():
-        raise LecoreError("some of these numbers are not finite", "look at the network's outputs")
+    if not (np.abs(values) <= LARGEST).all():
+        what = f"some of these numbers are not finite, or beyond {LARGEST:g}"
+        raise LecoreError(what, "look at the network's outputs")
     check_labels(labels, values.shape[1])
 
 

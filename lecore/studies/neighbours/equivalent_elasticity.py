@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
+from lecore.arguments.finite import check_finite
+from lecore.arguments.settings import number, sizes, whole
 from lecore.changes import prediction_change
 from lecore.data.images import load, scaled
-from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from lecore.models import fully_connected
 from lecore.seeding import seeded
@@ -28,6 +30,7 @@ from lecore.studies.neighbours.equivalent_networks import (
     network_of,
     rescaled,
 )
+from lecore.studies.neighbours.held_out import check_device
 from lecore.studies.neighbours.stable_units import stable_bounds
 
 Array = NDArray[np.float64]
@@ -76,13 +79,13 @@ def trained(
         device: Where to train.
 
     Raises:
-        LecoreError: If the penalty is negative or infinite, or there are no images.
+        LecoreError: If the penalty is negative or infinite, there are no images or fewer epochs
+            than none, there is no such device, or training has diverged.
     """
-    if not 0 <= penalty < np.inf or min(images, tests) < 1:
-        raise LecoreError(
-            f"penalty must be 0 or larger and finite, images and tests 1 or more, not {penalty}, "
-            f"{images} and {tests}"
-        )
+    penalty = number("penalty", penalty, lambda p: 0 <= p < np.inf, "0 or larger and finite")
+    images, tests = sizes(images=images, tests=tests)
+    epochs = whole("epochs", epochs, 0)
+    check_device(device)
     found = load(data)
     with seeded(seed) as rng:
         rows = rng.permutation(len(found.x_train))[:images]
@@ -107,6 +110,7 @@ def trained(
         (fit + penalty * sum(w.abs().sum() for w in weights)).backward()
         adam.step()
         falling.step()
+    check_finite(parameters_to_vector(network.parameters()), "the weights")
     network = network.cpu().double()
     test_x = test_x.cpu().double()
     with torch.no_grad():
@@ -182,7 +186,11 @@ def equivalents(
         rate: Learning rate of the steps.
         time_limit: Seconds a mixed-integer programme.
         seed: Of the search.
+
+    Raises:
+        LecoreError: If there are no probes, or a programme fails.
     """
+    probes = whole("probes", probes)
     layers, domain = layers_of(problem.network), problem.domain
     some, labels = problem.images[:probes], problem.labels[:probes]
     bounds = stable_bounds(layers, domain, inputs=some, time_limit=time_limit, seed=seed)
@@ -230,8 +238,11 @@ def by_factor(
         probes: Test images for S_rel.
         rate: Learning rate of the steps; it is made smaller by the square of the factor, so that
             no step leaves its first order.
+
+    Raises:
+        LecoreError: If there are no probes.
     """
-    layers, some = layers_of(problem.network), problem.images[:probes]
+    layers, some = layers_of(problem.network), problem.images[: whole("probes", probes)]
     labels = problem.labels[:probes]
     own = step_similarity(network_of(layers), some, labels, rate)
     found = []

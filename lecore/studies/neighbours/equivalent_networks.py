@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from lecore.arguments.finite import check_finite
 from lecore.errors import LecoreError
 
 Array = NDArray[np.float64]
@@ -90,7 +91,8 @@ def layers_of(network: nn.Module) -> list[Affine]:
             between any two, as from :func:`lecore.models.fully_connected`.
 
     Raises:
-        LecoreError: If it has layers that the method does not know, or in another order.
+        LecoreError: If it has layers that the method does not know, or in another order, or weights
+            that are not finite.
     """
     if not isinstance(network, nn.Sequential):
         raise LecoreError(
@@ -106,13 +108,44 @@ def layers_of(network: nn.Module) -> list[Affine]:
             )  # fmt: skip
     if len(modules) < 3 or len(modules) % 2 == 0:
         raise LecoreError("no hidden layer with a ReLU before a linear output", "", WHERE)
-    return [_affine(module) for module in modules[::2]]
+    layers = [_affine(module) for module in modules[::2]]
+    _check_weights(layers)
+    return layers
 
 
 def _affine(layer: nn.Linear) -> Affine:
     weight = layer.weight.detach().cpu().double()
     bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu()
     return Affine(weight.numpy().copy(), bias.double().numpy().copy())
+
+
+def _check_weights(layers: Sequence[Affine]) -> None:
+    for place, layer in enumerate(layers, 1):
+        for part, values in layer._asdict().items():
+            check_finite(torch.from_numpy(values), f"the {part} of linear layer {place}")
+
+
+def check_fit(
+    layers: Sequence[Affine], domain: Box, bounds: Sequence[Bounds] | None = None
+) -> None:
+    """Refuse a box or bounds of another network, and weights that are not finite.
+
+    Raises:
+        LecoreError: With the numbers of both.
+    """
+    _check_weights(layers)
+    inputs, units = layers[0].weight.shape[1], [len(layer.bias) for layer in layers[:-1]]
+    if len(domain.low) != inputs:
+        raise LecoreError(
+            f"the box has {len(domain.low)} inputs, the network {inputs}", "give one end for each",
+            WHERE,
+        )  # fmt: skip
+    bounded = units if bounds is None else [len(known.low) for known in bounds]
+    if bounded != units:
+        raise LecoreError(
+            f"there are bounds of {bounded} units", f"give those of each hidden layer, {units}",
+            WHERE,
+        )  # fmt: skip
 
 
 def network_of(layers: Sequence[Affine]) -> nn.Sequential:
@@ -131,14 +164,9 @@ def interval_bounds(layers: Sequence[Affine], domain: Box) -> list[Bounds]:
     """Bounds of all hidden layers by interval arithmetic: exact in the first, safe in all.
 
     Raises:
-        LecoreError: If the box has other inputs than the network.
+        LecoreError: If the box has other inputs than the network, or a weight is not finite.
     """
-    inputs = layers[0].weight.shape[1]
-    if len(domain.low) != inputs:
-        raise LecoreError(
-            f"the box has {len(domain.low)} inputs, the network {inputs}", "give one end for each",
-            WHERE,
-        )  # fmt: skip
+    check_fit(layers, domain)
     low, high = domain
     found = []
     for weight, bias in layers[:-1]:
@@ -181,7 +209,7 @@ def compress(
     Stably on units S of a layer reach the next one as V W x + V b, with V their columns there. If
     the rank r of V W is smaller than their number, r units with its singular vectors do the same,
     with biases that keep them on. (The paper keeps r of the old ones where the rank of W alone is
-    smaller.) Of a layer that is off as a whole one unit is kept.
+    smaller.) Of a layer that is off as a whole, or on but unread, one unit is kept.
 
     Args:
         layers: Of a ReLU network.
@@ -190,12 +218,9 @@ def compress(
         merge: Whether to merge; else units are removed only.
 
     Raises:
-        LecoreError: If a hidden layer has no bounds.
+        LecoreError: If bounds or box are of another network, or a weight is not finite.
     """
-    if len(bounds) != len(layers) - 1:
-        raise LecoreError(
-            f"there are {len(bounds)} bounds", "give those of each hidden layer", WHERE
-        )
+    check_fit(layers, domain, bounds)
     done, off, merged = [layers[0]], [], []
     low, high = domain
     for known, following in zip(bounds, layers[1:], strict=True):
@@ -223,6 +248,7 @@ def _merged(
     out = following.weight[:, on]
     left, sizes, right = np.linalg.svd(out @ here.weight[on], full_matrices=False)
     rank = int((sizes > 1e-13 * sizes.max(initial=0.0)).sum())
+    rank = max(rank, int(on.all()))  # a layer needs a unit, even if nothing reads it
     if rank >= on.sum():
         return here, following
     weight = right[:rank]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lecore.arguments.settings import sizes, whole
 from lecore.data.images import load, scaled
 from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
@@ -70,7 +71,8 @@ def held_out(
         device: Where to compute.
 
     Raises:
-        LecoreError: If a part is empty, or the set has fewer images than the three parts want.
+        LecoreError: If a part is empty, the set has fewer images than the three parts want, or
+            there is no such device.
     """
     problem = untrained(
         data, seed, training=training, calibration=calibration, tests=tests, width=width,
@@ -96,13 +98,15 @@ def untrained(
     The arguments are the same; besides, ``spare`` images are put aside, which leaves the others as
     they are.
     """
+    counts = sizes(training=training, calibration=calibration, tests=tests)
+    counts.append(whole("spare", spare, 0))
+    check_device(device)
     found = load(data)
-    counts = (training, calibration, tests, spare)
     there = len(found.x_train) + len(found.x_test)
-    if min(counts[:3]) < 1 or spare < 0 or sum(counts) > there:
+    if sum(counts) > there:
         raise LecoreError(
             f"training, calibration, tests and spare are {counts}, and {data} has {there} images",
-            "take at least 1 of the first three, and no more than there are",
+            "take no more than there are",
         )
     with seeded(seed) as rng:
         rows = rng.permutation(there)[: sum(counts)]
@@ -114,6 +118,18 @@ def untrained(
         x[0].numel(), width, 2, outputs=len(found.class_names), seed=seed
     ).to(device)  # fmt: skip
     return HeldOut(network.eval(), *parts)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        LecoreError: With its name.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise LecoreError(f"torch finds no device {name!r}", "compute on cpu") from error
 
 
 def learn(

@@ -185,8 +185,11 @@ def through_training(
         number: Of looks, about.
         probes: Test images that steps are taken on.
         learning_rate: Of these steps, which the network does not keep.
+
+    Raises:
+        LecoreError: If there is no probe, no step or no look.
     """
-    rows = []
+    rows, probes = [], whole("probes", probes)
     probed = Part(*(values[:probes] for values in problem.test))
     apart = ~torch.eye(len(probed.labels), dtype=torch.bool)
 

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from typing import NamedTuple
@@ -12,15 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lecore.arguments.settings import whole
+from lecore.arguments.names import check_name
+from lecore.arguments.settings import sizes, whole
 from lecore.changes import prediction_change
 from lecore.data.images import load, scaled
 from lecore.data.manifolds import Manifold, placed, torus
-from lecore.errors import LecoreError
 from lecore.losses import cross_entropy
 from lecore.models import fully_connected
 from lecore.seeding import seeded
 from lecore.similarity import correlation_with_distance, relative_similarity
+from lecore.studies.neighbours.held_out import check_device
 from lecore.studies.neighbours.polynomial_nets import KINDS, dense, parameters_of, width_for
 from lecore.tangent_kernel import empirical_ntk, stability_limit
 from lecore.training import train
@@ -44,9 +46,8 @@ def torus_network(name: str, parameters: int, *, kind: str = "CCP", seed: int = 
     Raises:
         LecoreError: If there is no such network.
     """
-    words = name.split()
-    if words[:1] == ["degree"] and (len(words) != 2 or not words[1].isdecimal()):
-        raise LecoreError(f"no network {name!r}", f"choose from {', '.join(ON_THE_TORUS)}")
+    if not (isinstance(name, str) and re.fullmatch(r"degree \d+", name)):
+        check_name("network", name, ON_THE_TORUS)
     return _make_on_torus(name, kind, _width_on_torus(name, kind, parameters), seed)
 
 
@@ -56,9 +57,8 @@ def _width_on_torus(name: str, kind: str, parameters: int) -> int:
 
 
 def _make_on_torus(name: str, kind: str, width: int, seed: int) -> nn.Module:
-    words = name.split()
-    if words[0] == "degree":
-        return dense(kind, 3, width, int(words[1]), seed=seed)
+    if name.startswith("degree"):
+        return dense(kind, 3, width, int(name.split()[1]), seed=seed)
     return fully_connected(3, width, 1, name, seed=seed)
 
 
@@ -214,7 +214,12 @@ def image_split(
         tests: Test images.
         normalized: Whether pixels are normalised; else they lie from 0 to 1.
         device: Where to.
+
+    Raises:
+        LecoreError: If there are no images of either kind, or no such device.
     """
+    images, tests = sizes(images=images, tests=tests)
+    check_device(device)
     found = load(data)
     with seeded(seed) as rng:
         rows = rng.permutation(len(found.x_train))[:images]
@@ -286,7 +291,11 @@ def same_class_superiority(network: nn.Module, split: ImageSplit, images: int) -
 
     Returns:
         From 0 to 1; one half is no preference.
+
+    Raises:
+        LecoreError: If there are no images.
     """
+    images = whole("images", images)
     x, y = split.test_x[:images], split.test_y[:images]
     change = prediction_change(network, x, y, learning_rate=1e-4, loss=cross_entropy)
     s = relative_similarity(change).cpu().numpy()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import optimize, sparse
 from torch import Tensor
 
+from lecore.arguments.settings import whole
 from lecore.errors import LecoreError
 from lecore.studies.neighbours.box_search import ascend, check_inside, points_in
 from lecore.studies.neighbours.equivalent_networks import (
@@ -22,6 +23,7 @@ from lecore.studies.neighbours.equivalent_networks import (
     Affine,
     Bounds,
     Box,
+    check_fit,
     interval_bounds,
     network_of,
 )
@@ -71,9 +73,10 @@ def stable_bounds(
         seed: Of the random points.
 
     Raises:
-        LecoreError: If inputs lie outside the box, the time limit is not positive, or a programme
-            fails.
+        LecoreError: If inputs lie outside the box, this is of another network, a weight is not
+            finite, the time limit is not positive, or a programme fails.
     """
+    check_fit(layers, domain)
     if inputs is not None:
         check_inside(inputs, domain)
     _check_time(time_limit)
@@ -157,14 +160,12 @@ def extreme(
         sign_only: Stop as soon as the bound has the sign of what was found.
 
     Raises:
-        LecoreError: If the programme is infeasible or unbounded, there is no such unit, or the
-            time limit is not positive.
+        LecoreError: If the programme is infeasible or unbounded, there is no such unit, bounds or
+            box are of another network, a weight is not finite, or the time limit is not positive.
     """
     _check_time(time_limit)
-    if unit not in range(len(layers[-1].bias)):
-        raise LecoreError(
-            f"there is no unit {unit!r}", f"choose from 0 to {len(layers[-1].bias) - 1}", WHERE
-        )
+    check_fit(layers, domain, bounds)
+    unit = whole("unit", unit, 0, len(layers[-1].bias) - 1)
     hidden = layers[:-1]
     widths = [len(domain.low), *(w for layer in hidden for w in 3 * [len(layer.bias)]), 1]
     one = len(widths) - 1  # a variable that is 1, for the bias, so that gaps are those of a
