@@ -54,6 +54,32 @@ def record_cells(
     return found
 
 
+def recorded_rows(
+    records: Mapping[str, Mapping[str, Any]],
+    table: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+) -> dict[str, pd.Series]:
+    """Rows of a table from the cells that :func:`record_cells` recorded.
+
+    Args:
+        records: Of a run.
+        table: Name of the table.
+        rows: Names of its rows; those without cells are left out.
+        columns: Columns to take.
+
+    Returns:
+        By row, all values of the cells by column and replicate.
+    """
+    found = {}
+    for row in rows:
+        cells = {c: records.get(key(table, row, c), {}).get("runs", []) for c in columns}
+        values = {(c, i): value for c, runs in cells.items() for i, value in enumerate(runs)}
+        if values:
+            found[row] = pd.Series(values).rename_axis(["pair", "replicate"])
+    return found
+
+
 def record_curve(name: str, curves: NDArray[np.float64]) -> dict[str, Any]:
     """Record a curve of several runs: its mean and their range.
 

@@ -83,6 +83,26 @@ def of_table_2(rows: Rows) -> Findings:
     }
 
 
+def without_rows(rows: Rows, left_out: Sequence[str]) -> Findings:
+    """How much of the pairs that are lost is owed to some of the baselines.
+
+    Args:
+        rows: Rows of Table 2.
+        left_out: Baselines to leave out, such as those of networks narrower than the paper's.
+
+    Returns:
+        ``pairs-without``, the pairs won or tied without them, and ``lead-of-left-out``, the largest
+        lead in points that one of them has where a run loses.
+    """
+    rest = {name: values for name, values in rows.items() if name not in left_out}
+    ours, theirs = (
+        pd.concat([rows[name] for name in names]).groupby(level=[0, 1]).max()
+        for names in (OURS, left_out)
+    )
+    lead = float((theirs - ours).max())
+    return {"pairs-without": against_the_rest(rest, ties=True), "lead-of-left-out": lead}
+
+
 def best_above_kmeans(printed: Printed) -> float:
     """By how much the paper's best own row is above K-means in its Tables 1 and 2, in the mean."""
     best = max(np.mean(printed[name]) for name in OURS)
