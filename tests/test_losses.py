@@ -163,6 +163,23 @@ def test_networks_are_not_trained_on_what_is_not_measured(targets):
         train(nn.Linear(3, 3).double(), X, targets, loss=squared_error, learning_rate=0.1, epochs=1)
 
 
+@pytest.mark.parametrize("reduction", ["batchmean", "sum"])
+def test_a_mean_over_positions_is_one(reduction):
+    """An example of four positions with three classes each, as in the distillation of tokens."""
+    model = nn.Linear(3, 12).double()
+    targets = X[:, :, None].expand(-1, 3, 4).reshape(-1, 4, 3).softmax(-1)
+
+    def loss(f, t):
+        told = F.kl_div(f.view(4, 3).log_softmax(-1), t, reduction=reduction)
+        return told if reduction == "batchmean" else told / 4
+
+    def by_hand(f, t):
+        return (t * (t.log() - f.view(4, 3).log_softmax(-1))).sum() / 4
+
+    found = loss_kernel(model, X, targets, loss=loss)
+    torch.testing.assert_close(found, loss_kernel(model, X, targets, loss=by_hand))
+
+
 @pytest.mark.parametrize("name", OF_NUMBERS)
 def test_a_cast_number_stands_for_all_outputs(name):
     model, loss = nn.Linear(3, 3).double(), OF_NUMBERS[name]

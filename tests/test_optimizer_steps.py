@@ -35,6 +35,23 @@ def used(optimizer: torch.optim.Optimizer, model: nn.Module, steps: int) -> None
     optimizer.zero_grad()
 
 
+@pytest.mark.filterwarnings("ignore:the network is measured by plain autograd")
+@pytest.mark.parametrize("decay", [{"weight_decay": 0.5}, {}], ids=["decay", "none"])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("rate", [0.1, 1e-7])
+def test_a_step_starts_at_the_weights_that_the_forward_pass_wrote(kind, decay, rate):
+    model = nn.Sequential(nn.Embedding(2, 1, max_norm=1.0), nn.Flatten()).double()
+    model[0].weight.data[:] = torch.tensor([[4.0], [3.0]])
+    x, y = torch.tensor([[0]]), torch.zeros(1, 1, dtype=torch.float64)
+    optimizer = kind(model.parameters(), lr=rate, **decay)
+    stepped = torch_step(model, optimizer, x[0], y[0])
+    right = (stepped(x) - model(x)).item()
+    model[0].weight.data[:] = torch.tensor([[4.0], [3.0]])
+    measure = prediction_change if rate == 0.1 else linearized_change
+    change = measure(model, x, y, optimizer=optimizer)
+    assert change.item() == pytest.approx(right, rel=1e-9 if rate == 0.1 else 1e-5)
+
+
 def torch_step(model, optimizer, x, y):
     """Model after torch's own step on one example, from copies of model and optimiser."""
     model, optimizer = copy.deepcopy((model, optimizer))

@@ -212,6 +212,52 @@ def test_precisions_that_a_compiler_writes_down_are_put_back():
     assert not differences(before, flags())
 
 
+OWN = {
+    "torch": torch.Generator().manual_seed(0), "numpy": np.random.default_rng(0),
+    "numpy, old": np.random.RandomState(0), "python": random.Random(0),
+}  # fmt: skip
+"""Generators of somebody's own; their first numbers are all below 0.999."""
+
+
+def drawn_from(generator):
+    if isinstance(generator, torch.Generator):
+        return torch.rand(1, generator=generator).item()
+    return generator.random() if hasattr(generator, "random") else generator.rand()
+
+
+class RarelyDropped(nn.Module):
+    """Draws a number on each call that hardly ever changes the prediction."""
+
+    def __init__(self, own=None):
+        super().__init__()
+        self.layer, self.own = nn.Linear(2, 3), own
+
+    def forward(self, x):
+        return self.layer(x) * (drawn_from(self.own) < 0.999)
+
+
+class NamesIt(RarelyDropped):
+    def forward(self, x):
+        return self.layer(x) * (drawn_from(GLOBAL) < 0.999)
+
+
+GLOBAL = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_networks_that_draw_from_a_generator_of_their_own_are_refused(name):
+    model = RarelyDropped(OWN[name]).eval()
+    with pytest.raises(LecoreError, match="draws random numbers"):
+        empirical_ntk(model, torch.randn(3, 2))
+
+
+def test_a_generator_that_a_network_names_is_left_where_it_was():
+    before = GLOBAL.bit_generator.state
+    with pytest.raises(LecoreError, match="draws random numbers"):
+        empirical_ntk(NamesIt().eval(), torch.randn(3, 2))
+    assert GLOBAL.bit_generator.state == before
+
+
 class Failing(nn.Module):
     """Fails at an example that is not the first, in the middle of all it may have changed."""
 

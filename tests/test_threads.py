@@ -215,6 +215,18 @@ def test_threads_that_know_another_network_are_refused():
         empirical_ntk(model, torch.randn(6, 4), tiles=Tiles(jobs=3, shape=(2, 2)))
 
 
+def test_threads_that_know_another_network_at_some_rows_are_refused():
+    own = threading.local()
+    own.scale = 3.0
+
+    def forward(self, x):
+        return torch.where(x[:, :1] > 0, 1.0, getattr(own, "scale", 1.0)) * self.a(x)
+
+    x = torch.cat([torch.ones(5, 4), -torch.ones(1, 4)])
+    with pytest.raises(LecoreError, match="another process or thread computes another"):
+        empirical_ntk(net(forward, a=nn.Linear(4, 2)), x, tiles=Tiles(jobs=3, shape=(2, 2)))
+
+
 def cached(self, x):
     with parametrize.cached():
         return self.head(self.layer(x).tanh() @ self.layer.weight)

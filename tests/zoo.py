@@ -1135,6 +1135,10 @@ def checkpointed(reentrant: bool) -> Callable[[nn.Module, Tensor], Tensor]:
     return forward
 
 
+def checkpointed_from_the_start(self: nn.Module, x: Tensor) -> Tensor:
+    return self.head(checkpoint(self.layer, x.requires_grad_(), use_reentrant=True).tanh())
+
+
 def script(module: nn.Module) -> nn.Module:
     return torch.jit.script(module)
 
@@ -1199,6 +1203,9 @@ OPAQUE = {
         lambda c: net(checkpointed(True), middle=nn.Sequential(nn.Tanh(), nn.Linear(6, 6)),
                       **layers(c)),
         normal(5),
+    ),
+    "reentrant checkpoint from the start": (
+        lambda c: net(checkpointed_from_the_start, **layers(c)), normal(5)
     ),
     "gradient inside": (lambda c: net(with_gradient, **layers(c)), normal(5)),
     "autograd inside": (lambda c: net(with_autograd, **layers(c)), normal(5)),

@@ -87,37 +87,43 @@ class ChangedWeights:
         """A real step on a copy, and back."""
         before = self.network.copy().predict(test_inputs)
         network = self.network.copy(lambda tensor: tensor.clone())
-        # what a forward pass writes to weights lasts until the step, as in training
-        lasting = network.manners.written & network.parameters.keys()
-        trained = replace(network, manners=replace(network.manners, lasting=lasting))
         changes = []
         for a, b in zip(x, y, strict=True):
-            step = self._plain_step(trained, a, b)
+            step = self._plain_step(network, a, b)
             for name, weight in network.leaves.items():
                 weight.data.add_(step[name])
             changes.append(network.predict(test_inputs) - before)
-            for name, weight in network.leaves.items():
-                weight.data.copy_(self.network.parameters[name])
+            self._put_back(network)
         return torch.stack(changes)
+
+    def _put_back(self, network: Snapshot) -> None:
+        for name, weight in network.leaves.items():
+            weight.data.copy_(self.network.parameters[name])
 
     def _plain_derivatives(self, x: Tensor, y: Tensor, test_inputs: Tensor) -> Tensor:
         """Gradients at the test points, times each step."""
-        network = self.network.copy()
+        network = self.network.copy(lambda tensor: tensor.clone())
         outputs = network.predict(test_inputs[:1]).shape[1]
         structure = Structure((), tuple(network.parameters), outputs, "plain")
         factors = gradient_factors(network, structure, test_inputs)
         changes = []
         for a, b in zip(x, y, strict=True):
             step = self._plain_step(network, a, b)
+            self._put_back(network)
             changes.append(sum(factors.direct[name] @ flat(step[name]) for name in step))
         return torch.stack(changes)  # type: ignore[arg-type]
 
     def _plain_step(self, network: Snapshot, x: Tensor, y: Tensor) -> Parameters:
-        """The optimiser's step; it passes by a parameter without a gradient, as torch's do."""
+        """The optimiser's step; it passes by a parameter without a gradient, as torch's do.
+
+        What the forward pass writes to weights lasts until the step and beyond, as in training.
+        """
+        lasting = network.manners.written & network.parameters.keys()
+        network = replace(network, manners=replace(network.manners, lasting=lasting))
         gradient = own_gradients(network, self._loss_at(network, x, y))
         if isinstance(self.step, RealStep):
             return self.step(gradient, network.leaves)
-        step = self.step({k: g.to_dense() for k, g in gradient.items()})
+        step = self.step({k: g.to_dense() for k, g in gradient.items()}, network.leaves)
         return {k: step.get(k, torch.zeros_like(w)) for k, w in network.parameters.items()}
 
     def far_change(self, row: int) -> Tensor:

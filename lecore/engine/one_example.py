@@ -130,7 +130,7 @@ class _Unnormalised(TorchFunctionMode):
         input, target = given.arguments["input"], given.arguments["target"]
         if func is F.cross_entropy and input.ndim:
             check_several(input.shape[min(1, input.ndim - 1)])
-        if given.arguments.get("reduction") == "batchmean":  # of a batch of one
+        if given.arguments.get("reduction") == "batchmean" and input.ndim < 2:  # a batch of one
             given.arguments["reduction"] = "sum"
         for name, value in given.arguments.items():
             if "weight" in name and isinstance(value, Tensor):

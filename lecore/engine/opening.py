@@ -13,7 +13,7 @@ from lecore.engine.checks.predictions import check_predictions
 from lecore.engine.network.flags import Precision
 from lecore.engine.network.model_copy import unwrapped
 from lecore.engine.network.probing import look, together
-from lecore.engine.network.random_states import generators_left_alone
+from lecore.engine.network.random_states import generators_left_alone, own_generators
 from lecore.engine.network.remembering import as_it_is, remembered
 from lecore.engine.network.snapshot import Snapshot, snapshot
 from lecore.engine.points import points
@@ -45,7 +45,7 @@ def opened(
     check_surroundings(model)
     network = snapshot(model, dtype)
     model = unwrapped(model)
-    with network.flags(), as_it_is(model):
+    with network.flags(), as_it_is(model), own_generators(model):
         inputs = points(network, inputs)
         network = _looked_at(model, network, inputs)
         may_draw = network.manners.draws or network.manners.alone  # now, or on a way not yet seen

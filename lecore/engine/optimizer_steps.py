@@ -17,8 +17,9 @@ from lecore.arguments.settings import number
 from lecore.engine.network.snapshot import Parameters
 from lecore.errors import LecoreError
 
-WeightChange = Callable[[Parameters], Parameters]
-"""Gradient of one example's loss → Δw; both have the names of the trainable parameters."""
+WeightChange = Callable[..., Parameters]
+"""Gradient of one example's loss → Δw; both have the names of the trainable parameters. Second come
+the weights that the step starts at, if they are not those as found."""
 
 MAX = torch.finfo(torch.float64).max
 
@@ -83,7 +84,7 @@ def weight_change(
             "take prediction_change, which takes the step itself on a copy",
         )
     rule = _sgd if type(optimizer) is torch.optim.SGD else _adam
-    rules: dict[str, Callable[[Tensor], Tensor]] = {}
+    rules: dict[str, Callable[..., Tensor]] = {}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})  # [] would enter the parameter
@@ -160,24 +161,31 @@ def _check_settings(group: dict[str, Any], settings: tuple[str, ...]) -> None:
                 )
 
 
-def _plain(gradient: Parameters, learning_rate: float) -> Parameters:
+def _plain(
+    gradient: Parameters, weights: Parameters | None = None, *, learning_rate: float
+) -> Parameters:
     return {name: -learning_rate * g for name, g in gradient.items()}
 
 
-def _by_rules(gradient: Parameters, rules: dict[str, Callable[[Tensor], Tensor]]) -> Parameters:
+def _by_rules(
+    gradient: Parameters,
+    weights: Parameters | None = None,
+    *,
+    rules: dict[str, Callable[..., Tensor]],
+) -> Parameters:
     def change(name: str, g: Tensor) -> Tensor:
         if name not in rules:
             return torch.zeros_like(g)
-        if g.is_complex():
-            return torch.view_as_complex(rules[name](torch.view_as_real(g.resolve_conj())))
-        return rules[name](g)
+        start = {} if weights is None else {"weight": _real(weights[name].detach())}
+        moved = rules[name](_real(g), **start)
+        return torch.view_as_complex(moved) if g.is_complex() else moved
 
     return {name: change(name, g) for name, g in gradient.items()}
 
 
 def _sgd(
     parameter: Tensor, group: dict[str, Any], state: dict[str, Any], dtype: torch.dtype
-) -> Callable[[Tensor], Tensor]:
+) -> Callable[..., Tensor]:
     decay = float(group["weight_decay"])
     return partial(
         _sgd_step,
@@ -186,7 +194,8 @@ def _sgd(
         momentum=float(group["momentum"]),
         dampening=float(group["dampening"]),
         nesterov=bool(group["nesterov"]),
-        decayed=decay * _copied(parameter, dtype) if decay else None,
+        decay=decay,
+        weight=_copied(parameter, dtype) if decay else None,
         velocity=_copied(state.get("momentum_buffer"), dtype),
     )
 
@@ -199,12 +208,13 @@ def _sgd_step(
     momentum: float,
     dampening: float,
     nesterov: bool,
-    decayed: Tensor | None,
+    decay: float,
+    weight: Tensor | None,
     velocity: Tensor | None,
 ) -> Tensor:
     direction = sign * gradient
-    if decayed is not None:
-        direction = direction + decayed
+    if decay and weight is not None:
+        direction = direction + decay * weight
     if momentum:
         # torch does not dampen the first gradient
         moved = direction if velocity is None else momentum * velocity + (1 - dampening) * direction
@@ -214,7 +224,7 @@ def _sgd_step(
 
 def _adam(
     parameter: Tensor, group: dict[str, Any], state: dict[str, Any], dtype: torch.dtype
-) -> Callable[[Tensor], Tensor]:
+) -> Callable[..., Tensor]:
     decay, rate = float(group["weight_decay"]), float(group["lr"])
     decoupled = bool(group["decoupled_weight_decay"])
     beta1, beta2 = (float(beta) for beta in group["betas"])
@@ -230,8 +240,9 @@ def _adam(
         first=_copied(state.get("exp_avg", zeros), dtype),
         second=_copied(state.get("exp_avg_sq", zeros), dtype),
         largest=_copied(state.get("max_exp_avg_sq", zeros), dtype) if group["amsgrad"] else None,
-        decayed=decay * _copied(parameter, dtype) if decay and not decoupled else None,
-        shrinkage=rate * decay * _copied(parameter, dtype) if decay and decoupled else None,
+        decay=0.0 if decoupled else decay,
+        shrinkage=rate * decay if decoupled else 0.0,
+        weight=_copied(parameter, dtype) if decay else None,
     )
 
 
@@ -247,24 +258,29 @@ def _adam_step(
     first: Tensor,
     second: Tensor,
     largest: Tensor | None,
-    decayed: Tensor | None,
-    shrinkage: Tensor | None,
+    decay: float,
+    shrinkage: float,
+    weight: Tensor | None,
 ) -> Tensor:
     direction = sign * gradient
-    if decayed is not None:
-        direction = direction + decayed
+    if decay and weight is not None:
+        direction = direction + decay * weight
     mean = beta1 * first + (1 - beta1) * direction
     square = beta2 * second + (1 - beta2) * direction * direction
     if largest is not None:
         square = torch.maximum(largest, square)
     scale = (square / (1 - beta2**step)).sqrt() + epsilon
     change = -learning_rate / (1 - beta1**step) * mean / scale
-    return change if shrinkage is None else change - shrinkage
+    return change - shrinkage * weight if shrinkage and weight is not None else change
 
 
 def _copied(tensor: Any, dtype: torch.dtype) -> Any:
     if tensor is None:
         return None
-    if tensor.is_complex():  # Adam takes real and imaginary parts for numbers of their own
-        return torch.view_as_real(tensor.detach().to(dtype.to_complex(), copy=True))
-    return tensor.detach().to(dtype, copy=True)
+    to = dtype.to_complex() if tensor.is_complex() else dtype
+    return _real(tensor.detach().to(to, copy=True))
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """Real and imaginary parts, which Adam takes for numbers of their own."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor

@@ -21,6 +21,9 @@ from lecore.losses import Loss, squared_error
 TRUTHS = ("y_true", "true", "truth", "ground_truth", "target", "targets", "label", "labels")
 """What nobody calls a prediction."""
 
+WITNESSES = 32
+"""Points by which another process shows that it knows network and loss as they are."""
+
 
 class Side(NamedTuple):
     """Row or column points; with a loss, their gradients are those of the loss.
@@ -100,11 +103,17 @@ def not_finite(block: Tensor, rows: slice, columns: slice) -> str:
 
 
 def witness(network: Snapshot, side: Side) -> Tensor:
-    """What a network and its loss give for the first of some points, in one row."""
-    one = slice(0, 1)
+    """What a network and its loss give for some points all over the data, a row each."""
+    n = len(side.inputs)
+    rows = torch.linspace(0, n - 1, min(n, WITNESSES)).round().long().to(side.inputs.device)
+    targets = None if side.targets is None else side.targets[rows]
+    some = side._replace(inputs=side.inputs[rows], targets=targets)
     with torch.no_grad(), network.flags():
-        prediction = network.copy().predict(side.inputs[one])
-        gradient = prediction if side.loss is None else side.loss_gradient(one, prediction)
+        own = network.copy()
+        prediction = torch.cat([own.predict(x[None]) for x in some.inputs])
+        if side.loss is None:
+            return prediction.cpu()
+        gradient = some.loss_gradient(slice(None), prediction)
         return torch.cat([prediction, gradient]).cpu()
 
 

@@ -12,7 +12,11 @@ from lecore.arguments.finite import all_finite
 from lecore.engine.checks.diagnosis import mixing_layer, random_layer
 from lecore.engine.checks.tolerances import close, peak, tolerance, unit
 from lecore.engine.network.failures import of_some
-from lecore.engine.network.random_states import generators_left_alone, random_states
+from lecore.engine.network.random_states import (
+    generators_left_alone,
+    own_generators,
+    random_states,
+)
 from lecore.engine.network.snapshot import Snapshot
 from lecore.errors import LecoreError
 from lecore.seeding import seed_all
@@ -30,14 +34,21 @@ def check_predictions(network: Snapshot, sample: Tensor) -> None:
         LecoreError: If two predictions under different seeds differ, or one point alone and the
             same point among others; it names the layer.
     """
+    own = network.copy()  # a new one, in which nothing is kept of the others
+    with own_generators(own.module) as have_drawn:
+        _compare(network, own, sample, have_drawn)
+
+
+def _compare(
+    network: Snapshot, own: Snapshot, sample: Tensor, have_drawn: Callable[[], bool]
+) -> None:
     scale = tolerance(network)
     sample = torch.cat([sample, sample[:1]])  # in no order, whatever may sort them
     together = _seeded(1, lambda: network.copy().predict(sample))
-    own = network.copy()  # a new one, in which nothing is kept of the others
     alone = _seeded(2, lambda: torch.cat([own.predict(x[None]) for x in sample[:-1]]))
     alone = torch.cat([alone[0], alone[0][:1]]), *alone[1:]
     # one that seeds itself ends in the same state whatever came before
-    drawn = any(
+    drawn = have_drawn() or any(
         start != end and end != other
         for start, end, other in zip(together[1], together[2], alone[2], strict=True)
     )

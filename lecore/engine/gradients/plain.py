@@ -43,16 +43,12 @@ def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, 
 
 
 def _backward(value: Callable[[], Tensor], leaves: list[nn.Parameter]) -> None:
-    """Fill in the gradients of these leaves, and of no others."""
-    try:
-        torch.autograd.backward(value(), inputs=leaves)
-        return
-    except RuntimeError as error:
-        if "`inputs`" not in str(error):
-            raise
-    for leaf in leaves:
-        leaf.grad = None
-    number = value()  # reentrant checkpoints want a way back to all leaves
+    """Fill in the gradients of these leaves, and of no others.
+
+    By a call without ``inputs=``, which leaves out what a checkpoint or a function of somebody's
+    own runs backwards inside.
+    """
+    number = value()
     others = [o for o in leaves_behind(number).values() if all(o is not leaf for leaf in leaves)]
     before = [None if other.grad is None else other.grad.clone() for other in others]
     try:
