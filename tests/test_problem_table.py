@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ from lecore.engine.opening import opened
 from lecore.engine.sketches import gradient_sketch
 from lecore.seeding import seeded
 from tests.oracle import differences, problem, world
-from tests.zoo import ARCHITECTURES, USUAL
+from tests.zoo import ARCHITECTURES, USUAL, net
 
 # some networks need plain autograd, which is said; the numbers are the same
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -232,6 +233,25 @@ def test_common_networks_have_no_gradient_written_out_for_want_of_factors(name):
         with opened(case.model(), case.x, None) as (measured, x):
             for structure in structures(measured, x, case.test_x, check):
                 assert (structure.direct, structure.route) == ((), "vectorized")
+
+
+def almost_cancelling(scale):
+    """One weight in two uses, whose shares of the gradient nearly cancel."""
+
+    def forward(self, x):
+        one, other = (F.linear(h, self.layer.weight) for h in (x, (1 - 1 / scale) * x))
+        by_weight = scale * (one - one.detach()) - scale * (other - other.detach())
+        return self.head(one.tanh().detach() + by_weight)
+
+    return net(forward, layer=nn.Linear(6, 6), head=nn.Linear(6, 2))
+
+
+@pytest.mark.parametrize(("scale", "written_out"), [(40, False), (3000, True)])
+def test_rounding_alone_takes_no_factors_away_unless_it_takes_the_digits(scale, written_out):
+    x = torch.randn(4, 6)
+    with opened(almost_cancelling(scale), x, torch.float32) as (measured, rows):
+        for structure in structures(measured, rows, rows, True):
+            assert ("layer.weight" in structure.direct) is written_out
 
 
 WANT_A_LOOK = {  # torch.func is wrong, without an error
