@@ -20,6 +20,7 @@ from lecore.companion.partial import absent_page, bridge, drop_absent_includes
 from lecore.companion.printing import browser, print_book
 from lecore.companion.provenance import plain, text_of
 from lecore.companion.rendering import render
+from lecore.companion.run_again import to_run_again
 from lecore.companion.scan import empty_pages, scan
 from lecore.companion.scorecard import dots, scorecard
 from lecore.companion.workspace import workspace
@@ -75,7 +76,7 @@ def _build(root: Path, build: Path) -> Path:
                 cell.source = bridged(cell.source, chapter)
     glued = {chapter: glued_values(notebook) for chapter, notebook in executed.items()}
     downloads = {
-        chapter: self_installing(standalone(notebook, root, glued), root)
+        chapter: self_installing(to_run_again(standalone(notebook, root, glued)), root)
         for chapter, notebook in executed.items()
     }
     _stage_pages(root, build, stage, executed, absent)

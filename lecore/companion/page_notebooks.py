@@ -14,6 +14,7 @@ from lecore.companion.records import FIGURE, GLUE
 from lecore.errors import LecoreError
 
 OF_REFERENCE = re.compile(r"\{glue:text\}`(?:[^`]*\.md::)?reference-[^`]*(?<!-interval)`")
+HEADING = re.compile(r"^##+ .+$", re.M)
 R = '<abbr class="from-reference" title="read from a committed reference run">R</abbr>'
 
 
@@ -69,9 +70,11 @@ def marked(text: str) -> str:
 
 
 def with_anchors(notebook: Any, chapter: str, claims: Iterable[Mapping[str, Any]]) -> Any:
-    """A copy that says above the cell that makes a claim's first record which claims it decides.
+    """A copy that says where a claim's first record is made which claims that decides.
 
-    That is where the scorecard's links and the index lead; ``{ref}`HS-11 <hs-11>` `` does too.
+    It says so below the heading of the section, whose table or figure shows the number, and above
+    the cell where there is none. The scorecard's links, the index and ``{ref}`HS-11 <hs-11>` ``
+    lead there.
 
     Args:
         notebook: An executed chapter.
@@ -80,7 +83,8 @@ def with_anchors(notebook: Any, chapter: str, claims: Iterable[Mapping[str, Any]
     """
     from nbformat.v4 import new_markdown_cell
 
-    notebook, cells = copy.deepcopy(notebook), []
+    notebook = copy.deepcopy(notebook)
+    cells: list[Any] = []
     open_claims = [claim for claim in claims if claim["chapter"] == chapter]
     for cell in notebook.cells:
         made = {
@@ -89,10 +93,23 @@ def with_anchors(notebook: Any, chapter: str, claims: Iterable[Mapping[str, Any]
         decided = [c["id"] for c in open_claims if c["criteria"][0]["record"] in made]
         if decided:
             open_claims = [claim for claim in open_claims if claim["id"] not in decided]
-            cells.append(new_markdown_cell(_decides(decided, "../" * chapter.count("/"))))
+            told = _decides(decided, "../" * chapter.count("/"))
+            if not _below_heading(cells, told):
+                cells.append(new_markdown_cell(told))
         cells.append(cell)
     notebook.cells = cells
     return notebook
+
+
+def _below_heading(cells: list[Any], told: str) -> bool:
+    """Put it below the last heading of a section; False if there is none."""
+    for cell in reversed(cells):
+        headings = [*HEADING.finditer(cell.source)] if cell.cell_type == "markdown" else []
+        if headings:
+            end = headings[-1].end()
+            cell.source = f"{cell.source[:end]}\n\n{told}\n{cell.source[end:]}"
+            return True
+    return False
 
 
 def _decides(claim_ids: list[str], up: str) -> str:

@@ -20,6 +20,9 @@ FIGURE = "lecore_figure"
 SECONDS = "seconds_of_earlier_runs"
 
 
+_recorded: dict[str, dict[str, Any]] = {}
+
+
 class Record(dict[str, Any]):
     """A published number with all that belongs to it; a cell that ends with it shows nothing."""
 
@@ -87,7 +90,13 @@ def record(
         what = f"record {name!r}: the details are nothing that JSON can hold ({error})"
         raise LecoreError(what) from error
     glue_record(name, entry, entry | details)
+    _recorded[name] = entry
     return Record(entry | details)
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """What this process has recorded so far, by name, without the details."""
+    return dict(_recorded)
 
 
 def record_all(

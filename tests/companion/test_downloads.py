@@ -1,5 +1,6 @@
 """Notebooks that stand alone: numbers and references in words, figures inside."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,33 @@ import pytest
 
 from lecore.companion.downloads import glued_values, standalone
 from lecore.companion.page_notebooks import for_page
-from lecore.companion.records import FIGURE, GLUE
+from lecore.companion.records import FIGURE, GLUE, record
+from lecore.companion.run_again import to_run_again
 from lecore.errors import LecoreError
 
 new = nbformat.v4
+
+
+def page() -> Any:
+    given = new.new_code_cell("width: int = 8\nrate = 0.1", metadata={"tags": ["parameters"]})
+    return new.new_notebook(cells=[new.new_markdown_cell("# Title"), given])
+
+
+def test_a_download_ends_with_the_numbers_of_a_new_run(capsys: pytest.CaptureFixture[str]) -> None:
+    found = to_run_again(page())
+    record("mean-of-it", 0.25, low=0.2, high=0.3, n=4)
+    capsys.readouterr()
+    exec(found.cells[-1].source, {})
+    assert "mean-of-it   0.25" in (text := capsys.readouterr().out)
+    assert text.split()[:4] == ["value", "low", "high", "n"]
+
+
+@pytest.mark.parametrize(("name", "fits"), [("width", True), ("widht", False)])
+def test_a_download_refuses_settings_that_it_does_not_have(name: str, fits: bool) -> None:
+    check = to_run_again(page()).cells[3].source
+    cells = ["", "width = 8", f"# Parameters\n{name} = 512\n"]
+    with nullcontext() if fits else pytest.raises(LecoreError, match=r"'widht'.*rate, width"):
+        exec(check, {"In": cells})
 
 
 @pytest.fixture

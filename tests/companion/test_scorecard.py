@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup, Tag
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lecore.companion.claim_rows import OURS, Row, claim_rows
 from lecore.companion.claims import Result
@@ -284,6 +284,19 @@ def test_a_cell_says_which_claims_it_decides() -> None:
     assert re.findall('href="(.*?)"', said) == [
         "../scorecard.html#claim-c-0", "../scorecard.html#claim-c-1",
     ]  # fmt: skip
+
+
+def test_it_says_so_below_the_heading_of_the_section() -> None:
+    made = new_output("display_data", metadata={"scrapbook": {"name": "r"}})
+    text = new_markdown_cell("# Page\n\n## Table 5\n\nTwo kinds of weights.")
+    cells = [text, new_code_cell("table"), new_code_cell("record", outputs=[made])]
+    claims = [{"id": "C-1", "chapter": "x/y", "criteria": [{"record": "r"}]}]
+    page = with_anchors(new_notebook(cells=cells), "x/y", claims)
+    assert len(page.cells) == 3
+    lines = [line for line in page.cells[0].source.splitlines() if line]
+    assert lines[1] == "## Table 5"
+    assert any("claim-decides" in line for line in lines[2:-1])
+    assert lines[-1] == "Two kinds of weights."
 
 
 @pytest.mark.parametrize(
