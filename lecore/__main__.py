@@ -19,7 +19,8 @@ def main() -> None:
         with extra("companion"):
             from lecore.companion.cli import main as command
     except (LecoreError, OSError) as error:
-        sys.exit(_told(error))
+        print("lecore:", *str(error).splitlines(), file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)  # before there was any work to tell of
     command(prog_name="lecore")
@@ -33,11 +34,6 @@ def _end_in_order() -> None:
         number = getattr(signal, name, signal.SIGTERM)  # Windows has one of them
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-
-
-def _told(error: Exception) -> int:
-    print("lecore:", " ".join(str(error).splitlines()), file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

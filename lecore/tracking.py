@@ -19,7 +19,7 @@ from lecore.errors import LecoreError
 from lecore.files import whole_file
 from lecore.identity.finished_work import Identity, identify, refuse_another, shapes
 from lecore.losses import Loss
-from lecore.similarity import relative_similarity
+from lecore.similarity import own_change, relative_similarity
 
 Measure = Callable[[nn.Module], Any]
 """From a network to a matrix over update and test points, or to any other numbers."""
@@ -196,7 +196,7 @@ def probe_similarity(
 
     def measure(model: nn.Module) -> Tensor:
         moved = change(model, inputs, targets, columns, loss=loss, **settings)
-        own = moved[:, : len(inputs)].diagonal().T
+        own = own_change(moved)
         return similarity(moved if test_inputs is None else moved[:, len(inputs) :], own)
 
     return measure

@@ -1,8 +1,11 @@
 """A newcomer with one of the papers in hand finds the code by its name, without a search."""
 
 import importlib
+from pathlib import Path
 
 import pytest
+
+import lecore
 
 PLACES = [  # what stands in the paper, the file that its name leads to, the function
     ("He & Su (2020), equation (1)", "changes", "prediction_change"),
@@ -25,3 +28,8 @@ def test_the_name_leads_to_the_file(place, file, function):
     module = importlib.import_module(f"lecore.{file}")
     said = f"{module.__doc__} {getattr(module, function).__doc__}"
     assert place in " ".join(said.split())
+
+
+def test_the_core_can_be_read_in_an_evening():
+    files = Path(lecore.__file__).parent.glob("*.py")
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 1700
