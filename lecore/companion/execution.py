@@ -184,7 +184,10 @@ def _execute(
 
     running = build / "running" / f"{task.chapter}.ipynb"
     failed = build / "failed" / f"{task.chapter}.ipynb"
-    started = datetime.datetime.now(datetime.UTC)
+    begun = {  # of the files that are read now, whatever is committed meanwhile
+        "commit": provenance.commit(root),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
     clock = time.monotonic()
     progress.start(task.chapter)
     failure: str | None = None
@@ -208,7 +211,7 @@ def _execute(
             ),
         )
         notebook = nbformat.read(running, as_version=4)
-        _publish(root, build, task, notebook, started, time.monotonic() - clock)
+        _publish(root, build, task, notebook, begun, time.monotonic() - clock)
         running.unlink()
         failed.unlink(missing_ok=True)
     except papermill.PapermillExecutionError as error:
@@ -235,7 +238,7 @@ def _publish(
     build: Path,
     task: Task,
     notebook: Any,
-    started: datetime.datetime,
+    begun: Mapping[str, Any],
     seconds: float,
 ) -> None:
     """Write the executed notebook and its records; the notebook last, since its key says done."""
@@ -251,8 +254,7 @@ def _publish(
         "data_sha256": project.data_fingerprint(task.parameters) or None,
         "seed": task.parameters.get("seed"),
         "versions": provenance.versions(),
-        "commit": provenance.commit(root),
-        "started": started.isoformat(timespec="seconds"),
+        **begun,
         "seconds": round(seconds + read_seconds(notebook), 1),
     }
     durations = [c.metadata.get("papermill", {}).get("duration") or 0.0 for c in notebook.cells]
