@@ -17,6 +17,8 @@ from lecore.study import findings, report
 from lecore.study.class_pairs import class_pairs
 from lecore.study.examples import Examples
 from lecore.study.likeness import Likeness
+from lecore.study.made_by import code_of
+from lecore.study.one_format import one_format
 from lecore.study.pictures import as_images, data_uri
 from lecore.study.predictions import Predicted
 
@@ -95,10 +97,10 @@ def test_means_of_classes_are_those_of_the_whole_matrix(tmp_path):
     whole = torch.cat([block for _, block in blocks])
     rows, columns = one.train.targets, one.test.targets
     html = written(tmp_path, one)
-    for a in range(3):
-        for b in range(3):
-            mean = whole[rows == a][:, columns == b].mean()
-            assert f">{mean:.2g}</td>".replace("-", "−") in html
+    means = [float(whole[rows == a][:, columns == b].mean()) for a in range(3) for b in range(3)]
+    digits = one_format(means)
+    assert f"Influence between classes, {digits.unit}</caption>" in html
+    assert all(f">{digits(mean)}</td>" in html for mean in means)
 
 
 def test_similarities_of_classes_are_those_of_all_pairs(tmp_path):
@@ -111,7 +113,7 @@ def test_similarities_of_classes_are_those_of_all_pairs(tmp_path):
         for b in range(3):
             block = alone[targets == a][:, targets == b]
             median = float(np.nanmedian(block.numpy()))
-            assert f'<a href="#classes-{a}-{b}">{median:.2g}</a>' in html
+            assert f'<a href="#classes-{a}-{b}">{median:.2f}</a>' in html
             _, strongest = html.split(f'id="classes-{a}-{b}"')
             largest = block.masked_fill(block.isnan(), -1).max()
             assert (
@@ -379,7 +381,7 @@ def test_no_more_examples_stand_out_than_there_are(tmp_path):
 
 def test_the_lines_that_make_it_run(tmp_path):
     one = study(parameters="3.*", outputs=[1], dtype=torch.float32, learning_rate=0.0123456789)
-    lines = report._code(one, 'a"\\b.html').split("\n")
+    lines = code_of(one, 'a"\\b.html', {}).split("\n")
     assert lines[-1] == r'study.report("a\"\\b.html")'
     made = eval(lines[2].removeprefix("study = "), {
         "Study": Study, "torch": torch, "model": one.model,
@@ -388,10 +390,61 @@ def test_the_lines_that_make_it_run(tmp_path):
     })  # fmt: skip
     for name in ("loss", "learning_rate", "patterns", "outputs", "dtype"):
         assert getattr(made, name) == getattr(one, name)
-    assert "loss=..." in report._code(study(loss=nn.CrossEntropyLoss()), "it")
+    assert "loss=loss" in code_of(study(loss=nn.CrossEntropyLoss()), "it", {})
     words = torch.arange(6).reshape(2, 3)
-    assert 'loss="next token"' in report._code(Study(nn.Embedding(6, 6), words, loss="next token"),
-                                               "it")  # fmt: skip
+    speaker = Study(nn.Embedding(6, 6), words, loss="next token")
+    assert 'Study(model, train, loss="next token")' in code_of(speaker, "it", {})
+
+
+def test_the_lines_that_make_it_name_all_that_was_given(tmp_path, texts):
+    pytest.importorskip("zarr")
+    given = {"top": 4, "shown": 2, "thumbnails": PICTURES, "texts": texts, "store": tmp_path / "s"}
+    html = written(tmp_path, study(), class_names=["a", "b", "c"], **given)
+    code = html[html.index('<h2 id="code">') :].replace("&#34;", '"')
+    assert (
+        "top=4, shown=2, thumbnails=thumbnails, texts=texts, class_names=class_names, "
+        f'store="{tmp_path / "s"}")'
+    ) in code
+
+
+def test_the_lines_that_make_it_name_the_targets():
+    x, y = torch.randn(6, 4), torch.arange(6) % 3
+    one = Study(nn.Linear(4, 3), {"input": x, "class": y}, target="class", loss="cross_entropy")
+    assert "train, target='class', loss" in code_of(one, "it", {"tokenizer": print})
+    assert code_of(one, "it", {"tokenizer": print}).endswith('"it", tokenizer=tokenizer)')
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "shown"),
+    [
+        ([3.8e-6, -2.6e-4, 0.018], "×\u00a010⁻²", ["0.00", "−0.03", "1.80"]),
+        ([0.5, -12.0, float("nan")], "", ["0.50", "−12.00", "—"]),
+        ([4e7, 1e6], "×\u00a010⁷", ["4.00", "0.10"]),
+        ([0.0, float("inf")], "", ["0.00", "inf"]),
+        ([5e-324], "×\u00a010⁻³²⁴", ["4.94"]),
+        ([1.5e308], "×\u00a010³⁰⁸", ["1.50"]),
+    ],
+)
+def test_numbers_of_a_table_have_one_format(values, unit, shown):
+    digits = one_format(values)
+    assert digits.unit == unit
+    assert [digits(value) for value in values] == shown
+
+
+def test_a_page_says_whether_the_strangest_helps(tmp_path):
+    html = written(tmp_path, study(), top=1)
+    found = re.findall(
+        r"<h3>strangest, a (helper|harmer)</h3>.*?<br><b>([+−])[\d.e+−]+</b><br>likeness",
+        html,
+        re.S,
+    )
+    assert len(found) == M
+    assert all(sign == {"helper": "+", "harmer": "−"}[word] for word, sign in found)
+
+
+def test_a_page_says_what_a_margin_is(tmp_path):
+    html = written(tmp_path, study())
+    assert html.index("The margin is how far") < html.index("by margin")
 
 
 @pytest.mark.thorough

@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+import traceback
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -82,10 +84,10 @@ class Bomb:
 
 BAD = {
     "nothing there": (lambda p: None, "no file is named"),
-    "text": (lambda p: p.write_text("weights"), "cannot be read as weights alone"),
-    "a pickle": (lambda p: p.write_bytes(pickle.dumps(Bomb())), "cannot be read as weights alone"),
-    "objects": (lambda p: torch.save({"model": Bomb()}, p), "cannot be read as weights alone"),
-    "a module": (lambda p: torch.save(network(), p), "cannot be read as weights alone"),
+    "text": (lambda p: p.write_text("weights"), "cannot be read as weights"),
+    "a pickle": (lambda p: p.write_bytes(pickle.dumps(Bomb())), "cannot be read as weights"),
+    "objects": (lambda p: torch.save({"model": Bomb()}, p), "it.pt holds more than weights; save"),
+    "a module": (lambda p: torch.save(network(), p), "it.pt holds more than weights; save"),
     "numbers": (lambda p: torch.save({"epoch": 3}, p), "holds no state_dict"),
     "another network": (
         lambda p: torch.save(models.two_layer(4, 8).state_dict(), p), "lacks '5.bias'",
@@ -109,6 +111,41 @@ BAD = {
         "has another 'head'",
     ),
 }  # fmt: skip
+
+
+class Made(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def cut(path):
+    torch.save(network().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:900])
+
+
+UNREADABLE = {
+    "a module": lambda p: torch.save(Made(), p),
+    "an old file of a module": lambda p: torch.save(
+        Made(), p, _use_new_zipfile_serialization=False
+    ),
+    "a script": lambda p: torch.jit.save(torch.jit.trace(network(), torch.ones(1, 4)), p),
+    "a pickle": lambda p: p.write_bytes(pickle.dumps(Bomb())),
+    "cut": cut,
+    "empty": lambda p: p.write_bytes(b""),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_no_advice_of_torch_to_run_a_file_is_passed_on(tmp_path, data, name):
+    UNREADABLE[name](tmp_path / "it.pt")
+    with pytest.raises(LecoreError, match="it.pt (holds more than|cannot be read as) weights") as e:
+        next(study(data).follow(tmp_path / "it.pt"))
+    assert "weights_only" not in "".join(traceback.format_exception(e.value))
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -223,6 +260,14 @@ def test_a_plan_says_how_and_how_much(data):
     assert list(adam.plan().question) == ["influence", "self-influence"]
     with_no_targets = Study(network(), data[0][0], data[1][0])
     assert len(with_no_targets.plan()) == 0
+
+
+def test_a_printed_plan_shows_how_and_how_long(data):
+    shown = study(data).plan().to_string(line_width=80, max_rows=4).split("\n")[0]
+    assert shown.split() == ["question", "seconds", "result", "work", "route"]
+    with pd.option_context("display.width", 80, "display.max_columns", 4):
+        head = repr(study(data).plan()).split("\n")[0]
+    assert {"question", "seconds", "route"} <= set(head.split())
 
 
 @pytest.mark.thorough

@@ -80,6 +80,37 @@ def test_what_is_no_tokenizer_is_refused(tokenizer, said):
         reader(study(), tokenizer)
 
 
+class Fewer(Spelling):
+    def __len__(self):
+        return int(IDS.max())
+
+
+class WithGaps(Spelling):
+    """Has fewer tokens than their largest number."""
+
+    def __len__(self):
+        return 2
+
+    def get_vocab(self):
+        return {"a": 0, "z": int(IDS.max())}
+
+
+def test_tokens_that_a_tokenizer_cannot_know_are_told():
+    words = f"the data hold token {IDS.max()}, and the tokenizer has {IDS.max()}; give the one that"
+    with pytest.raises(LecoreError, match=words):
+        reader(study(torch.ones_like(MASK)), Fewer())
+
+
+def test_a_vocabulary_may_have_gaps():
+    assert reader(study(), WithGaps())([0, 1]) == "a b"
+
+
+def test_a_tokenizer_that_reads_nothing_is_told(tmp_path):
+    with pytest.raises(LecoreError, match="reads nothing in any sentence"):
+        study().report(tmp_path / "words.html", tokenizer=lambda ids: " " * len(ids))
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_language_models_have_tokens():
     one = Study(
         torch.nn.Linear(2, 3), (torch.ones(4, 2), torch.arange(4) % 3), loss="cross_entropy"

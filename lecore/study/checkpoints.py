@@ -3,7 +3,9 @@
 import copy
 import glob
 import os
+import pickle
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,12 +91,13 @@ def weights_in(path: Path) -> dict[str, Tensor]:
                 f"{path} cannot be read ({in_short(error)})", "save it anew"
             ) from error
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise LecoreError(f"{path} cannot be read ({error.strerror})", "check the path") from error
     except Exception as error:
-        raise LecoreError(
-            f"{path} cannot be read as weights alone ({in_short(error)})",
-            "save model.state_dict() by itself",
-        ) from error
+        # from None, as torch advises to run what such a file holds
+        raise _unfit(path, error) from None
     for name in HELD:
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
             held = held[name]
@@ -109,6 +112,20 @@ def weights_in(path: Path) -> dict[str, Tensor]:
     if odd := [k for k, v in weights.items() if k not in extra_states and not _is_plain(v)]:
         raise LecoreError(f"{path} has {odd[0]!r} in a form of its own", "save plain tensors")
     return weights
+
+
+def _unfit(path: Path, error: Exception) -> LecoreError:
+    """What is wrong with a file that torch does not take for weights."""
+    with path.open("rb") as stream:
+        saved = stream.read(2) in (b"PK", b"\x80\x02")  # as torch saves, now and long ago
+    if (saved and isinstance(error, pickle.UnpicklingError)) or "TorchScript" in str(error):
+        return LecoreError(
+            f"{path} holds more than weights", "save model.state_dict(), or use safetensors"
+        )
+    return LecoreError(
+        f"{path} cannot be read as weights, as it is cut short or no file of torch.save",
+        "save model.state_dict() anew",
+    )
 
 
 def _is_plain(value: Tensor) -> bool:

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import DataLoader, IterableDataset
 
 from lecore.arguments.finite import all_finite
 from lecore.engine.network.random_states import generators_left_alone
 from lecore.errors import LecoreError, in_short
 from lecore.study.loaders import in_order, warn_if_random
+from lecore.study.same_parts import collated, refuse_data_sets, refuse_other_parts
 
 TARGETS = ("labels", "label")
 """Columns that hold the targets of a mapping if nothing else is said."""
@@ -86,15 +87,21 @@ def examples(data: Any, target: str | int | bool | None = None) -> Examples:
         The examples.
 
     Raises:
-        LecoreError: If the data hold nothing, something else than numbers, numbers that are not
-            finite, or columns of different lengths; if a data set fails on one of them; or if a
-            loader does not keep them all in their order.
+        LecoreError: If the data hold nothing, several data sets, something else than numbers,
+            numbers that are not finite, or columns of different lengths; if a data set fails on
+            one of them, or one lacks a part of the first; or if a loader does not keep them all in
+            their order.
 
     Warns:
         UserWarning: If a data set draws its examples.
     """
     with generators_left_alone():  # a loader draws a seed
-        parts = [_parted(_as_tensors(batch), target) for batch in _read(_batches(data))]
+        parts, first = [], None
+        for number, given in enumerate(_read(_batches(data))):
+            batch = _as_tensors(given)
+            first = batch if first is None else first
+            refuse_other_parts(first, batch, "batch 0", f"batch {number}")
+            parts.append(_parted(batch, target))
     if not parts:
         raise LecoreError("the data hold no example", "give at least one")
     tables = joined([table for table, _ in parts])
@@ -116,15 +123,16 @@ def _batches(data: Any) -> Iterable[Any]:
         return in_order(data)
     if hasattr(data, "to_numpy"):
         return [data]  # a table, which is refused with the cure
+    refuse_data_sets(data)
     if isinstance(data, list) and data and all(isinstance(d, Mapping | tuple) for d in data):
-        return [_collated([_with_tensors(item) for item in data])]  # an example each
+        return [collated([_with_tensors(item) for item in data])]  # an example each
     if isinstance(data, Tensor | np.ndarray | Mapping | Sequence):
         return [data]
     if isinstance(data, IterableDataset) or _has_rows(data):
         warn_if_random(data)
         rows = data if isinstance(data, IterableDataset) else (data[i] for i in range(len(data)))
         items = [_with_tensors(item) for item in _read(rows)]
-        return [_collated(items)] if items else []
+        return [collated(items)] if items else []
     raise LecoreError(
         f"the data are a {type(data).__name__}",
         "give a tensor, a mapping, a tuple of inputs and targets, a Dataset or a DataLoader",
@@ -172,16 +180,6 @@ def _is_numbers(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(map(_is_numbers, value))
     return isinstance(value, int | float)
-
-
-def _collated(items: list[Any]) -> Any:
-    try:
-        return default_collate(items)
-    except (RuntimeError, TypeError) as error:
-        raise LecoreError(
-            f"the items of the data set do not make one batch ({in_short(error)})",
-            "give a DataLoader with the collate_fn that pads them",
-        ) from error
 
 
 def _as_tensors(batch: Any, column: str = "") -> Any:

@@ -17,6 +17,20 @@ IGNORED = -100
 """The label of a token that does not count, as Hugging Face has it."""
 
 
+def check_places(output: Any, target: Any) -> None:
+    """Refuse names of outputs and targets, which are no choice of a language model.
+
+    Raises:
+        LecoreError: If there are some.
+    """
+    if not (output in (None, "logits") and target in (None, False, "labels")):
+        raise LecoreError(
+            f"with loss={NEXT_TOKEN!r} outputs are log-probabilities of tokens, and the tokens are "
+            "the targets",
+            "leave output= and target= out; a column labels says which tokens count",
+        )
+
+
 def next_token_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Minus the mean log-probability of the tokens that count.
 

@@ -23,6 +23,7 @@ from torch.utils.data import (
 )
 
 from lecore.errors import LecoreError
+from lecore.study.same_parts import collated
 
 FIRST = 8
 """Examples that are read twice, as many transforms only turn a coin."""
@@ -33,7 +34,8 @@ def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
 
     Raises:
         LecoreError: If the loader draws or changes its data in a way of its own, or, once it is
-            read, if its ``collate_fn`` does not keep all examples in their order.
+            read, if an item has other parts than the first of its batch, or its ``collate_fn`` does
+            not keep all examples in their order.
     """
     if type(loader).__iter__ is not DataLoader.__iter__:
         raise LecoreError(
@@ -45,7 +47,7 @@ def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
     collate = loader.collate_fn
     return DataLoader(
         _drawn_from(loader), batch_size=getattr(loader.batch_sampler, "batch_size", 1),
-        collate_fn=collate if collate is default_collate else _keeping_rows(collate),
+        collate_fn=_counting() if collate is default_collate else _keeping_rows(collate),
     )  # fmt: skip
 
 
@@ -77,6 +79,18 @@ def _drawn_from(loader: DataLoader[Any]) -> Any:
 def _is(sampler: Any, kind: type[Sampler[int]]) -> bool:
     """Whether a sampler draws as a kind of torch does."""
     return isinstance(sampler, kind) and type(sampler).__iter__ is kind.__iter__
+
+
+def _counting() -> Callable[[list[Any]], Any]:
+    """Torch's own way to make batches, which says of an unfit item which of all it is."""
+    read = 0
+
+    def of_items(items: list[Any]) -> Any:
+        nonlocal read
+        start, read = read, read + len(items)
+        return collated(items, start)
+
+    return of_items
 
 
 def _keeping_rows(collate: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:

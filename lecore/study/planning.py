@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 FIRST, LONG_ENOUGH = 8, 0.3
 """Examples of the first trial, and seconds after which a trial is no longer doubled."""
 
+FACTORS = "factors of the layers' gradients"
+
+SHORTER = {
+    f"{FACTORS}; ": "factors; ",
+    " parameters written out": " written out",
+    ", many steps at once": ", steps at once",
+    " to first order": "",
+    "steps of ": "",
+    "matrix products of a two-layer network": "matrix products, two layers",
+}
+"""Words of long routes, beside which a printed table would leave the seconds out."""
+
 Ask = Callable[[int, int], Any]
 """A question about so many training and so many test examples."""
 
@@ -37,9 +49,12 @@ def planned(study: "Study") -> pd.DataFrame:
         seconds = _seconds(ask, n, m if pairs else 1)
         kept = 0 if plan is None or name == "influence" else plan.result_bytes
         held = 0 if plan is None else plan.tile_bytes + plan.result_bytes - kept
-        route = "factors of the layers' gradients" if plan is None else plan.work.route.words
-        lines.append((name, route, seconds, kept / 2**30, held / 2**30))
-    return pd.DataFrame(lines, columns=["question", "route", "seconds", "result", "work"])
+        route = FACTORS if plan is None else plan.work.route.words
+        for long, short in SHORTER.items():
+            route = route.replace(long, short)
+        lines.append((name, seconds, kept / 2**30, held / 2**30, route))
+    # pandas prints the two first and the two last where 80 letters are too few for all
+    return pd.DataFrame(lines, columns=["question", "seconds", "result", "work", "route"])
 
 
 def _questions(study: "Study") -> dict[str, Ask]:

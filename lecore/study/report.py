@@ -1,7 +1,6 @@
 """A study as one page that opens from disk: who moves whom, and which labels look wrong."""
 
 import datetime
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,14 +17,14 @@ from lecore.engine.points import kept
 from lecore.engine.tiling.tiles import Tiles
 from lecore.errors import LecoreError, extra, in_short
 from lecore.files import whole_file
-from lecore.losses import LOSSES
 from lecore.study import findings
 from lecore.study.cards import Shelf, first_ones, influence_lines, names_of, pictures, with_tokens
 from lecore.study.checkpoints import Checkpoints
 from lecore.study.class_pairs import class_pairs
 from lecore.study.examples import Examples
-from lecore.study.language import NEXT_TOKEN, next_token_loss
 from lecore.study.likeness import Likeness
+from lecore.study.made_by import code_of
+from lecore.study.one_format import one_format
 from lecore.study.over_time import SAMPLE, over_checkpoints
 from lecore.study.pictures import both, shown_texts
 from lecore.study.strongest import Strongest
@@ -59,6 +58,11 @@ def write_report(
     store: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write :meth:`lecore.study.study.Study.report`, whose arguments these are."""
+    given = {
+        "top": top, "shown": shown, "thumbnails": thumbnails, "texts": texts,
+        "class_names": class_names, "tokenizer": tokenizer, "checkpoints": checkpoints,
+        "store": store,
+    }  # fmt: skip
     template = _template()
     top, shown = whole("top", top), whole("shown", shown)
     path = file_of("path", path)
@@ -78,10 +82,10 @@ def write_report(
     html = template.render(
         name=type(study.model).__name__, settings=_settings(study), names=shelves[0].names,
         pictured=any(shelf.images is not None for shelf in shelves), trust=study.trust(),
-        plain=study.optimizer is not None,
+        plain=study.optimizer is not None, one_format=one_format,
         layers=study.layer_shares().head(12), past=past, sample=SAMPLE, **sections,
         version=__version__, date=datetime.date.today().isoformat(),
-        seconds=time.perf_counter() - began, code=_code(study, path, checkpoints),
+        seconds=time.perf_counter() - began, code=code_of(study, path, given),
     )  # fmt: skip
     try:
         with whole_file(path) as stream:
@@ -210,7 +214,7 @@ def _chart(scores: pd.DataFrame) -> str:
     some = some[(some["self-influence"] > 0) & (some["loss"] > 0)]
     if some.empty:
         return ""
-    chart = alt.Chart(some, width=560, height=300).mark_circle(color="#6a51a3", opacity=0.5)
+    chart = alt.Chart(some, width=440, height=280).mark_circle(opacity=0.7)
     chart = chart.encode(
         x=alt.X("self-influence:Q", scale=alt.Scale(type="log"), title="self-influence"),
         y=alt.Y("loss:Q", scale=alt.Scale(type="log"), title="loss"),
@@ -218,7 +222,7 @@ def _chart(scores: pd.DataFrame) -> str:
     text = {"labelColor": "currentColor", "titleColor": "currentColor"}
     chart = chart.configure(background="transparent").configure_view(stroke=None)
     chart = chart.configure_axis(
-        **text, labelFontSize=12, titleFontSize=13, grid=False, domainColor="currentColor",
+        **text, labelFontSize=14, titleFontSize=15, grid=False, domainColor="currentColor",
         tickColor="currentColor",
     )  # fmt: skip
     svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
@@ -254,34 +258,3 @@ def _settings(study: "Study") -> dict[str, str]:
 def _count(side: Examples) -> str:
     sample = f"{len(side):,} of {side.total:,}, evenly spread"
     return f"{side.total:,}" if side.whole is None else sample
-
-
-def _code(
-    study: "Study", path: str | os.PathLike[str], checkpoints: Checkpoints | None = None
-) -> str:
-    """The lines that make such a page."""
-    given, known = [], {next_token_loss: NEXT_TOKEN} | {one: name for name, one in LOSSES.items()}
-    if study.loss is not None:
-        names = [f'"{name}"' for one, name in known.items() if one is study.loss]
-        own = getattr(study.loss, "__name__", "")
-        given.append(f"loss={(*names, own if own.isidentifier() else '...')[0]}")
-    if study.output is not None and study.loss is not next_token_loss:
-        given.append(f"output={study.output!r}" if isinstance(study.output, str) else "output=...")
-    if study.optimizer is not None:
-        given.append("optimizer=optimizer")
-    settings = {
-        "learning_rate": study.learning_rate, "outputs": study.outputs,
-        "parameters": study.patterns, "dtype": study.dtype,
-    }  # fmt: skip
-    given += [f"{name}={value!r}" for name, value in settings.items() if value is not None]
-    start = f"study = Study(model, train, test, {', '.join(given)})".replace(", )", ")")
-    imports, more = "Study", ""
-    if study.train.numbers is not None or study.test.numbers is not None:
-        imports += "\nfrom lecore.study.sample import sampled"
-        start += f"\nstudy = sampled(study, {max(len(study.train), len(study.test))})"
-    if checkpoints is not None:
-        named = isinstance(checkpoints, str | os.PathLike)
-        pattern = json.dumps(os.fspath(checkpoints)) if named else "..."  # type: ignore[arg-type]
-        more = f", checkpoints={pattern}"
-    place = json.dumps(os.fspath(path), ensure_ascii=False)
-    return f"from lecore import {imports}\n\n{start}\nstudy.report({place}{more})"

@@ -76,12 +76,16 @@ def over_rows(
     That is the model itself where it takes one tensor and gives one, else a :class:`RowModel`.
 
     Raises:
-        LecoreError: If the model does not take the first examples, those of ``test`` have another
-            number of inputs, or ``output`` takes nothing out.
+        LecoreError: If the model does not take the first example of a side, those of ``test`` have
+            another number of inputs, or ``output`` takes nothing out.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with of_side("" if test is train else "train"):
-        first = _given(model, train, device)
+        first = given(model, train, device)
+    if test is not train:
+        _check_places(train.tables[0], test.tables[0])
+        with of_side("test"):
+            given(model, test, device)
     plain = isinstance(first, Tensor) and first.ndim == 2 and output is None
     if plain and _one_tensor(train) and _one_tensor(test):
         return model, train.tables[0].to(device), test.tables[0].to(device)
@@ -94,10 +98,6 @@ def over_rows(
             ) from error
     elif output is None or isinstance(output, str):
         chosen(first, output)
-    if test is not train:
-        _check_places(train.tables[0], test.tables[0])
-        with of_side("test"):
-            _given(model, test, device)
     tables = train.tables if test is train else joined([*train.tables, *test.tables])
     seen: set[int] = set()
     network = RowModel(model, tree_map(lambda leaf: _alone(leaf.to(device), seen), tables), output)
@@ -130,8 +130,12 @@ def _alone(leaf: Tensor, seen: set[int]) -> Tensor:
     return leaf
 
 
-def _given(model: nn.Module, side: Examples, device: torch.device) -> Any:
-    """What a copy of the model gives for the first example."""
+def given(model: nn.Module, side: Examples, device: torch.device) -> Any:
+    """What a copy of the model gives for the first example.
+
+    Raises:
+        LecoreError: If it does not take it.
+    """
     table = side.tables[0]
     types = [p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()]
     real, pair = (types[0].to_real(), types[0].to_complex()) if types else (None, None)

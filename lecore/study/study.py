@@ -22,6 +22,7 @@ from lecore.similarity import relative_similarity
 from lecore.study import findings, language
 from lecore.study.checkpoints import Checkpoints, at_checkpoints
 from lecore.study.examples import Examples, examples, of_side, with_classes
+from lecore.study.first_prediction import check_loss
 from lecore.study.influence import self_influence
 from lecore.study.influence_blocks import influence_blocks
 from lecore.study.parameters import only_these_train, patterns_of
@@ -58,7 +59,10 @@ class Study:
         dtype: Precision of the calculation; float64 if left out.
 
     Raises:
-        LecoreError: If the data or the optimiser are unfit; see the message.
+        LecoreError: If the data, the loss or the optimiser are unfit; see the message.
+
+    Warns:
+        UserWarning: If the loss takes the sigmoid of a model that ends in one.
     """
 
     def __init__(
@@ -89,18 +93,13 @@ class Study:
         if outputs is not None:
             outputs = list(kept(outputs, MOST))  # how many there are the first answer tells
         speaks = isinstance(loss, str) and loss == language.NEXT_TOKEN
-        if speaks and not (output in (None, "logits") and target in (None, False, "labels")):
-            raise LecoreError(
-                f"with loss={language.NEXT_TOKEN!r} outputs are log-probabilities of tokens, and "
-                "the tokens are the targets",
-                "leave output= and target= out; a column labels says which tokens count",
-            )
         sides = []
         for name, data in (("train", train), ("test", test))[: 1 if test is None else 2]:
             with of_side("" if test is None else name):
                 side = examples(data, False if speaks else target)
                 sides.append(language.sentences(side) if speaks else side)
         if speaks:
+            language.check_places(output, target)
             loss, output = language.next_token_loss, language.token_log_probabilities
         elif isinstance(loss, str):
             check_name("loss", loss, [*LOSSES, language.NEXT_TOKEN])
@@ -110,15 +109,16 @@ class Study:
         self.train, self.test = sides[0], sides[-1]
         self.model, self.output, self.loss, self.dtype = model, output, loss, dtype
         self.learning_rate, self.optimizer, self.outputs = learning_rate, optimizer, outputs
-        self.patterns = patterns_of(parameters)
+        self.patterns, self.target = patterns_of(parameters), target
         self._network, self._rows, self._columns = over_rows(model, self.train, self.test, output)
+        check_loss(self)
 
     def plan(self) -> pd.DataFrame:
         """What each question will take, told from small trials, within a factor of two or so.
 
         Returns:
-            A line for each that can be asked, with ``route`` (how it is computed), ``seconds`` for
-            all examples, and ``result`` and ``work``, GiB given back and in hand beside it.
+            A line for each that can be asked, with ``seconds`` for all examples, ``result`` and
+            ``work``, GiB given back and in hand beside it, and ``route``, how it is computed.
         """
         with self._trained():
             return planned(self)

@@ -1,6 +1,7 @@
 """Sentences as a report shows them: token by token, coloured by what a step moved."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +24,8 @@ def reader(study: Any, tokenizer: Any) -> Callable[[list[int]], str]:
         tokenizer: Has ``decode``, as those of Hugging Face, or is such a function itself.
 
     Raises:
-        LecoreError: If there are no tokens to read, or this cannot read them.
+        LecoreError: If there are no tokens to read, or this cannot read them, knows fewer, or reads
+            nothing in any sentence.
     """
     if study.loss is not next_token_loss:
         raise LecoreError(
@@ -49,8 +51,27 @@ def reader(study: Any, tokenizer: Any) -> Callable[[list[int]], str]:
             raise LecoreError(f"the tokenizer gives a {type(found).__name__}, no text")
         return found
 
-    read([int(tokens_in(study.train.tables[0])[0][0, 0])])
+    sides = study.train, study.test
+    largest, known = max(map(_largest, sides)), _known(tokenizer)
+    if known is not None and largest >= known:
+        raise LecoreError(
+            f"the data hold token {largest}, and the tokenizer has {known}",
+            "give the one that made them",
+        )
+    if not any(read(_shown(side, row)).strip() for side in sides for row in range(len(side))):
+        raise LecoreError(
+            "the tokenizer reads nothing in any sentence", "give the one that made them"
+        )
     return read
+
+
+def _known(tokenizer: Any) -> int | None:
+    """The number above all tokens that it knows, if it says so."""
+    with suppress(Exception):  # it may be only a function
+        return 1 + max(tokenizer.get_vocab().values())  # some numbers may be left out
+    with suppress(Exception):
+        return len(tokenizer)
+    return None
 
 
 def sentence(side: Examples, row: int, read: Callable[[list[int]], str]) -> list[str]:
@@ -58,15 +79,26 @@ def sentence(side: Examples, row: int, read: Callable[[list[int]], str]) -> list
 
     A token may read otherwise by itself, without its space say, so each is what it adds.
     """
-    ids, mask = tokens_in(side.tables[0])
-    here: list[int] = ids[row].tolist()
-    if mask is not None:
-        here = [token for token, counts in zip(here, mask[row].tolist(), strict=True) if counts]
+    here = _shown(side, row)
     texts = ["", *(read(here[: k + 1]) for k in range(len(here)))]
     return [
         after.removeprefix(before) if after.startswith(before) else read([here[k]])
         for k, (before, after) in enumerate(pairwise(texts))
     ]
+
+
+def _largest(side: Examples) -> int:
+    ids, mask = tokens_in(side.tables[0])
+    return int((ids if mask is None else ids[mask.bool()]).max())
+
+
+def _shown(side: Examples, row: int) -> list[int]:
+    """The tokens of a sentence that are no padding."""
+    ids, mask = tokens_in(side.tables[0])
+    here: list[int] = ids[row].tolist()
+    if mask is None:
+        return here
+    return [token for token, counts in zip(here, mask[row].tolist(), strict=True) if counts]
 
 
 def moved(
