@@ -28,7 +28,7 @@ from lecore.studies.dan.small_models import MOMENTS, NUMBERS
 from lecore.studies.he_su.figure1 import correlation_table
 from lecore.studies.he_su.figure1_placements import PLACEMENTS
 from lecore.studies.he_su.figure1_runs import Measured
-from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits, pixels
+from lecore.studies.he_su.figures import algorithm1, clusterings, figure1, limits, luck, pixels
 from lecore.studies.he_su.problems import CIFAR10_PAIRS, MNIST_PAIRS
 from lecore.studies.neighbours import bayesian_estimate, polynomial_elasticity
 from lecore.studies.neighbours.equivalent_networks import Bounds
@@ -167,6 +167,10 @@ DRAWS: dict[str, Callable[[], Any]] = {
         {name: dict(zip(("shift", "scale"), CHANGES, strict=True)) for name in UNITS}
     ),
     "rates_figure": rates,
+    "objective_figure": lambda: luck.objective_figure(
+        {"objective-lowest-5v8": {"value": 60, "excess": [0, 1], "accuracy": [60, 90]}},
+        ["5v8", "4v9", "7v9", "5v9", "3v5", "3v8"], "a run",
+    ),
     "draws_figure": lambda: figure1.draws_figure(
         pd.DataFrame({"correlation": [-0.3, -0.1], "similarity": [0.6, 0.7]}), (-0.4, 0.65)
     ),

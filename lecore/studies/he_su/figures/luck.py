@@ -1,6 +1,6 @@
 """Another start, another accuracy: the chart to play with, and its still picture."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from lecore.companion.charts import TEXT, choice, says, slider, specification
-from lecore.companion.figures import COLOURS, PAPER, WIDTH
+from lecore.companion.figures import COLOURS, PAPER, WIDTH, legend_above, panels
 from lecore.studies.he_su.luck import ROWS
 
 BIN = 2
@@ -102,3 +102,31 @@ def _widest_first(starts: pd.DataFrame, pairs: list[str]) -> list[str]:
     """Pairs, the one whose starts differ most in front."""
     spread = starts.groupby("pair").accuracy.agg(lambda values: values.max() - values.min())
     return sorted(pairs, key=lambda pair: -spread[pair])
+
+
+def objective_figure(
+    records: Mapping[str, Mapping[str, Any]], pairs: Sequence[str], title: str
+) -> Any:
+    """Accuracy of single starts of K-means on pixels against their objective, pair by pair.
+
+    Args:
+        records: Those of :func:`~lecore.studies.he_su.objective.objective_against_classes` among
+            others.
+        pairs: Six pairs of digits; those without a record stay empty.
+        title: Says which run is shown.
+    """
+    fig, axes = panels(2, 3, height=4.2, sharey=True)
+    for ax, pair in zip(axes.flat, pairs, strict=True):
+        ax.set_title(pair.replace("v", " against "))
+        if (entry := records.get(f"objective-lowest-{pair}")) is None:
+            continue
+        style = {"color": COLOURS["ink"], "alpha": 0.5}
+        ax.plot(entry["excess"], entry["accuracy"], "o", markersize=4, label="a start", **style)
+        best = {"color": COLOURS["chosen"], "label": "lowest objective"}
+        ax.plot(0, entry["value"], "*", markersize=11, **best)
+    for ax in axes[1]:
+        ax.set_xlabel("objective above the lowest (%)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("accuracy (%)")
+    legend_above(fig, title, columns=2)
+    return fig
