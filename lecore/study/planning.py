@@ -29,7 +29,7 @@ SHORTER = {
     " parameters written out": " written out",
     ", many steps at once": ", steps at once",
     " to first order": "",
-    "steps of ": "",
+    "plain autograd, steps of": "autograd, steps of",
     "matrix products of a two-layer network": "matrix products, two layers",
 }
 """Words of long routes, beside which a printed table would leave the seconds out."""
