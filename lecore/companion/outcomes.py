@@ -1,7 +1,9 @@
 """What a call comes to: the right number, perhaps with a notice, a refusal, or a wrong number."""
 
+import re
 import warnings
 from collections.abc import Callable
+from tempfile import gettempdir
 from textwrap import fill
 from typing import Any
 
@@ -19,6 +21,8 @@ WIDTH = 79
 def outcome(call: Callable[[], Any], right: float | None = None) -> str:
     """Print what a call gives beside what is right, or why it refuses, and its warnings.
 
+    Temporary folders are left out, whose names are others each time.
+
     Args:
         call: Gives a tensor, an array or a number, whose first entry counts.
         right: What that should be; a refusal is right if left out.
@@ -35,7 +39,8 @@ def outcome(call: Callable[[], Any], right: float | None = None) -> str:
             close = right is not None and abs(got - right) <= 1e-9 * abs(right)
             found = "right" if close else "wrong"
         except LecoreError as error:
-            print(fill(f"refused: {error}", WIDTH, subsequent_indent="  "))
+            told = re.sub(rf"{re.escape(gettempdir())}/(?:[^/\s]+/)*", "", str(error))
+            print(fill(f"refused: {told}", WIDTH, subsequent_indent="  "))
             found = "refused"
     for warning in said:
         print(fill(f"notice: {warning.message}", WIDTH, subsequent_indent="  "))

@@ -1,6 +1,7 @@
 """What a call comes to is told apart, and said."""
 
 import warnings
+from tempfile import gettempdir
 
 import numpy as np
 import pytest
@@ -38,6 +39,14 @@ def test_outcomes(call, right, word, said, capsys):
     assert outcome(call, right) == word
     assert word in OUTCOMES
     assert capsys.readouterr().out == said
+
+
+def test_names_of_temporary_folders_are_left_out(tmp_path, capsys):
+    def held():
+        raise LecoreError(f"{gettempdir()}/one/two/a.zarr holds the work of another loss")
+
+    outcome(held)
+    assert capsys.readouterr().out == "refused: a.zarr holds the work of another loss\n"
 
 
 def test_other_errors_are_faults():

@@ -44,9 +44,9 @@ def linear_draws(
         new_points: Draw the points anew, too.
 
     Returns:
-        A row a network: ``correlation`` of S_rel with distance, as in the paper, mean
-        ``similarity``, and ``peak``, the highest loss on the way. A network that diverged has NaN
-        in the first two and an infinite peak.
+        Columns ``correlation`` of S_rel with distance, as in the paper, mean ``similarity``, and
+        ``peak``, the highest loss on the way; a row a network. One that diverged has NaN in the
+        first two and an infinite peak.
     """
     sets = [torus(PAPER_POINTS, seed) if new_points else paper_torus() for seed in range(draws)]
     x = pad(torch.tensor(np.stack([one.points for one in sets])), (0, 1), value=1.0)

@@ -25,8 +25,8 @@ def pixel_starts(run: Run, starts: int = STARTS) -> pd.DataFrame:
         starts: How many.
 
     Returns:
-        A row a start: ``excess``, its objective above the least of all in per cent, and
-        ``accuracy`` in per cent.
+        Columns ``excess``, the objective above the least of all in per cent, and ``accuracy`` in
+        per cent; a row a start.
     """
     problem = problem_of(run)
     pixels = pixel_features(problem.primary)

@@ -246,8 +246,12 @@ def measured(model: nn.Module, given: Problem, probes: int) -> dict[str, float]:
 
 
 def strongest_sentences(study: Study, given: Problem, tests: Sequence[int]) -> pd.DataFrame:
-    """Of some test sentences the training sentences that help and that harm them most."""
+    """Of some test sentences the training sentences that help and that harm them most.
+
+    ``place`` is the share of training sentences that have at least their self-influence.
+    """
     found = study.influence(top=1)
+    own = study.self_influence()
     lines: list[Mapping[str, Any]] = []
     for test in tests:
         for line in found[found.test == test].itertuples():
@@ -258,6 +262,7 @@ def strongest_sentences(study: Study, given: Problem, tests: Sequence[int]) -> p
                     "training": given.train.texts[line.train],
                     "training_topic": given.names[int(given.train.topics[line.train])],
                     "influence": line.influence,
+                    "place": float((own >= own[line.train]).mean()),
                 }
             )
     return pd.DataFrame(lines)
