@@ -129,13 +129,16 @@ def _notes(row: Row) -> list[str]:
     counts = {"met": met.count(True), "missed": met.count(False), "open": met.count(None)}
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     of_several = [f"{len(met)} criteria: {told}"] if len(met) > 1 and len(set(met)) > 1 else []
-    if final.outcome == NOT_RUN:
-        return of_several
+    run = sum(c.value is not None for c in final.criteria)
+    if final.outcome == NOT_RUN and not run:
+        return []
+    in_part = [f"{run} of {len(met)} criteria run"] if final.outcome == NOT_RUN else []
     analogue = [f"an analogue is {final.outcome}"] if final.analogue else []
     tried = [f"on {final.tried}"] if final.tried else []
-    smaller = [row.claim["smaller"]] if "smaller" in row.claim and row.source == "reference" else []
-    source = " · ".join((SOURCES[row.source], final.profile, _data_of(final)))
-    return [*analogue, *of_several, *tried, source, *smaller]
+    place = "reference" if final is row.reference else "here"
+    smaller = [row.claim["smaller"]] if "smaller" in row.claim and place == "reference" else []
+    source = " · ".join((SOURCES[place], final.profile, _data_of(final)))
+    return [*analogue, *(in_part or of_several), *tried, source, *smaller]
 
 
 def _body(row: Row) -> str:

@@ -99,6 +99,12 @@ def test_a_row_counts_criteria_that_were_judged_differently(project: Path) -> No
     assert "2 criteria: 1 met, 1 missed" in text(row.find(class_="claim-verdict"))
 
 
+def test_a_claim_that_was_run_in_part_says_how_much_of_it(project: Path) -> None:
+    edit_claims(project, "at_most: 5}]", "at_most: 5}, {record: not-there, at_least: 5}]")
+    row = shown(claim_rows(project, project / "_build"))["C-3"]
+    assert text(row.find(class_="claim-verdict")).startswith("not run 1 of 2 criteria run this")
+
+
 def test_a_row_of_a_reference_run_tells_what_is_smaller_than_in_the_paper(project: Path) -> None:
     (row,) = [r for r in claim_rows(project, project / "_build") if r.here.id == "C-1"]
     claim = {**row.claim, "smaller": "a tenth as wide"}

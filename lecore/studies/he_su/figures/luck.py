@@ -118,14 +118,14 @@ def objective_figure(
     fig, axes = panels(2, 3, height=4.2, sharey=True)
     for ax, pair in zip(axes.flat, pairs, strict=True):
         ax.set_title(pair.replace("v", " against "))
+        ax.locator_params(nbins=3)
         if (entry := records.get(f"objective-lowest-{pair}")) is None:
             continue
         style = {"color": COLOURS["ink"], "alpha": 0.5}
         ax.plot(entry["excess"], entry["accuracy"], "o", markersize=4, label="a start", **style)
         best = {"color": COLOURS["chosen"], "label": "lowest objective"}
         ax.plot(0, entry["value"], "*", markersize=11, **best)
-    for ax in axes[1]:
-        ax.set_xlabel("objective above the lowest (%)")
+    axes[1, 1].set_xlabel("objective above the lowest (%)")
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy (%)")
     legend_above(fig, title, columns=2)
