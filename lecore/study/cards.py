@@ -114,7 +114,8 @@ def names_of(
     names = in_a_row("class_names", range(outputs) if given is None else given)
     if len(names) != outputs:
         raise LecoreError(f"there are {len(names)} class_names for {outputs} outputs", "name all")
-    return names
+    # half a character is none for the frames of some versions
+    return [name.encode("utf-8", "replace").decode("utf-8") for name in names]
 
 
 def _are_classes(side: Examples, outputs: int) -> bool:

@@ -125,7 +125,7 @@ def objective_figure(
         ax.plot(entry["excess"], entry["accuracy"], "o", markersize=4, label="a start", **style)
         best = {"color": COLOURS["chosen"], "label": "lowest objective"}
         ax.plot(0, entry["value"], "*", markersize=11, **best)
-    axes[1, 1].set_xlabel("objective above the lowest (%)")
+    fig.supxlabel("objective above the lowest (%)")
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy (%)")
     legend_above(fig, title, columns=2)
