@@ -254,6 +254,14 @@ def test_rounding_alone_takes_no_factors_away_unless_it_takes_the_digits(scale, 
             assert ("layer.weight" in structure.direct) is written_out
 
 
+def test_a_network_of_single_precision_alone_is_measured_in_it():
+    model = almost_cancelling(40)
+    single = net(lambda self, x: self.inner(x) @ torch.eye(2, dtype=torch.float32), inner=model)
+    x = torch.randn(4, 6)
+    kernel = empirical_ntk(single, x, dtype=torch.float32)
+    torch.testing.assert_close(kernel, empirical_ntk(model, x).float(), rtol=1e-3, atol=1e-3)
+
+
 WANT_A_LOOK = {  # torch.func is wrong, without an error
     "radial", "scripted function and layer", "unseen uses beside a layer",
     "attributes of tensors", "a look at the kind of a weight",

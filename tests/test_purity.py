@@ -251,6 +251,83 @@ def test_networks_that_draw_from_a_generator_of_their_own_are_refused(name):
         empirical_ntk(model, torch.randn(3, 2))
 
 
+def helper():
+    return drawn_from(GLOBAL)
+
+
+def closing_over(generator):
+    class Inside(RarelyDropped):
+        def forward(self, x):
+            return self.layer(x) * (drawn_from(generator) < 0.999)
+
+    return Inside()
+
+
+class Heir(NamesIt):
+    """Draws as its parent does."""
+
+
+class OfItsClass(RarelyDropped):
+    shared = torch.Generator().manual_seed(0)
+
+    def forward(self, x):
+        return self.layer(x) * (drawn_from(type(self).shared) < 0.999)
+
+
+class CallsAHelper(RarelyDropped):
+    def forward(self, x):
+        return self.layer(x) * (helper() < 0.999)
+
+
+PLACES = {
+    "a parent class": Heir, "the class": OfItsClass, "a function it calls": CallsAHelper,
+    "a closure": lambda: closing_over(OWN["python"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_generators_are_found_in_what_the_code_names(place):
+    with pytest.raises(LecoreError, match="draws random numbers"):
+        empirical_ntk(PLACES[place]().eval(), torch.randn(3, 2))
+
+
+def test_a_generator_that_nobody_draws_from_is_no_matter():
+    model = nn.Linear(2, 3)
+    model.own, model.of_the_system = torch.Generator(), random.SystemRandom()
+    assert empirical_ntk(model, torch.randn(3, 2)).shape == (3, 3, 3, 3)
+
+
+@pytest.mark.filterwarnings("ignore:the network is measured by plain autograd")
+@pytest.mark.filterwarnings("ignore:RMSprop takes its steps")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_teacher_in_the_loss_keeps_its_gradients_and_its_hooks_do_not_run(jobs):
+    model, teacher = nn.Linear(3, 2), nn.Linear(2, 2)
+    teacher(torch.randn(3, 2)).sum().backward()
+    held = {name: (p.grad, p.grad.clone()) for name, p in teacher.named_parameters()}
+    ran = []
+    for parameter in teacher.parameters():
+        parameter.register_post_accumulate_grad_hook(ran.append)
+    x, y = torch.randn(6, 3), torch.randn(6, 2)
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=0.01)
+
+    def loss(f, t):
+        return (f - teacher(t.to(teacher.weight.dtype))).square().sum()
+
+    prediction_change(model, x, y, optimizer=optimizer, loss=loss, tiles=Tiles(jobs=jobs))
+    assert not ran
+    for name, p in teacher.named_parameters():
+        assert p.grad is held[name][0]
+        assert torch.equal(p.grad, held[name][1])
+
+
+@pytest.mark.filterwarnings("ignore:the network is measured by plain autograd")
+def test_a_graph_of_somebody_elses_can_still_be_used():
+    features = torch.tanh(nn.Linear(5, 8)(torch.ones(2, 5)))
+    model = net(lambda self, x: self.layer(x) @ features.T.to(x), layer=nn.Linear(3, 8))
+    assert empirical_ntk(model, torch.randn(4, 3)).shape == (4, 4, 2, 2)
+    features.sum().backward()
+
+
 def test_a_generator_that_a_network_names_is_left_where_it_was():
     before = GLOBAL.bit_generator.state
     with pytest.raises(LecoreError, match="draws random numbers"):

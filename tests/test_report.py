@@ -383,7 +383,8 @@ def test_the_lines_that_make_it_run(tmp_path):
     one = study(parameters="3.*", outputs=[1], dtype=torch.float32, learning_rate=0.0123456789)
     lines = code_of(one, 'a"\\b.html', {}).split("\n")
     assert lines[-1] == r'study.report("a\"\\b.html")'
-    made = eval(lines[2].removeprefix("study = "), {
+    assert lines[0] == "import torch"
+    made = eval(lines[3].removeprefix("study = "), {
         "Study": Study, "torch": torch, "model": one.model,
         "train": (one.train.tables[0], one.train.targets),
         "test": (one.test.tables[0], one.test.targets),

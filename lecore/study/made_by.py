@@ -25,7 +25,7 @@ def code_of(study: "Study", path: str | os.PathLike[str], given: Mapping[str, An
     """
     sides = "model, train" if study.test is study.train else "model, train, test"
     start = ", ".join([f"study = Study({sides}", *_settings(study)]) + ")"
-    imports = "Study"
+    imports = ("import torch\n" if study.dtype is not None else "") + "from lecore import Study"
     if study.train.numbers is not None or study.test.numbers is not None:
         imports += "\nfrom lecore.study.sample import sampled"
         start += f"\nstudy = sampled(study, {max(len(study.train), len(study.test))})"
@@ -35,7 +35,7 @@ def code_of(study: "Study", path: str | os.PathLike[str], given: Mapping[str, An
         if value is not None and not (name in USUAL and value == USUAL[name])
     ]
     end = f"study.report({', '.join([_quoted(path), *more])})"
-    return f"from lecore import {imports}\n\n{start}\n{end}"
+    return f"{imports}\n\n{start}\n{end}"
 
 
 def _settings(study: "Study") -> list[str]:

@@ -1,6 +1,7 @@
 """Gradients by plain autograd, one example at a time, as a training step takes them."""
 
 from collections.abc import Callable
+from threading import RLock
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 from lecore.engine.gradients.factors import Factors
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.failures import told
-from lecore.engine.network.graphs import leaves_behind
+from lecore.engine.network.graphs import has_own_backward, leaves_behind
 from lecore.engine.network.snapshot import Snapshot
+
+_one_at_a_time = RLock()
 
 
 def own_gradients(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, Tensor]:
@@ -45,17 +48,35 @@ def plain_gradient(network: Snapshot, value: Callable[[], Tensor]) -> dict[str, 
 def _backward(value: Callable[[], Tensor], leaves: list[nn.Parameter]) -> None:
     """Fill in the gradients of these leaves, and of no others.
 
-    By a call without ``inputs=``, which leaves out what a checkpoint or a function of somebody's
-    own runs backwards inside.
+    ``inputs=`` keeps to them, but leaves out a checkpoint, or another function of somebody's own
+    that runs backwards inside, if only other leaves lie behind it.
     """
     number = value()
-    others = [o for o in leaves_behind(number).values() if all(o is not leaf for leaf in leaves)]
-    before = [None if other.grad is None else other.grad.clone() for other in others]
-    try:
-        number.backward()
-    finally:
-        for other, gradient in zip(others, before, strict=True):
-            other.grad = gradient
+    if not (_others(number, leaves) and has_own_backward(number)):
+        try:
+            torch.autograd.backward(number, inputs=leaves)
+            return
+        except RuntimeError as error:  # reentrant checkpoints want a way back to all leaves
+            if "`inputs`" not in str(error):
+                raise
+        for leaf in leaves:
+            leaf.grad = None
+        number = value()
+    with _one_at_a_time:
+        others = _others(number, leaves)
+        before = [other.grad for other in others]
+        try:
+            for other in others:
+                other.grad = None
+            number.backward(retain_graph=True)  # the graph may be others' in part
+        finally:
+            for other, gradient in zip(others, before, strict=True):
+                other.grad = gradient
+
+
+def _others(number: Tensor, leaves: list[nn.Parameter]) -> list[Tensor]:
+    own = {id(leaf) for leaf in leaves}
+    return [other for key, other in leaves_behind(number).items() if key not in own]
 
 
 def plain_factors(

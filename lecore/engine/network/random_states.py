@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from lecore.engine.network.holdings import holdings
+from lecore.engine.network.holdings import content_of, holdings
 
 _generators = RLock()
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+_LIBRARIES = ("torch", "numpy", "builtins", "random")
 
 
 @contextmanager
@@ -32,22 +33,43 @@ def generators_left_alone() -> Iterator[None]:
 
 @contextmanager
 def own_generators(model: nn.Module) -> Iterator[Callable[[], bool]]:
-    """Watch the generators that a model holds, or names in its code, and put them back.
+    """Watch the generators that a model holds, or that its code names, and put them back.
 
     Yields:
         Whether one of them has drawn since.
     """
-    kinds = {type(module) for module in model.modules()}
-    own = [kind for kind in kinds if not kind.__module__.startswith("torch.")]
-    functions = [f for kind in own for f in vars(kind).values() if isinstance(f, FunctionType)]
-    named = [f.__globals__.get(name) for f in functions for name in f.__code__.co_names]
-    held = [thing for thing in (*holdings(model), *named) if isinstance(thing, _KINDS)]
+    held = [*_generators_of(model)]
     before = [_state(generator) for generator in held]
     try:
         yield lambda: [repr(_state(g)) for g in held] != [*map(repr, before)]
     finally:
         for generator, state in zip(held, before, strict=True):
             _put_back(generator, state)
+
+
+def _generators_of(model: nn.Module) -> list[Any]:
+    """Generators in a model's attributes and classes, and in what its functions name and call."""
+    kinds = {kind for module in model.modules() for kind in type(module).__mro__}
+    waiting = [*holdings(model)]
+    waiting += [thing for kind in kinds if not _of_a_library(kind) for thing in vars(kind).values()]
+    found, known = [], set()
+    while waiting:
+        thing = waiting.pop()
+        thing = getattr(thing, "__func__", thing)  # of methods, static ones too
+        if id(thing) in known:
+            continue
+        known.add(id(thing))
+        if isinstance(thing, _KINDS) and not isinstance(thing, random.SystemRandom):
+            found.append(thing)
+        elif isinstance(thing, FunctionType) and not _of_a_library(thing):
+            named = (thing.__globals__.get(name) for name in thing.__code__.co_names)
+            waiting += [one for one in named if isinstance(one, (*_KINDS, FunctionType))]
+            waiting += [content_of(cell) for cell in thing.__closure__ or ()]
+    return found
+
+
+def _of_a_library(thing: Any) -> bool:
+    return str(thing.__module__).split(".")[0] in _LIBRARIES
 
 
 def _state(generator: Any) -> Any:
