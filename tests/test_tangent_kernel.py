@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from lecore import Tiles, empirical_ntk, linearized_change, models, prediction_change
 from lecore.engine.gradients import layer_kernels
+from lecore.engine.kernel_matrix import StructuredRoute
 from lecore.engine.network.flags import fixed_flags
 from lecore.tangent_kernel import empirical_ntk_by_layer, precision_error, stability_limit
 from lecore.theory.wide_networks import (
@@ -156,6 +157,48 @@ def test_positions_are_summed_the_same_however_many_at_once(monkeypatch, at_once
     for other in (x, z):
         right = torch.einsum("icp,jkp->ijck", gradients(x), gradients(other))
         torch.testing.assert_close(empirical_ntk(network, x, other), right)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("shape", [None, (5, 3), (2, 12), (12, 12)])
+def test_a_layer_too_long_to_keep_is_written_out_when_needed(monkeypatch, shape, outputs):
+    """A linear map of 20 positions, whose gradients are larger than its factors, yet quicker."""
+    torch.manual_seed(0)
+    head = nn.Linear(1200, outputs)
+    network = nn.Sequential(nn.Linear(40, 60), nn.Tanh(), nn.Flatten(), head).double()
+    points, others = torch.randn(12, 20, 40).double(), torch.randn(12, 20, 40).double()
+    written = []
+    spied = layer_kernels._weight_and_bias
+    monkeypatch.setattr(
+        layer_kernels, "_weight_and_bias", lambda *given: written.append(1) or spied(*given)
+    )
+
+    rows = gradients_one_by_one(network, points, 0)
+    for other in (points, others):
+        kernel = empirical_ntk(network, points, other, tiles=Tiles(shape=shape), check=False)
+        right = rows @ gradients_one_by_one(network, other, 0).T
+        torch.testing.assert_close(kernel[..., 0, 0], right)
+    assert written or shape in ((5, 3), (2, 12))  # few points take products of factors
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_columns_that_all_tiles_share_pass_once(monkeypatch, outputs):
+    network = models.three_layer(3, 7, "tanh", outputs=outputs).double()
+    passed = []
+    found = StructuredRoute._found
+
+    def spied(route, place, part, *given):
+        passed.append((place, part.start, part.stop))
+        return found(route, place, part, *given)
+
+    monkeypatch.setattr(StructuredRoute, "_found", spied)
+    right = empirical_ntk(network, X, X[:3], check=False)
+    passed.clear()
+    kernel = empirical_ntk(network, X, X[:3], check=False, tiles=Tiles(shape=(2, 3)))
+    torch.testing.assert_close(kernel, right)
+    starts = range(0, len(X), 2)
+    expected = [(1, 0, 3), *((0, i, min(i + 2, len(X))) for i in starts)]
+    assert sorted(passed) == sorted(expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

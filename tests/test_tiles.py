@@ -66,9 +66,7 @@ def compute(tile, rows, columns, tiles, **options):
         "dtype": torch.float64,
         "trailing": tile.trailing,
         "symmetric": tile.symmetric,
-        "row_bytes": 8,
-        "column_bytes": 8,
-        "pair_bytes": 8,
+        "cost": TileCost(8, 8, 8),
         "identity": {"loss": "products", "data": "1"},
     }
     return compute_tiles(tile, rows, columns, tiles=tiles, **defaults | options)
@@ -105,35 +103,45 @@ def test_a_symmetric_matrix_is_computed_on_and_above_the_diagonal(rows, shape, t
     assert len(seen) == cuts * (cuts + 1) // 2
 
 
+COSTS = st.builds(
+    TileCost,
+    st.integers(0, 50), st.integers(0, 50), st.integers(1, 50),
+    st.integers(0, 90), st.integers(0, 50), st.integers(1, 9),
+)  # fmt: skip
+
+
+def needed(cost, r, c):
+    """Bytes of a tile, with as many points passing as pass at a time."""
+    passing = cost.passing * min(max(r, c), cost.together)
+    return cost.fixed + r * cost.row + c * cost.column + r * c * cost.pair + passing
+
+
 @settings(max_examples=examples(40), deadline=None)  # it starts threads
 @given(
     st.integers(1, 60),
     st.integers(1, 60),
-    st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(1, 50)),
+    COSTS,
     st.integers(0, 5000),
     st.integers(1, 4),
     st.booleans(),
 )
 def test_tiles_keep_to_the_budget(rows, columns, cost, extra, jobs, symmetric):
     columns = rows if symmetric else columns
-    budget, covered = sum(cost) + extra, torch.zeros(rows, columns)
+    budget, covered = needed(cost, 1, 1) + extra, torch.zeros(rows, columns)
 
     def tile(row_part, column_part):
         r, c = row_part.stop - row_part.start, column_part.stop - column_part.start
-        assert r * cost[0] + c * cost[1] + r * c * cost[2] <= budget
+        assert needed(cost, r, c) <= budget
         covered[row_part, column_part] += 1
         return torch.zeros(r, c)
 
-    row_bytes, column_bytes, pair_bytes = cost
     compute_tiles(
         tile,
         rows,
         columns,
         tiles=Tiles(memory=budget * jobs, jobs=jobs),
         dtype=torch.float32,
-        row_bytes=row_bytes,
-        column_bytes=column_bytes,
-        pair_bytes=pair_bytes,
+        cost=cost,
         symmetric=symmetric,
     )
     assert bool((covered.maximum(covered.T) if symmetric else covered).eq(1).all())
@@ -149,19 +157,20 @@ def test_tiles_take_half_of_what_is_free_beside_the_result(monkeypatch, jobs):
         sizes.append((rows.stop - rows.start) * (columns.stop - columns.start))
         return torch.zeros(rows.stop - rows.start, columns.stop - columns.start)
 
-    options = {"dtype": torch.float64, "row_bytes": 0, "column_bytes": 0, "pair_bytes": 8}
+    options = {"dtype": torch.float64, "cost": TileCost(0, 0, 8)}
     compute_tiles(tile, 10, 10, tiles=Tiles(jobs=jobs), **options)
     assert 12 / jobs / 2 < max(sizes) <= 12 / jobs
 
 
 @given(SIZES, SIZES, st.tuples(SIZES, SIZES, SIZES), st.integers(0, 900))
 def test_the_largest_tile_is_as_large_as_it_can_be(rows, columns, cost, extra):
-    budget = sum(cost) + extra
+    cost = TileCost(*cost)
+    budget = needed(cost, 1, 1) + extra
 
     def fits(r, c):
-        return r * cost[0] + c * cost[1] + r * c * cost[2] <= budget
+        return needed(cost, r, c) <= budget
 
-    r, c = largest_tile(rows, columns, budget, TileCost(*cost))
+    r, c = largest_tile(rows, columns, budget, cost)
     assert fits(r, c)
     assert r <= rows
     assert c <= columns
@@ -172,6 +181,20 @@ def test_the_largest_tile_is_as_large_as_it_can_be(rows, columns, cost, extra):
     else:
         assert r == c
         assert not fits(r + 1, c + 1)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), COSTS, st.integers(0, 9000))
+def test_a_tile_has_all_columns_where_there_is_room_for_an_eighth_as_many_rows(
+    rows, columns, cost, extra
+):
+    """Then a row of tiles needs them once."""
+    budget = needed(cost, 1, 1) + extra
+    fewest = min(rows, max(1, columns // 8))
+    passing = cost.passing * cost.together  # however few pass at a time
+    room = needed(cost._replace(passing=0), fewest, columns) + passing <= budget
+    r, c = largest_tile(rows, columns, budget, cost)
+    assert not room or (r >= fewest and c == columns)
+    assert needed(cost, r, c) <= budget
 
 
 def test_one_tile_is_handed_through():

@@ -154,10 +154,7 @@ class ChangeMatrix:
             dtype=network.dtype,
             trailing=(len(self.kept) or outputs,),
             device=network.device,
-            row_bytes=cost.row,
-            column_bytes=cost.column,
-            pair_bytes=cost.pair,
-            fixed_bytes=cost.fixed,
+            cost=cost,
             identity=identity,
         )
         if not route.keeps_digits:

@@ -12,12 +12,14 @@ from lecore.arguments.finite import all_finite
 from lecore.engine.gradients.factors import Factors
 from lecore.engine.gradients.layer_kernels import (
     Extent,
+    gram_alone,
+    layer_bytes,
     layer_kernel,
     only_output,
     traced,
     written_out,
 )
-from lecore.engine.gradients.memory import factor_bytes, pass_bytes
+from lecore.engine.gradients.memory import chunk_size, factors_of_one, pass_bytes
 from lecore.engine.gradients.per_example import factors_by_chunks, gradient_factors
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.failures import of_rows
@@ -33,21 +35,17 @@ Form = Literal["full", "trace", "diagonal"]
 
 
 class _Kept(threading.local):
-    """A thread's own copy of the network, and factors that it will need again.
+    """A thread's own copy of the network, and the factors that it saw last.
 
     Attributes:
         network: The copy.
-        rows: The rows that it saw last.
-        factors: Their factors.
-        columns: Factors of all columns.
-        of: The form, and the extents of the tiles, that these are for.
+        factors: Of row points (0) and of column points (1), with their place and form.
     """
 
     network: Snapshot | None = None
-    rows: slice | None = None
-    factors: Factors | None = None
-    columns: Factors | None = None
-    of: tuple[Form, tuple[Extent, Extent]] | None = None
+
+    def __init__(self) -> None:
+        self.factors: dict[int, tuple[slice, Form, Factors]] = {}
 
     def __reduce__(self) -> Any:
         return _Kept, ()
@@ -78,16 +76,16 @@ class StructuredRoute:
     def block(self, rows: slice, columns: slice, form: Form) -> Tensor:
         """⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩, of the loss in place of f for a side that has one."""
         same = self.rows.inputs is self.columns.inputs and rows == columns
-        extents = self._extents(rows.stop - rows.start, columns.stop - columns.start, form)
         if self.outputs == 1 and not self.network.manners.bent:
-            return self._one_output(rows, columns, same, extents)
+            return self._one_output(rows, columns, same)
         same = same and self.rows.loss is self.columns.loss
         if form != "diagonal" and not same and columns == slice(0, len(self.columns.inputs)):
-            right = self._all_columns(columns, form, extents)  # rows are not needed again
-            chunks = self._factors(0, rows, form, extents, factors_by_chunks)
-            return torch.cat([layer_kernel(left, right, left.names) for _, left in chunks])
-        left = self._row_factors(rows, form, extents)
-        right = left if same else self._factors(1, columns, form, extents)
+            right = self._factors(1, columns, form)
+            if gram_alone(right, *self._extents(form)):  # rows are not needed again
+                chunks = self._found(0, rows, form, factors_by_chunks)
+                return torch.cat([layer_kernel(left, right, left.names) for _, left in chunks])
+        left = self._factors(0, rows, form)
+        right = left if same else self._factors(1, columns, form)
         if form == "diagonal":
             blocks = []
             for output in range(self.outputs):
@@ -108,30 +106,23 @@ class StructuredRoute:
 
     def cost(self, form: Form) -> TileCost:
         """Working memory."""
-        whole = self._extents(len(self.rows.inputs), len(self.columns.inputs), form)
-        sides = list(enumerate((self.rows, self.columns)))
-
-        def point(place: int, side: Side) -> int:
-            return 2 * max(
-                factor_bytes(
-                    self.network, self.structures[place], side.loss, self._form(form, extents)
-                )
-                for extents in (whole, None)
-            )
-
+        extents = self._extents(form)
+        each, passing, together = [], [], []
+        for structure, side in zip(self.structures, (self.rows, self.columns), strict=True):
+            found = factors_of_one(self.network, structure, side.loss)
+            kept = self._formed(form)(found)
+            each.append(kept.nbytes + layer_bytes(kept, *extents))
+            passing.append(pass_bytes(self.network, structure, side.loss) + found.nbytes)
+            chunk = chunk_size(self.network, structure, side.loss)
+            together.append(min(len(side.inputs), chunk))
         pair = 4 * self.network.dtype.itemsize * max(1, torch.Size(_trailing(self, form)).numel())
-        passes = max(
-            pass_bytes(self.network, self.structures[i], s.loss, len(s.inputs)) for i, s in sides
-        )
-        row, column = (point(i, s) for i, s in sides)
-        return TileCost(row, column, pair, passes)
+        row, column = each
+        return TileCost(row, column, pair, passing=max(passing), together=max(together))
 
-    def _one_output(
-        self, rows: slice, columns: slice, same: bool, extents: tuple[Extent, Extent]
-    ) -> Tensor:
+    def _one_output(self, rows: slice, columns: slice, same: bool) -> Tensor:
         """The kernel, times the loss gradients: a symmetric product even if only rows have one."""
-        left = self._row_factors(rows, "full", extents)
-        right = left if same else self._factors(1, columns, "full", extents)
+        left = self._factors(0, rows, "full")
+        right = left if same else self._factors(1, columns, "full")
         kernel = layer_kernel(left, right, left.names)[:, :, 0, 0]
         if self.rows.loss is not None:
             kernel *= self.rows.loss_gradient(rows, left.prediction)
@@ -139,29 +130,16 @@ class StructuredRoute:
             kernel *= self.columns.loss_gradient(columns, right.prediction).T
         return kernel
 
-    def _row_factors(self, rows: slice, form: Form, extents: tuple[Extent, Extent]) -> Factors:
-        # tiles come row by row, so a row block's factors serve for all its columns
-        if self._last.rows != rows or self._last.factors is None:
-            self._last.factors = self._factors(0, rows, form, extents)
-            self._last.rows = rows
-        return self._last.factors
+    def _factors(self, place: int, part: slice, form: Form) -> Factors:
+        """Factors of some of the points, which the next tile may need again."""
+        known = self._last.factors.pop(place, None)
+        if known is None or known[:2] != (part, form):
+            known = None  # no room for both
+            known = part, form, self._found(place, part, form, gradient_factors)
+        self._last.factors[place] = known
+        return known[2]
 
-    def _all_columns(self, columns: slice, form: Form, extents: tuple[Extent, Extent]) -> Factors:
-        if self._last.columns is None or self._last.of != (form, extents):
-            self._last.columns = None  # no room for both
-            self._last.columns = self._factors(1, columns, form, extents)
-            self._last.of = form, extents
-        return self._last.columns
-
-    def _factors(
-        self,
-        place: int,
-        part: slice,
-        form: Form,
-        extents: tuple[Extent, Extent],
-        by: Callable[..., Any] = gradient_factors,
-    ) -> Any:
-        """Factors of some of the points, written out where that pays in a tile so large."""
+    def _found(self, place: int, part: slice, form: Form, by: Callable[..., Any]) -> Any:
         side = (self.rows, self.columns)[place]
         network = self._last.network = self._last.network or self.network.copy()
         multiplied = self.outputs == 1 and not network.manners.bent
@@ -172,19 +150,22 @@ class StructuredRoute:
             side.inputs,
             side.targets,
             side.loss,
-            self._form(form, extents),
+            self._formed(form),
         )
 
-    @staticmethod
-    def _form(form: Form, extents: tuple[Extent, Extent] | None) -> Any:
+    def _formed(self, form: Form) -> Callable[[Factors], Factors]:
+        """What is kept of factors that are found: gradients where these are quick and small."""
+
         def formed(factors: Factors) -> Factors:
             factors = traced(factors) if form == "trace" else factors
-            return written_out(factors, *extents) if extents else factors
+            return written_out(factors, *self._extents(form))
 
         return formed
 
-    def _extents(self, n: int, m: int, form: Form) -> tuple[Extent, Extent]:
+    def _extents(self, form: Form) -> tuple[Extent, Extent]:
+        """Numbers of points and of outputs on both sides of the whole matrix."""
         outputs = self.outputs if form == "full" else 1
+        n, m = len(self.rows.inputs), len(self.columns.inputs)
         rows, columns = (1 if side.loss else outputs for side in (self.rows, self.columns))
         return (n, rows), (m, columns)
 
@@ -273,10 +254,7 @@ class KernelMatrix:
             dtype=route.network.dtype,
             trailing=(len(self.kept),) if self.kept else _trailing(route, self.form),
             device=route.network.device,
-            row_bytes=cost.row,
-            column_bytes=cost.column,
-            pair_bytes=cost.pair,
-            fixed_bytes=cost.fixed,
+            cost=cost,
             symmetric=route.rows is route.columns,
             identity=identity,
         )

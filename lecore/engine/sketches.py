@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lecore.arguments.finite import check_finite
 from lecore.arguments.settings import SEEDS, numbers, whole
 from lecore.engine.choosing import structures
 from lecore.engine.gradients.factors import Factors
-from lecore.engine.gradients.layer_kernels import dense_gradient
+from lecore.engine.gradients.layer_kernels import Room, dense_gradient
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.flags import Precision
@@ -81,7 +80,7 @@ def gradient_sketch(
         raise LecoreError("a loss was given without targets", "give both, or neither")
     features, chunk_size = whole("features", features), whole("chunk_size", chunk_size)
     seed = whole("seed", seed, 0, SEEDS)
-    sketches = []
+    sketches, room = [], Room()
     with opened(model, inputs, dtype) as (measured, inputs), torch.no_grad():
         points = Side(inputs) if targets is None else labelled(measured, inputs, targets, loss)
         network = measured[1]
@@ -93,9 +92,10 @@ def gradient_sketch(
             factors = gradient_factors(network, structure, *some[:3])
             sketch = factors.prediction.new_zeros(len(some.inputs), signals, features)
             for place, name in enumerate(network.parameters):
-                gradient = _written_out(network, structure, factors, name)
+                gradient = _written_out(network, structure, factors, name, room)
                 if gradient is not None:
-                    _add_projection(sketch, *gradient, _mixed(seed, place))
+                    size = network.parameters[name].numel()
+                    _add_projection(sketch, *gradient, size, _mixed(seed, place))
             sketches.append(sketch)
     sketch = torch.cat(sketches)
     check_finite(sketch, "the sketch")
@@ -130,9 +130,9 @@ def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketc
 
 
 def _written_out(
-    network: Snapshot, structure: Structure, factors: Factors, name: str
+    network: Snapshot, structure: Structure, factors: Factors, name: str, room: Room
 ) -> tuple[Tensor, Tensor] | None:
-    """A parameter's gradient, and where its entries belong in the parameter.
+    """Entries of a parameter's gradient, and where they belong, of all examples or of each.
 
     Whichever way the gradients of a network are found, each coordinate has the same feature.
     """
@@ -144,11 +144,12 @@ def _written_out(
             bias = factors.outer[call.weight].signal.sum(3).flatten(2)
             return bias, torch.arange(bias.shape[2])
         if name == call.weight:
-            outer = factors.outer[name]._replace(bias=False)
-            if not outer.read.is_floating_point():  # an embedding's indices
-                one_hot = F.one_hot(outer.read[..., 0], len(network.parameters[name]))
-                outer = outer._replace(read=one_hot.to(outer.signal.dtype))
-            return dense_gradient(outer), call.layer.places(network.parameters[name])
+            outer, weight = factors.outer[name]._replace(bias=False), network.parameters[name]
+            if not outer.read.is_floating_point():  # an embedding's indices: the rows they take
+                width = weight.shape[1]
+                rows = outer.read[:, 0].cpu() * width + torch.arange(width)
+                return outer.signal.flatten(2), rows.flatten(1)
+            return dense_gradient(outer, room), call.layer.places(weight)
     return None
 
 
@@ -157,9 +158,13 @@ def _mixed(seed: int, place: int) -> int:
     return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
 
 
-def _add_projection(sketch: Tensor, gradient: Tensor, places: Tensor, seed: int) -> None:
+def _add_projection(sketch: Tensor, gradient: Tensor, places: Tensor, size: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    size, features = gradient.shape[2], sketch.shape[2]
-    feature = torch.randint(features, (size,), generator=generator)
+    feature = torch.randint(sketch.shape[2], (size,), generator=generator)
     sign = torch.randint(2, (size,), generator=generator, dtype=torch.int8) * 2 - 1
-    sketch.index_add_(2, feature[places].to(sketch.device), gradient * sign[places].to(gradient))
+    gradient = gradient * sign[places].to(gradient).view(-1, 1, places.shape[-1])
+    where = feature[places].to(sketch.device)
+    if places.ndim == 1:
+        sketch.index_add_(2, where, gradient)
+    else:
+        sketch.scatter_add_(2, where[:, None].expand(gradient.shape), gradient)

@@ -19,7 +19,7 @@ from lecore.study.influence_blocks import block_size
 if TYPE_CHECKING:
     from lecore.study.study import Study
 
-FIRST, LONG_ENOUGH = 8, 0.3
+FIRST, LONG_ENOUGH = 2, 0.3
 """Examples of the first trial, and seconds after which a trial is no longer doubled."""
 
 FACTORS = "factors of the layers' gradients"

@@ -46,6 +46,12 @@ class Factors:
         """Keys of both."""
         return [*self.outer, *self.direct]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of both."""
+        outer = sum(o.read.nbytes + o.signal.nbytes for o in self.outer.values())
+        return outer + sum(gradient.nbytes for gradient in self.direct.values())
+
     def room_for(self, n: int) -> "Factors":
         """The same for n examples, not filled in."""
 

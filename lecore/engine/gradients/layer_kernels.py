@@ -5,7 +5,8 @@ small Gram matrices, multiplied and summed over positions. That beats the inner 
 gradients themselves when positions are few; a count of operations chooses for each layer.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +31,21 @@ ELEMENTWISE_COST = 16
 """Multiply-adds of a matrix product that take as long as touching one number."""
 
 
+class Room:
+    """Memory that one layer's gradients after another's are written to, without page faults."""
+
+    def __init__(self) -> None:
+        self.memory: Tensor | None = None
+
+    def of(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """An uninitialised tensor."""
+        size = math.prod(shape)
+        if self.memory is None or len(self.memory) < size:
+            self.memory = None
+            self.memory = like.new_empty(size)
+        return self.memory[:size].view(*shape)
+
+
 def layer_kernel(rows: Factors, columns: Factors, names: list[str]) -> Tensor:
     """⟨∂f_c(x_i)/∂w, ∂f_k(x_j)/∂w⟩ over the named parameters w.
 
@@ -45,16 +61,19 @@ def layer_kernel(rows: Factors, columns: Factors, names: list[str]) -> Tensor:
     (n, c), (m, k) = extents = _extent(rows), _extent(columns)
     total = rows.prediction.new_zeros(n * c, m * k)
     symmetric = rows is columns
+    rooms = Room(), Room()
     for name in names:
         outers = rows.outer.get(name), columns.outer.get(name)
         if outers[0] and outers[1] and gram_is_cheaper(outers[0], *extents):
             _add_gram(total, outers[0], outers[1], symmetric)
             continue
-        left = _gradient(rows, name)
-        right = left if symmetric else _gradient(columns, name)
+        whole = name in rows.direct or name in columns.direct
+        left = _gradients(rows, name, whole, rooms[0])
+        right = left if symmetric else _gradients(columns, name, whole, rooms[1])
         for part, rest in _blocks(n, symmetric):
             i, j = _scaled(part, c), _scaled(rest, k)
-            total[i, j].addmm_(left[i], right[j].T)
+            for a, b in zip(left, right, strict=True):
+                total[i, j].addmm_(a[i], b[j].T)
     if symmetric:
         for part, rest in _blocks(n, symmetric):
             i, below = _scaled(part, c), slice(part.stop * c, None)
@@ -66,11 +85,12 @@ def layer_kernel(rows: Factors, columns: Factors, names: list[str]) -> Tensor:
 def squared_norms(factors: Factors) -> Tensor:
     """‖∂f_c(x_i)/∂w‖² over all parameters, shape (n, outputs): the diagonal of the kernel."""
     total = factors.prediction.new_zeros(_extent(factors))
+    room = Room()
     for gradient in factors.direct.values():
         total += gradient.square().sum(2)
     for outer in factors.outer.values():
         if _written_out_is_cheaper(outer):
-            total += dense_gradient(outer).square().sum(2)
+            total += sum(part.square().sum(2) for part in _weight_and_bias(outer, room))
             continue
         # ⟨G, G⟩ = Σ_tt′ (a_t·a_t′)(s_t·s_t′), example by example
         signals = _own_products(outer.signal)
@@ -103,16 +123,42 @@ def only_output(factors: Factors, output: int) -> Factors:
 
 
 def written_out(factors: Factors, rows: Extent, columns: Extent) -> Factors:
-    """The same with gradients in place of factors where Gram matrices would take longer.
+    """The same with gradients in place of factors where these take more time and more memory.
 
     Args:
         factors: Of row or column points.
         rows: Number of row points and outputs.
         columns: Likewise.
     """
-    outer = {k: o for k, o in factors.outer.items() if gram_is_cheaper(o, rows, columns)}
-    direct = {k: dense_gradient(o) for k, o in factors.outer.items() if k not in outer}
+    direct = {
+        name: dense_gradient(o)
+        for name, o in factors.outer.items()
+        if not gram_is_cheaper(o, rows, columns)
+        and _gradient_size(o) <= o.read[:1].numel() + o.signal[:1].numel()
+    }
+    outer = {name: o for name, o in factors.outer.items() if name not in direct}
     return Factors(factors.prediction, outer, {**factors.direct, **direct})
+
+
+def gram_alone(factors: Factors, rows: Extent, columns: Extent) -> bool:
+    """Whether no kept factors are ever written out for a kernel so large."""
+    return all(gram_is_cheaper(outer, rows, columns) for outer in factors.outer.values())
+
+
+def layer_bytes(one: Factors, rows: Extent, columns: Extent) -> int:
+    """Memory for an example in :func:`layer_kernel`, of whichever layer takes the most.
+
+    Args:
+        one: Factors of one example.
+        rows: Number of row points and outputs.
+        columns: Likewise.
+    """
+
+    def copies(outer: Outer) -> int:
+        gradient = 0 if gram_is_cheaper(outer, rows, columns) else _gradient_size(outer)
+        return outer.read.nbytes + outer.signal.nbytes + gradient * outer.signal.itemsize
+
+    return max(map(copies, one.outer.values()), default=0)
 
 
 def gram_is_cheaper(outer: Outer, rows: Extent, columns: Extent) -> bool:
@@ -130,20 +176,35 @@ def gram_is_cheaper(outer: Outer, rows: Extent, columns: Extent) -> bool:
     return gram <= dense
 
 
-def dense_gradient(outer: Outer) -> Tensor:
+def dense_gradient(outer: Outer, room: Room | None = None) -> Tensor:
     """Gradients written out, Σ_t signal ⊗ (read, 1), shape (n, outputs, size)."""
+    parts = _weight_and_bias(outer, room or Room())
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+def _weight_and_bias(outer: Outer, room: Room) -> list[Tensor]:
     n, c, groups, t, units = outer.signal.shape
     left = outer.signal.permute(0, 2, 1, 4, 3).reshape(n * groups, c * units, t)
-    gradient = torch.bmm(left, outer.read.flatten(0, 1))
+    right = outer.read.flatten(0, 1)
+    gradient = torch.bmm(left, right, out=room.of((*left.shape[:2], right.shape[2]), right))
     weight = gradient.view(n, groups, c, -1).transpose(1, 2).flatten(2)
-    if not outer.bias:
-        return weight
-    return torch.cat([weight, outer.signal.sum(3).flatten(2)], dim=2)
+    return [weight, outer.signal.sum(3).flatten(2)] if outer.bias else [weight]
 
 
-def _gradient(factors: Factors, name: str) -> Tensor:
-    known = factors.direct.get(name)
-    return (dense_gradient(factors.outer[name]) if known is None else known).flatten(0, 1)
+def _gradient_size(outer: Outer) -> int:
+    """Numbers in the gradients of one example, written out."""
+    _, outputs, groups, _, units = outer.signal.shape
+    return outputs * groups * units * (outer.read.shape[3] + outer.bias)
+
+
+def _gradients(factors: Factors, name: str, whole: bool, room: Room) -> list[Tensor]:
+    """As one tensor for all its numbers, or as those of the weight and of the bias, uncopied."""
+    if name in factors.direct:
+        parts = [factors.direct[name]]
+    else:
+        outer = factors.outer[name]
+        parts = [dense_gradient(outer, room)] if whole else _weight_and_bias(outer, room)
+    return [part.flatten(0, 1) for part in parts]
 
 
 def _add_gram(total: Tensor, left: Outer, right: Outer, symmetric: bool) -> None:

@@ -101,9 +101,6 @@ class Embedding(_Layer):
     def form(self) -> tuple[object, ...]:  # noqa: D102
         return ("embedding",)
 
-    def places(self, weight: Tensor) -> Tensor:  # noqa: D102
-        return torch.arange(weight.numel()).view(weight.shape).T.flatten()
-
     def factors(self, read: Tensor, signal: Tensor) -> Factored:
         """Factors of the weight's gradient."""
         read = read.reshape(len(read), 1, -1, 1)

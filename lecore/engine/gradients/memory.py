@@ -1,7 +1,5 @@
 """Memory of passes through a network, and of the factors that they leave."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -28,23 +26,18 @@ def chunk_size(network: Snapshot, structure: Structure, loss: Loss | None) -> in
     return max(1, limit // max(1, taps, (taps + network.manners.activation_bytes) // 4))
 
 
-def pass_bytes(network: Snapshot, structure: Structure, loss: Loss | None, n: int) -> int:
-    """Memory of the passes of n points through the network that are under way at a time."""
+def pass_bytes(network: Snapshot, structure: Structure, loss: Loss | None) -> int:
+    """Memory of the pass of one point through the network and back."""
     signals = 1 if loss else structure.outputs
-    size = structure.activations * network.dtype.itemsize
-    one = network.manners.activation_bytes + size * signals
     if structure.route == "plain":
-        one = network.manners.activation_bytes + 2 * network.parameter_bytes
-    return min(n, chunk_size(network, structure, loss)) * one
+        return network.manners.activation_bytes + 2 * network.parameter_bytes
+    return (
+        network.manners.activation_bytes + structure.activations * network.dtype.itemsize * signals
+    )
 
 
-def factor_bytes(
-    network: Snapshot,
-    structure: Structure,
-    loss: Loss | None,
-    form: Callable[[Factors], Factors],
-) -> int:
-    """Memory of the factors of one example, from their shapes alone."""
+def factors_of_one(network: Snapshot, structure: Structure, loss: Loss | None) -> Factors:
+    """Factors of one example that have a shape and no numbers, on the device ``meta``."""
 
     def empty(*shape: int, dtype: torch.dtype = network.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
@@ -57,6 +50,4 @@ def factor_bytes(
     ]
     taps = [empty(1, signals, *call.output_shape) for call in structure.calls]
     direct = {k: empty(1, signals, network.parameters[k].numel()) for k in structure.direct}
-    factors = form(factors_of(structure, empty(1, structure.outputs), reads, taps, direct))
-    outer = sum(o.read.nbytes + o.signal.nbytes for o in factors.outer.values())
-    return outer + sum(gradient.nbytes for gradient in factors.direct.values())
+    return factors_of(structure, empty(1, structure.outputs), reads, taps, direct)

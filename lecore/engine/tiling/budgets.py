@@ -19,13 +19,13 @@ def tile_shape(
     if tiles.shape is not None:
         r, c = tiles.shape
         return (min(r, c), min(r, c)) if symmetric else (r, c)
-    needed = sum(cost)
+    needed = cost.of(1, 1)
     if needed > budget:
         raise LecoreError(
             f"a tile of one entry needs {needed} bytes and the budget is {budget}; raise memory"
             + (" or take fewer jobs" if tiles.workers > 1 else "")
         )
-    r, c = largest_tile(rows, columns, budget, cost)
+    r, c = largest_tile(rows, columns, budget, cost, symmetric)
     if symmetric:
         r = c = min(r, c)
     down, across = -(-rows // r), -(-columns // c)
@@ -73,4 +73,4 @@ def tile_bytes(
     """Working memory of the largest tile of a matrix whose result would fit."""
     budget = budget_of(tiles, device, 0)
     r, c = tile_shape(rows, columns, tiles, budget, cost, symmetric=False)
-    return cost.fixed + r * cost.row + c * cost.column + r * c * cost.pair
+    return cost.of(r, c)

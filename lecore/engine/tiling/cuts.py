@@ -16,12 +16,27 @@ class TileCost(NamedTuple):
         column: Of each column.
         pair: Of each entry with its trailing axes.
         fixed: Of any tile, whatever its size.
+        passing: Of each point that passes through the network at the same time.
+        together: How many points do so at most, of rows or of columns.
     """
 
     row: int
     column: int
     pair: int
     fixed: int = 0
+    passing: int = 0
+    together: int = 1
+
+    def of(self, rows: int, columns: int) -> int:
+        """Working memory of a tile of so many rows and columns."""
+        passing = min(max(rows, columns), self.together) * self.passing
+        return (
+            self.fixed
+            + rows * self.row
+            + columns * self.column
+            + rows * columns * self.pair
+            + passing
+        )
 
 
 def mirrored(block: Tensor) -> Tensor:
@@ -38,10 +53,35 @@ def cuts_of(rows: int, columns: int, step: tuple[int, int], symmetric: bool) -> 
     ]
 
 
-def largest_tile(rows: int, columns: int, budget: int, cost: TileCost) -> tuple[int, int]:
-    """Rows and columns of the largest tile within a budget: near-square, at least one entry."""
+def largest_tile(
+    rows: int, columns: int, budget: int, cost: TileCost, symmetric: bool = False
+) -> tuple[int, int]:
+    """Rows and columns of the largest tile within a budget, at least one entry.
+
+    It has all columns if there is room for an eighth as many rows, as callers then need not look
+    at any point twice. Else it is near-square.
+    """
+    row, column, pair, fixed, passing, together = cost
+    # passes as full as they get, or each point of the tile in one of its own
+    full = TileCost(row, column, pair, fixed + passing * together)
+    apart = TileCost(row + passing, column + passing, pair, fixed)
+    tiles = [
+        _largest(rows, columns, budget, linear, symmetric)
+        for linear in (full, apart)
+        if linear.of(1, 1) <= budget
+    ]
+    return max(tiles, key=math.prod, default=(1, 1))
+
+
+def _largest(
+    rows: int, columns: int, budget: int, cost: TileCost, symmetric: bool
+) -> tuple[int, int]:
+    pair, budget = max(1, cost.pair), budget - cost.fixed
+    beside = (budget - columns * cost.column) // (cost.row + columns * pair)
+    if not symmetric and beside >= min(rows, max(1, columns // 8)):
+        return min(beside, rows), columns
     # the side s of a square solves s·(row + column) + s²·pair = budget
-    both, pair, budget = cost.row + cost.column, max(1, cost.pair), budget - cost.fixed
+    both = cost.row + cost.column
     r = c = max(1, (math.isqrt(both**2 + 4 * pair * budget) - both) // (2 * pair))
     if r >= rows:  # a short side leaves room for a longer one
         r = rows

@@ -100,10 +100,7 @@ def compute_tiles(
     *,
     tiles: Tiles,
     dtype: torch.dtype,
-    row_bytes: int,
-    column_bytes: int,
-    pair_bytes: int,
-    fixed_bytes: int = 0,
+    cost: TileCost,
     trailing: tuple[int, ...] = (),
     device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
     symmetric: bool = False,
@@ -121,10 +118,7 @@ def compute_tiles(
         columns: Number of columns m.
         tiles: How to cut it up, and where to compute and keep it.
         dtype: Type of the entries.
-        row_bytes: Working memory of each row of a tile.
-        column_bytes: Likewise of each column.
-        pair_bytes: Likewise of each entry, all trailing axes together.
-        fixed_bytes: Working memory of a tile of any size.
+        cost: Working memory of a tile.
         trailing: Further axes of the result.
         device: Device of the result in memory.
         symmetric: Whether entry (j, i) is entry (i, j) with the trailing axes reversed, so that
@@ -146,7 +140,6 @@ def compute_tiles(
         )
     shape = (rows, columns, *trailing)
     result_bytes = math.prod(shape) * dtype.itemsize if tiles.store is None else 0
-    cost = TileCost(row_bytes, column_bytes, pair_bytes, fixed_bytes)
     if is_asked():
         raise Planned(Plan(tile, result_bytes, tile_bytes(rows, columns, tiles, device, cost)))
     budget = budget_of(tiles, device, result_bytes)
