@@ -100,6 +100,9 @@ class Floor:
             network(self.x)
         for hook in hooks:
             hook.remove()
+        # written over and over, as new memory would cost more than the products themselves
+        sizes = [len(self.x) * a.shape[1] * b.shape[1] for a, b in self.pairs if a.shape[2] > 1]
+        self.room = torch.empty(max(sizes, default=0), device=self.x.device)
 
     def _add(self, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         given = len(layer.weight), layer.weight[0].numel() + 1
@@ -117,7 +120,9 @@ class Floor:
             if signals.shape[2] == 1:  # used once
                 kernel = kernel + self._gram(signals[:, :, 0]).mul_(self._gram(seen[:, :, 0]))
             else:
-                kernel = kernel + self._gram(torch.bmm(signals, seen.mT).flatten(1))
+                shape = len(signals), signals.shape[1], seen.shape[1]
+                room = self.room[: math.prod(shape)].view(shape)
+                kernel = kernel + self._gram(torch.bmm(signals, seen.mT, out=room).flatten(1))
         return kernel
 
     def _gram(self, rows: Tensor) -> Tensor:

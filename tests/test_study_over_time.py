@@ -10,7 +10,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lecore import LecoreError, linearized_change, models, prediction_change, relative_similarity
+from lecore import (
+    LecoreError,
+    Tiles,
+    linearized_change,
+    models,
+    prediction_change,
+    relative_similarity,
+)
+from lecore.engine.kernel_matrix import StructuredRoute
 from lecore.study.checkpoints import in_order
 from lecore.study.influence_blocks import BLOCK_BYTES
 from lecore.study.over_time import SAMPLE, over_checkpoints
@@ -262,6 +270,24 @@ def test_a_plan_says_how_and_how_much(data):
     assert list(adam.plan().question) == ["influence", "self-influence"]
     with_no_targets = Study(network(), data[0][0], data[1][0])
     assert len(with_no_targets.plan()) == 0
+
+
+def test_a_plan_knows_of_a_budget_and_of_a_store_and_writes_nothing(data, tmp_path):
+    tiles, one = Tiles(memory=2**20, store=tmp_path / "run"), study(data)
+    plan = one.plan(tiles).set_index("question")
+    assert not list(tmp_path.iterdir())
+    assert plan.result["change, exact"] == 0  # on disk
+    assert (plan.work <= 2**20 / 2**30).all()
+    with pytest.raises(LecoreError, match=r"one entry needs .* bytes and the budget is 9"):
+        one.plan(Tiles(memory=9))
+
+
+def test_strongest_influences_are_kept_in_a_store_and_found_there(data, tmp_path, monkeypatch):
+    one, tiles = study(data), Tiles(store=tmp_path / "run")
+    right = one.influence(3)
+    pd.testing.assert_frame_equal(one.influence(3, tiles), right)
+    monkeypatch.setattr(StructuredRoute, "block", None)  # nothing is computed again
+    pd.testing.assert_frame_equal(one.influence(3, tiles), right)
 
 
 def test_a_printed_plan_shows_how_and_how_long(data, monkeypatch):

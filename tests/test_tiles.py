@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import lecore.engine.tiling.tiles
 import lecore.engine.tiling.workers
+from lecore.engine.tiling.budgets import tile_shape
 from lecore.engine.tiling.cuts import TileCost, largest_tile
 from lecore.engine.tiling.tiles import Tiles, compute_tiles
 from lecore.errors import LecoreError
@@ -195,6 +196,18 @@ def test_a_tile_has_all_columns_where_there_is_room_for_an_eighth_as_many_rows(
     r, c = largest_tile(rows, columns, budget, cost)
     assert not room or (r >= fewest and c == columns)
     assert needed(cost, r, c) <= budget
+
+
+@pytest.mark.parametrize(
+    ("columns", "symmetric", "watched", "pieces"),
+    [(4, False, True, 13), (4, False, False, 1), (100, True, True, 1), (400, False, True, 2)],
+)
+def test_work_that_is_shown_comes_in_pieces(columns, symmetric, watched, pieces):
+    """For an interrupted store and a bar alike; a symmetric one would see points again."""
+    tiles = Tiles(memory=10**9, progress=watched)
+    r, c = tile_shape(100, columns, tiles, 10**9, TileCost(8, 8, 8), symmetric)
+    assert -(-100 // r) == pieces
+    assert c == columns
 
 
 def test_one_tile_is_handed_through():

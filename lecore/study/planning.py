@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from lecore.changes import linearized_change, prediction_change
 from lecore.engine.optimizer_steps import has_rule
 from lecore.engine.tiling.plans import Plan, Planned, asked
+from lecore.engine.tiling.tiles import Tiles
 from lecore.study.influence import loss_kernel, self_influence
 from lecore.study.influence_blocks import block_size
 
@@ -38,14 +40,15 @@ Ask = Callable[[int, int], Any]
 """A question about so many training and so many test examples."""
 
 
-def planned(study: "Study") -> pd.DataFrame:
+def planned(study: "Study", tiles: Tiles) -> pd.DataFrame:
     """See :meth:`lecore.study.study.Study.plan`."""
     n, m = len(study.train), len(study.test)
     lines = []
-    for name, ask in _questions(study).items():
+    trials = _questions(study, replace(tiles, store=None, progress=False))
+    for (name, ask), whole in zip(trials.items(), _questions(study, tiles).values(), strict=True):
         pairs = name != "self-influence"
-        held_rows = min(n, block_size(study)) if name == "influence" else n
-        plan = _plan(ask, held_rows, m) if pairs else None
+        blocks = name == "influence" and tiles.store is None
+        plan = _plan(whole, min(n, block_size(study)) if blocks else n, m) if pairs else None
         seconds = _seconds(ask, n, m if pairs else 1)
         kept = 0 if plan is None or name == "influence" else plan.result_bytes
         held = 0 if plan is None else plan.tile_bytes + plan.result_bytes - kept
@@ -57,10 +60,11 @@ def planned(study: "Study") -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["question", "seconds", "result", "work", "route"])
 
 
-def _questions(study: "Study") -> dict[str, Ask]:
+def _questions(study: "Study", tiles: Tiles) -> dict[str, Ask]:
     network, rows, columns = study._network, study._rows, study._columns
     given: dict[str, Any] = {"loss": study.loss, "dtype": study.dtype}
     step = given | {
+        "tiles": tiles,
         "learning_rate": study.learning_rate, "optimizer": study.optimizer,
         "outputs": study.outputs,
     }  # fmt: skip
@@ -71,7 +75,7 @@ def _questions(study: "Study") -> dict[str, Ask]:
     if study.test.targets is not None:
         wanted = study._targets(study.test)
         found["influence"] = lambda n, m: loss_kernel(
-            network, rows[:n], known[:n], columns[:m], wanted[:m], **given
+            network, rows[:n], known[:n], columns[:m], wanted[:m], tiles=tiles, **given
         )
     found["self-influence"] = lambda n, m: self_influence(network, rows[:n], known[:n], **given)
     if study.learning_rate is not None or study.optimizer is not None:

@@ -113,15 +113,18 @@ class Study:
         self._network, self._rows, self._columns = over_rows(model, self.train, self.test, output)
         check_loss(self)
 
-    def plan(self) -> pd.DataFrame:
+    def plan(self, tiles: Tiles = Tiles()) -> pd.DataFrame:  # noqa: B008 - frozen
         """What each question will take, told from small trials, within a factor of two or so.
+
+        Args:
+            tiles: How the work would be cut up; nothing is written to a ``store``.
 
         Returns:
             A line for each that can be asked, with ``seconds`` for all examples, ``result`` and
             ``work``, GiB given back and in hand beside it, and ``route``, how it is computed.
         """
         with self._trained():
-            return planned(self)
+            return planned(self, tiles)
 
     def follow(self, checkpoints: Checkpoints) -> Iterator[tuple[str, "Study"]]:
         """The same study at the weights that training left in files.
@@ -184,7 +187,7 @@ class Study:
         """Answers with their names, an ``xarray.Dataset``: :func:`lecore.study.results.results`."""
         return results(self, *questions, **settings)
 
-    def influence(self, top: int = 20) -> pd.DataFrame:
+    def influence(self, top: int = 20, tiles: Tiles = Tiles()) -> pd.DataFrame:  # noqa: B008
         """The training examples that do most to the loss of each test example.
 
         The influence is η⟨∂L_i/∂w, ∂L_j/∂w⟩ (TracIn): how far, to first order, a plain step on
@@ -192,6 +195,7 @@ class Study:
 
         Args:
             top: How many that lower it and how many that raise it, at most.
+            tiles: How the work is cut up, see :meth:`influences`.
 
         Returns:
             A line a pair, with ``test``, ``train`` and ``influence``. Of each test example the
@@ -199,7 +203,7 @@ class Study:
         """
         top = whole("top", top)
         strongest = Strongest(len(self.test), int(top))
-        for start, block in self.influences():
+        for start, block in self.influences(tiles):
             strongest.add(block, start)
         return strongest.frame()
 

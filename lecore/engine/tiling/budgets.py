@@ -12,10 +12,19 @@ if TYPE_CHECKING:
     from lecore.engine.tiling.tiles import Tiles
 
 
+PIECES, PIECE = 16, 8
+"""Tiles of work that is kept or shown as it goes, where cutting it costs little, and rows of one
+at least."""
+
+
 def tile_shape(
     rows: int, columns: int, tiles: "Tiles", budget: int, cost: TileCost, symmetric: bool
 ) -> tuple[int, int]:
-    """Rows and columns of a tile, in equal cuts, and two tiles or more for each worker."""
+    """Rows and columns of a tile, in equal cuts.
+
+    There are two tiles or more for each worker. Where tiles have all columns, which then serve
+    all rows, work that is kept or shown comes in several pieces.
+    """
     if tiles.shape is not None:
         r, c = tiles.shape
         return (min(r, c), min(r, c)) if symmetric else (r, c)
@@ -29,6 +38,8 @@ def tile_shape(
     if symmetric:
         r = c = min(r, c)
     down, across = -(-rows // r), -(-columns // c)
+    if c == columns and not symmetric and (tiles.store is not None or tiles.progress):
+        down = max(down, min(PIECES, -(-rows // max(PIECE, columns // 8))))
     workers = tiles.workers
     while workers > 1 and (down < rows or across < columns):
         if (down * (down + 1) // 2 if symmetric else down * across) >= 2 * workers:
