@@ -17,10 +17,13 @@ from benchmarks import (
     tracking,
     training,
     two_layer,
+    vision,
 )
 from benchmarks.bars import HEAD, Settings, bars_of, line
 
-BARS = bars_of(two_layer, structured, influence, language, training, growth, tracking, self_check)
+BARS = bars_of(
+    two_layer, structured, influence, language, vision, training, growth, tracking, self_check
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
