@@ -1,11 +1,13 @@
 """Sketches against the exact kernel: unbiased, with the error they state."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from lecore import empirical_ntk, loss_kernel, models, output_gradient
-from lecore.engine.sketches import gradient_sketch, sketched_ntk
+from lecore.engine.sketches import _hashed, _mixed, gradient_sketch, sketched_ntk
 from lecore.losses import cross_entropy
 from lecore.seeding import seeded
 
@@ -63,6 +65,38 @@ def test_sets_sketched_apart_belong_together():
         torch.testing.assert_close(apart, whole[1:], rtol=1e-4, atol=1e-4)
     kernel = sketched_ntk(whole, whole[1:]).kernel
     torch.testing.assert_close(kernel, sketched_ntk(whole).kernel[:, 1:])
+
+
+def test_gradients_come_in_pieces_of_the_same_sketch(monkeypatch):
+    """Groups, another order of the weight, and a weight that autograd differentiates, too."""
+    model = nn.Sequential(
+        nn.Conv2d(4, 6, 3, groups=2), nn.Tanh(), nn.ConvTranspose2d(6, 4, 2, groups=2), nn.PReLU(4),
+        nn.Flatten(), nn.Linear(64, 3),
+    )  # fmt: skip
+    x, given = torch.randn(3, 4, 5, 5), {"features": 256, "dtype": torch.float64}
+    whole = gradient_sketch(model, x, **given)
+    monkeypatch.setattr("lecore.engine.sketches.PIECE_BYTES", 1)
+    torch.testing.assert_close(gradient_sketch(model, x, **given), whole)
+
+
+def test_a_coordinate_has_its_feature_however_its_gradient_is_found():
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2), nn.Tanh())
+    words, given = torch.tensor([[1, 1, 3], [8, 0, 1]]), {"features": 64, "dtype": torch.float64}
+    whole = gradient_sketch(model, words, **given)
+    rows = []
+    for word in words:  # written out by autograd alone
+        for output in (0, 1):
+            copied = copy.deepcopy(model).double()
+            grads = torch.autograd.grad(copied(word[None])[0, output], copied.parameters())
+            rows.append([g.flatten() for g in grads])
+    sizes = [row.numel() for row in rows[0]]
+    hashes = [_hashed(size, 64, _mixed(0, k)) for k, size in enumerate(sizes)]
+    right = torch.zeros(4, 64, dtype=torch.float64)
+    for i, row in enumerate(rows):
+        for gradient, (feature, sign) in zip(row, hashes, strict=True):
+            for place, number in enumerate(gradient.tolist()):
+                right[i, feature[place]] += number * int(sign[place])
+    torch.testing.assert_close(whole.flatten(0, 1), right)
 
 
 def test_embeddings_have_sketches():

@@ -3,9 +3,11 @@
 Every per-example gradient is projected on a few thousand random features whose inner products
 are, on average, the tangent kernel. The projection adds every coordinate, with a random sign, to
 one random feature (the count sketch of Charikar, Chen & Farach-Colton, 2002), which costs one
-pass over the gradient whatever the number of features.
+pass over the gradient whatever the number of features. Of a layer's gradient a few units at a
+time are made from its factors and added, so that none is ever whole.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,16 +17,18 @@ from torch import Tensor, nn
 from lecore.arguments.finite import check_finite
 from lecore.arguments.settings import SEEDS, numbers, whole
 from lecore.engine.choosing import structures
-from lecore.engine.gradients.factors import Factors
-from lecore.engine.gradients.layer_kernels import Room, dense_gradient
+from lecore.engine.gradients.factors import Factors, Outer
+from lecore.engine.gradients.layer_kernels import dense_gradient
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.structure import Structure
 from lecore.engine.network.flags import Precision
-from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.opening import check_points, opened
 from lecore.engine.points import Side, labelled
 from lecore.errors import LecoreError
 from lecore.losses import Loss
+
+PIECE_BYTES = 2**24
+"""Entries of gradients that are written out at a time."""
 
 
 class Sketch(NamedTuple):
@@ -67,7 +71,7 @@ def gradient_sketch(
         features: Number of features; the error falls with its root.
         seed: Seed of the projection.
         dtype: Precision of the calculation.
-        chunk_size: Points whose gradients are written out at a time.
+        chunk_size: Points whose factors are held at a time.
         check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
@@ -80,7 +84,7 @@ def gradient_sketch(
         raise LecoreError("a loss was given without targets", "give both, or neither")
     features, chunk_size = whole("features", features), whole("chunk_size", chunk_size)
     seed = whole("seed", seed, 0, SEEDS)
-    sketches, room = [], Room()
+    sketches = []
     with opened(model, inputs, dtype) as (measured, inputs), torch.no_grad():
         points = Side(inputs) if targets is None else labelled(measured, inputs, targets, loss)
         network = measured[1]
@@ -91,11 +95,10 @@ def gradient_sketch(
             some = points.signals(network, slice(start, start + chunk_size))
             factors = gradient_factors(network, structure, *some[:3])
             sketch = factors.prediction.new_zeros(len(some.inputs), signals, features)
-            for place, name in enumerate(network.parameters):
-                gradient = _written_out(network, structure, factors, name, room)
-                if gradient is not None:
-                    size = network.parameters[name].numel()
-                    _add_projection(sketch, *gradient, size, _mixed(seed, place))
+            for place, (name, weight) in enumerate(network.parameters.items()):
+                hashed = _hashed(weight.numel(), features, _mixed(seed, place))
+                for gradient, places in _pieces(structure, factors, name, weight):
+                    _add_projection(sketch, gradient, places, *hashed)
             sketches.append(sketch)
     sketch = torch.cat(sketches)
     check_finite(sketch, "the sketch")
@@ -129,28 +132,43 @@ def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketc
     return Sketch(kernel, ((product + kernel**2) / features.shape[2]).sqrt())
 
 
-def _written_out(
-    network: Snapshot, structure: Structure, factors: Factors, name: str, room: Room
-) -> tuple[Tensor, Tensor] | None:
+def _pieces(
+    structure: Structure, factors: Factors, name: str, weight: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Entries of a parameter's gradient, and where they belong, of all examples or of each.
 
-    Whichever way the gradients of a network are found, each coordinate has the same feature.
+    From factors they come some units at a time, so that no gradient is ever whole. Whichever way
+    the gradients of a network are found, each coordinate has the same feature.
     """
     if name in factors.direct:
         gradient = factors.direct[name]
-        return gradient, torch.arange(gradient.shape[2])
+        yield gradient, torch.arange(gradient.shape[2])
+        return
     for call in structure.calls:
         if name == call.bias and call.weight in factors.outer:  # in its weight's factors
             bias = factors.outer[call.weight].signal.sum(3).flatten(2)
-            return bias, torch.arange(bias.shape[2])
+            yield bias, torch.arange(bias.shape[2])
+            return
         if name == call.weight:
-            outer, weight = factors.outer[name]._replace(bias=False), network.parameters[name]
-            if not outer.read.is_floating_point():  # an embedding's indices: the rows they take
+            outer = factors.outer[name]._replace(bias=False)
+            if outer.read.is_floating_point():
+                yield from _some_units(outer, call.layer.places(weight))
+            else:  # an embedding's indices: the rows that they take
                 width = weight.shape[1]
                 rows = outer.read[:, 0].cpu() * width + torch.arange(width)
-                return outer.signal.flatten(2), rows.flatten(1)
-            return dense_gradient(outer, room), call.layer.places(weight)
-    return None
+                yield outer.signal.flatten(2), rows.flatten(1)
+            return
+
+
+def _some_units(outer: Outer, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    n, outputs, groups, _, units = outer.signal.shape
+    places = places.view(groups, units, -1)
+    unit = n * outputs * groups * places.shape[2] * outer.signal.itemsize
+    step = max(1, PIECE_BYTES // max(1, unit))
+    for start in range(0, units, step):
+        some = slice(start, start + step)
+        piece = outer._replace(signal=outer.signal[..., some])
+        yield dense_gradient(piece), places[:, some].flatten()
 
 
 def _mixed(seed: int, place: int) -> int:
@@ -158,13 +176,19 @@ def _mixed(seed: int, place: int) -> int:
     return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
 
 
-def _add_projection(sketch: Tensor, gradient: Tensor, places: Tensor, size: int, seed: int) -> None:
+def _hashed(size: int, features: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The feature that each of so many coordinates is added to, and the sign."""
     generator = torch.Generator().manual_seed(seed)
-    feature = torch.randint(sketch.shape[2], (size,), generator=generator)
-    sign = torch.randint(2, (size,), generator=generator, dtype=torch.int8) * 2 - 1
-    gradient = gradient * sign[places].to(gradient).view(-1, 1, places.shape[-1])
+    feature = torch.randint(features, (size,), generator=generator)
+    return feature, torch.randint(2, (size,), generator=generator, dtype=torch.int8) * 2 - 1
+
+
+def _add_projection(
+    sketch: Tensor, gradient: Tensor, places: Tensor, feature: Tensor, sign: Tensor
+) -> None:
+    signed = gradient * sign[places].to(gradient).view(-1, 1, places.shape[-1])
     where = feature[places].to(sketch.device)
     if places.ndim == 1:
-        sketch.index_add_(2, where, gradient)
+        sketch.index_add_(2, where, signed)
     else:
-        sketch.scatter_add_(2, where[:, None].expand(gradient.shape), gradient)
+        sketch.scatter_add_(2, where[:, None].expand(signed.shape), signed)
