@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lecore import empirical_ntk, loss_kernel, models, output_gradient
+from lecore import Tiles, empirical_ntk, loss_kernel, models, output_gradient
 from lecore.engine.sketches import _hashed, _mixed, gradient_sketch, sketched_ntk
 from lecore.losses import cross_entropy
 from lecore.seeding import seeded
@@ -65,6 +65,17 @@ def test_sets_sketched_apart_belong_together():
         torch.testing.assert_close(apart, whole[1:], rtol=1e-4, atol=1e-4)
     kernel = sketched_ntk(whole, whole[1:]).kernel
     torch.testing.assert_close(kernel, sketched_ntk(whole).kernel[:, 1:])
+
+
+@pytest.mark.parametrize(
+    "cut", [{"shape": (3, 1)}, {"jobs": 2}, {"shape": (1, 2), "progress": True}, {"store": "run"}]
+)
+def test_sketches_go_where_tiles_go(tmp_path, cut):
+    cut = {"store": tmp_path / "run"} if "store" in cut else cut
+    model, x = network()
+    whole = gradient_sketch(model, x, features=128)
+    found = gradient_sketch(model, x, features=128, tiles=Tiles(**cut))
+    torch.testing.assert_close(torch.as_tensor(found[:]), whole, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_come_in_pieces_of_the_same_sketch(monkeypatch):

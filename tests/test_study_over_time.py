@@ -290,6 +290,29 @@ def test_strongest_influences_are_kept_in_a_store_and_found_there(data, tmp_path
     pd.testing.assert_frame_equal(one.influence(3, tiles), right)
 
 
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("rate", [None, 0.1])
+def test_influences_may_be_estimated_with_an_error(data, tmp_path, sides, rate):
+    one = study(data[:sides], learning_rate=rate, dtype=torch.float64)
+    store = Tiles(store=tmp_path / "run")
+    exact = pd.concat(
+        [pd.DataFrame(block.numpy(), index=range(start, start + len(block)))
+         for start, block in one.influences()]
+    )  # fmt: skip
+    found = one.influence(20, store, features=2**14)
+    right = exact.to_numpy()[found.train, found.test]
+    assert len(found) == exact.size
+    assert (abs(found.influence - right) < 4 * found.standard_error).all()
+    assert (found.standard_error < abs(exact.to_numpy()).max() / 50).all()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    pd.testing.assert_frame_equal(one.influence(20, store, features=2**14), found)
+    assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(LecoreError, match="holds the work of other settings"):
+        one.influence(20, store, features=64)
+    with pytest.raises(LecoreError, match="features must be"):
+        one.influence(features=0)
+
+
 def test_a_printed_plan_shows_how_and_how_long(data, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     plan = study(data).plan()

@@ -8,7 +8,8 @@ time are made from its factors and added, so that none is ever whole.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +20,19 @@ from lecore.arguments.settings import SEEDS, numbers, whole
 from lecore.engine.choosing import structures
 from lecore.engine.gradients.factors import Factors, Outer
 from lecore.engine.gradients.layer_kernels import dense_gradient
+from lecore.engine.gradients.memory import chunk_size as chunk_of_passes
+from lecore.engine.gradients.memory import factors_of_one, pass_bytes
 from lecore.engine.gradients.per_example import gradient_factors
 from lecore.engine.gradients.structure import Structure
+from lecore.engine.network.failures import of_rows
 from lecore.engine.network.flags import Precision
+from lecore.engine.network.snapshot import Snapshot
 from lecore.engine.opening import check_points, opened
-from lecore.engine.points import Side, labelled
+from lecore.engine.points import Side, labelled, witness
+from lecore.engine.tiling.cuts import TileCost
+from lecore.engine.tiling.tiles import Tiles, check_tiles, compute_tiles
 from lecore.errors import LecoreError
+from lecore.identity.finished_work import identify
 from lecore.losses import Loss
 
 PIECE_BYTES = 2**24
@@ -54,8 +62,9 @@ def gradient_sketch(
     seed: int = 0,
     dtype: Precision | None = torch.float32,
     chunk_size: int = 16,
+    tiles: Tiles = Tiles(),  # noqa: B008 - frozen
     check: bool = True,
-) -> Tensor:
+) -> Any:
     """Random features of the gradients ∂f_c(x_i)/∂w or, with targets, of ∂L_i/∂w.
 
     A loss takes one pass back, however many outputs there are. Features of any two sets of points
@@ -72,6 +81,7 @@ def gradient_sketch(
         seed: Seed of the projection.
         dtype: Precision of the calculation.
         chunk_size: Points whose factors are held at a time.
+        tiles: Where it runs and where the features go, some points after others.
         check: Whether to look at two points first: see :mod:`lecore.engine.checks.gradients`.
 
     Returns:
@@ -84,25 +94,101 @@ def gradient_sketch(
         raise LecoreError("a loss was given without targets", "give both, or neither")
     features, chunk_size = whole("features", features), whole("chunk_size", chunk_size)
     seed = whole("seed", seed, 0, SEEDS)
-    sketches = []
     with opened(model, inputs, dtype) as (measured, inputs), torch.no_grad():
         points = Side(inputs) if targets is None else labelled(measured, inputs, targets, loss)
-        network = measured[1]
         check_points(measured, inputs, inputs, check)
         structure, _ = structures(measured, inputs, inputs, check)
-        signals = structure.outputs if targets is None else 1
-        for start in range(0, len(inputs), chunk_size):
-            some = points.signals(network, slice(start, start + chunk_size))
-            factors = gradient_factors(network, structure, *some[:3])
-            sketch = factors.prediction.new_zeros(len(some.inputs), signals, features)
-            for place, (name, weight) in enumerate(network.parameters.items()):
-                hashed = _hashed(weight.numel(), features, _mixed(seed, place))
-                for gradient, places in _pieces(structure, factors, name, weight):
-                    _add_projection(sketch, gradient, places, *hashed)
-            sketches.append(sketch)
-    sketch = torch.cat(sketches)
-    check_finite(sketch, "the sketch")
-    return sketch
+        matrix = SketchMatrix(measured[1], structure, points, features, seed, chunk_size)
+        return matrix.compute(tiles)
+
+
+@dataclass(frozen=True)
+class SketchMatrix:
+    """Random features of gradients, some points after others.
+
+    Attributes:
+        network: The network.
+        structure: How its parameters are used.
+        points: The points, with or without a loss.
+        features: Number of features.
+        seed: Seed of the projection.
+        chunk_size: Points whose factors are held at a time.
+    """
+
+    network: Snapshot
+    structure: Structure
+    points: Side
+    features: int
+    seed: int
+    chunk_size: int
+
+    @property
+    def signals(self) -> int:
+        """Gradients of a point."""
+        return self.structure.outputs if self.points.loss is None else 1
+
+    def compute(self, tiles: Tiles) -> Any:
+        """All of them, shape (n, signals, features)."""
+        check_tiles(tiles, self.network.manners.draws)
+        network, points, identity = self.network, self.points, None
+        if tiles.store is not None:
+            identity = identify(
+                by=__name__, key=tiles.key, model=network.module, parameters=network.parameters,
+                buffers=network.fixed, loss=points.loss, data=points[:2],
+                settings=(network.products, self.features, self.seed),
+            )  # fmt: skip
+        return compute_tiles(
+            self,
+            len(points.inputs),
+            self.signals,
+            tiles=tiles,
+            dtype=network.dtype,
+            cost=self.cost(),
+            trailing=(self.features,),
+            device=network.device,
+            identity=identity,
+        )
+
+    def cost(self) -> TileCost:
+        """Working memory."""
+        held = min(self.chunk_size, len(self.points.inputs))
+        found = factors_of_one(self.network, self.structure, self.points.loss).nbytes
+        direct = max((self.network.parameters[k].nbytes for k in self.structure.direct), default=0)
+        return TileCost(
+            row=0,
+            column=0,
+            pair=2 * self.features * self.network.dtype.itemsize,
+            fixed=held * (found + direct * self.signals) + 4 * PIECE_BYTES,
+            passing=pass_bytes(self.network, self.structure, self.points.loss) + found,
+            together=min(held, chunk_of_passes(self.network, self.structure, self.points.loss)),
+        )
+
+    def witness(self) -> Tensor:
+        """By which another process shows that it has the same network and loss."""
+        return witness(self.network, self.points)
+
+    def __call__(self, rows: slice, columns: slice) -> Tensor:
+        """Features of these points and signals."""
+        network = self.network.copy()
+        with torch.no_grad(), network.flags(), of_rows(rows):
+            parts = []
+            for start in range(rows.start, rows.stop, self.chunk_size):
+                part = slice(start, min(start + self.chunk_size, rows.stop))
+                some = self.points.signals(network, part)
+                factors = gradient_factors(network, self.structure, *some[:3])
+                parts.append(self._projected(network, factors))
+            sketch = torch.cat(parts)[:, columns]
+            check_finite(sketch, "the sketch")
+            return sketch
+
+    def _projected(self, network: Snapshot, factors: Factors) -> Tensor:
+        n = len(factors.prediction)
+        sketch = factors.prediction.new_zeros(n, self.signals, self.features)
+        for place, (name, weight) in enumerate(network.parameters.items()):
+            hashed = _hashed(weight.numel(), self.features, _mixed(self.seed, place))
+            for gradient, places in _pieces(self.structure, factors, name, weight):
+                _add_projection(sketch, gradient, places, *hashed)
+        return sketch
 
 
 def sketched_ntk(features: Tensor, test_features: Tensor | None = None) -> Sketch:

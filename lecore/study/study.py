@@ -30,6 +30,7 @@ from lecore.study.planning import planned
 from lecore.study.predictions import Predicted, predicted
 from lecore.study.results import results
 from lecore.study.row_model import Output, over_rows
+from lecore.study.sketched_influence import sketched_influence
 from lecore.study.strongest import Strongest
 
 STEPS = Choices("step", {"exact": prediction_change, "linear": linearized_change})
@@ -187,7 +188,12 @@ class Study:
         """Answers with their names, an ``xarray.Dataset``: :func:`lecore.study.results.results`."""
         return results(self, *questions, **settings)
 
-    def influence(self, top: int = 20, tiles: Tiles = Tiles()) -> pd.DataFrame:  # noqa: B008
+    def influence(
+        self,
+        top: int = 20,
+        tiles: Tiles = Tiles(),  # noqa: B008
+        features: int | None = None,
+    ) -> pd.DataFrame:
         """The training examples that do most to the loss of each test example.
 
         The influence is η⟨∂L_i/∂w, ∂L_j/∂w⟩ (TracIn): how far, to first order, a plain step on
@@ -196,12 +202,18 @@ class Study:
         Args:
             top: How many that lower it and how many that raise it, at most.
             tiles: How the work is cut up, see :meth:`influences`.
+            features: Estimate it from so many random features of each gradient, 4096 say. Where
+                networks are large that is quicker by far, as each example passes once; see
+                :func:`~lecore.engine.sketches.gradient_sketch`. A ``store`` then keeps these.
 
         Returns:
-            A line a pair, with ``test``, ``train`` and ``influence``. Of each test example the
-            helpers come first, from the strongest on, then the harmers up to the strongest.
+            A line a pair, with ``test``, ``train`` and ``influence``, of an estimate with its
+            ``standard_error`` too. Of each test example the helpers come first, from the strongest
+            on, then the harmers up to the strongest.
         """
         top = whole("top", top)
+        if features is not None:
+            return sketched_influence(self, int(top), tiles, int(whole("features", features)))
         strongest = Strongest(len(self.test), int(top))
         for start, block in self.influences(tiles):
             strongest.add(block, start)
