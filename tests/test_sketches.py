@@ -110,6 +110,39 @@ def test_a_coordinate_has_its_feature_however_its_gradient_is_found():
     torch.testing.assert_close(whole.flatten(0, 1), right)
 
 
+class Nothing(nn.Module):
+    """A layer without inputs, and a table in which nothing is looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.none, self.words, self.some = nn.Linear(0, 3), nn.Embedding(4, 2), nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        nothing = self.words(x[:, :0].long()).sum((1, 2))[:, None]
+        return self.none(x[:, :0]) + self.some(x) + nothing
+
+
+class Waves(nn.Module):
+    """Complex weights, of which each number has two parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waves = nn.Parameter(torch.randn(3, 3, dtype=torch.complex128))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.to(self.waves.dtype) @ self.waves).abs()
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:.*plain autograd")
+@pytest.mark.parametrize("kind", [Nothing, Waves])
+def test_layers_with_nothing_to_read_and_complex_weights_have_sketches(kind):
+    with seeded(0):
+        model, x = kind().double(), torch.randn(4, 3, dtype=torch.float64)
+    sketch = sketched_ntk(gradient_sketch(model, x, features=2**14, dtype=torch.float64))
+    error = (sketch.kernel - empirical_ntk(model, x)).abs()
+    assert bool((error <= 4 * sketch.standard_error).all())
+
+
 def test_embeddings_have_sketches():
     with seeded(0):
         model = nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(12, 1))

@@ -185,7 +185,8 @@ class SketchMatrix:
         n = len(factors.prediction)
         sketch = factors.prediction.new_zeros(n, self.signals, self.features)
         for place, (name, weight) in enumerate(network.parameters.items()):
-            hashed = _hashed(weight.numel(), self.features, _mixed(self.seed, place))
+            size = weight.numel() * (2 if weight.is_complex() else 1)  # its two parts
+            hashed = _hashed(size, self.features, _mixed(self.seed, place))
             for gradient, places in _pieces(self.structure, factors, name, weight):
                 _add_projection(sketch, gradient, places, *hashed)
         return sketch
@@ -272,9 +273,9 @@ def _hashed(size: int, features: int, seed: int) -> tuple[Tensor, Tensor]:
 def _add_projection(
     sketch: Tensor, gradient: Tensor, places: Tensor, feature: Tensor, sign: Tensor
 ) -> None:
-    signed = gradient * sign[places].to(gradient).view(-1, 1, places.shape[-1])
-    where = feature[places].to(sketch.device)
+    sign, where = sign[places].to(gradient), feature[places].to(sketch.device)
     if places.ndim == 1:
-        sketch.index_add_(2, where, signed)
+        sketch.index_add_(2, where, gradient * sign)
     else:
+        signed = gradient * sign[:, None]
         sketch.scatter_add_(2, where[:, None].expand(signed.shape), signed)

@@ -28,12 +28,13 @@ def chunk_size(network: Snapshot, structure: Structure, loss: Loss | None) -> in
 
 def pass_bytes(network: Snapshot, structure: Structure, loss: Loss | None) -> int:
     """Memory of the pass of one point through the network and back."""
-    signals = 1 if loss else structure.outputs
+    signals, manners = 1 if loss else structure.outputs, network.manners
     if structure.route == "plain":
-        return network.manners.activation_bytes + 2 * network.parameter_bytes
-    return (
-        network.manners.activation_bytes + structure.activations * network.dtype.itemsize * signals
-    )
+        return manners.activation_bytes + 2 * network.parameter_bytes
+    sent = structure.activations * network.dtype.itemsize
+    # on the way back, what a call gives, takes and has in hand, such as scores of attention
+    under_way = 3 * manners.largest_bytes
+    return manners.activation_bytes + (sent + under_way) * signals
 
 
 def factors_of_one(network: Snapshot, structure: Structure, loss: Loss | None) -> Factors:

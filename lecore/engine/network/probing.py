@@ -83,6 +83,7 @@ def together(found: list[Manners]) -> Manners:
         unused=frozenset().union(*(manners.unused for manners in found)),
         forward=any(manners.forward for manners in found),
         activation_bytes=max(manners.activation_bytes for manners in found),
+        largest_bytes=max(manners.largest_bytes for manners in found),
     )
 
 
@@ -156,6 +157,7 @@ def _manners(network: Snapshot, example: Tensor, lifted: bool) -> Manners:
         shorter=values.shorter or python.casts,
         lowest=lowest_type(prediction),
         activation_bytes=sum(values.sizes.values()),
+        largest_bytes=max(values.sizes.values(), default=0),
         draws=draws,
         bypassed=python.bypassed,
         rebound=python.rebound,

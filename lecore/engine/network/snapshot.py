@@ -45,6 +45,7 @@ class Manners:
         shorter: Whether there is float32 inside it, or a cast.
         lowest: The shortest type that a prediction passes through.
         activation_bytes: Memory of all that is computed on the way.
+        largest_bytes: That of the largest tensor among it.
         draws: Whether it changes a random state.
         bypassed: A parameter that it reaches past its name, as through a list of them, or ''.
         outputs: Number of outputs of an example.
@@ -62,6 +63,7 @@ class Manners:
     shorter: bool = False
     lowest: torch.dtype | None = None
     activation_bytes: int = 0
+    largest_bytes: int = 0
     draws: bool = False
     bypassed: str = ""
     outputs: int = 0
