@@ -22,7 +22,7 @@ from benchmarks import (
 from benchmarks.bars import HEAD, Settings, bars_of, line
 
 BARS = bars_of(
-    two_layer, structured, influence, language, vision, training, growth, tracking, self_check
+    two_layer, structured, influence, language, training, growth, tracking, self_check, vision
 )
 
 
