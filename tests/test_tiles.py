@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lecore.engine.tiling.tiles
@@ -184,6 +184,7 @@ def test_the_largest_tile_is_as_large_as_it_can_be(rows, columns, cost, extra):
         assert not fits(r + 1, c + 1)
 
 
+@example(7, 50, TileCost(0, 7, 9, 0, 1, 1), 3043)  # 6 × 50, though 7 × 43 would fit
 @given(st.integers(1, 60), st.integers(1, 60), COSTS, st.integers(0, 9000))
 def test_a_tile_has_all_columns_where_there_is_room_for_an_eighth_as_many_rows(
     rows, columns, cost, extra

@@ -70,7 +70,7 @@ def largest_tile(
         for linear in (full, apart)
         if linear.of(1, 1) <= budget
     ]
-    return max(tiles, key=math.prod, default=(1, 1))
+    return max(tiles, key=lambda tile: (tile[1] == columns, math.prod(tile)), default=(1, 1))
 
 
 def _largest(
