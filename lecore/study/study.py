@@ -202,8 +202,8 @@ class Study:
         Args:
             top: How many that lower it and how many that raise it, at most.
             tiles: How the work is cut up, see :meth:`influences`.
-            features: Estimate it from so many random features of each gradient, 4096 say. Where
-                networks are large that is quicker by far, as each example passes once; see
+            features: Estimate it from so many random features of each gradient, 4096 say. Each
+                example then passes once, however many pairs and however little memory; see
                 :func:`~lecore.engine.sketches.gradient_sketch`. A ``store`` then keeps these.
 
         Returns:

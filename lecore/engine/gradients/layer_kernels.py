@@ -40,8 +40,8 @@ class Room:
     def of(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """An uninitialised tensor."""
         size = math.prod(shape)
-        if self.memory is None or len(self.memory) < size:
-            self.memory = None
+        if self.memory is None or len(self.memory) < size or self.memory.dtype != like.dtype:
+            self.memory = None  # no room for both
             self.memory = like.new_empty(size)
         return self.memory[:size].view(*shape)
 
